@@ -1,0 +1,63 @@
+//! An offer as a policy sees it: which shapes fit what is left of it.
+
+use crate::demand::Amounts;
+use crate::ids::ShapeId;
+
+/// A set of shapes, one bit each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShapeSet {
+    words: Vec<u64>,
+}
+
+impl ShapeSet {
+    /// Puts a shape in.
+    pub fn insert(&mut self, shape: ShapeId) {
+        let word = shape.index() / 64;
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= 1 << (shape.index() % 64);
+    }
+
+    /// Takes a shape out.
+    pub fn remove(&mut self, shape: ShapeId) {
+        if let Some(word) = self.words.get_mut(shape.index() / 64) {
+            *word &= !(1 << (shape.index() % 64));
+        }
+    }
+
+    /// Whether a shape is in.
+    #[must_use]
+    pub fn contains(&self, shape: ShapeId) -> bool {
+        self.words
+            .get(shape.index() / 64)
+            .is_some_and(|word| word & (1 << (shape.index() % 64)) != 0)
+    }
+
+    /// Whether no shape is in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// The bits, 64 shapes a word, least id first.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Takes all shapes out.
+    pub fn clear(&mut self) {
+        self.words.clear();
+    }
+}
+
+/// What is left of one agent's offer, together with what is free of the cluster's resources.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// What is free: of the agent for host resources, of the cluster for cluster resources.
+    pub free: &'a Amounts,
+    /// The shapes in use whose demand fits `free` and whose constraints the agent meets.
+    /// Limits of queues (`max`) are not looked at here.
+    pub fits: &'a ShapeSet,
+}

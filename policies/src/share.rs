@@ -1,0 +1,85 @@
+//! Shares as exact fractions, compared by cross-multiplication.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use crate::amount::{Amount, Weight};
+
+/// A share: an amount over a total, divided by a weight. Never a float, so equal shares are equal.
+///
+/// Numerator below 2^48, denominator below 2^80, hence a comparison is two products below 2^128.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    part: u64,
+    whole: u128,
+}
+
+impl Share {
+    /// Nothing of anything.
+    pub const ZERO: Self = Self { part: 0, whole: 1 };
+
+    /// `used / total`. A total of zero gives zero: a resource that isn't there counts in no share.
+    #[must_use]
+    pub fn new(used: Amount, total: Amount) -> Self {
+        if total.is_zero() {
+            return Self::ZERO;
+        }
+        Self { part: used.milli(), whole: u128::from(total.milli()) }
+    }
+
+    /// This share divided by a weight. The weight's unit (thousandths) cancels out between siblings.
+    ///
+    /// # Panics
+    /// If the share was divided by a weight before.
+    #[must_use]
+    pub fn per(self, weight: Weight) -> Self {
+        assert!(self.whole < 1 << 48, "a share is divided by a weight once");
+        Self { part: self.part, whole: self.whole * u128::from(weight.milli()) }
+    }
+
+    /// Numerator and denominator, not reduced.
+    #[must_use]
+    pub const fn parts(self) -> (u64, u128) {
+        (self.part, self.whole)
+    }
+
+    /// As a decimal, for people and metrics; never for an order.
+    #[must_use]
+    pub fn as_f64(self) -> f64 {
+        self.part as f64 / self.whole as f64
+    }
+}
+
+impl Ord for Share {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (u128::from(self.part) * other.whole).cmp(&(u128::from(other.part) * self.whole))
+    }
+}
+
+impl PartialOrd for Share {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Share {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Share {}
+
+impl fmt::Display for Share {
+    /// As a reduced fraction: `2/3`, `0`, `1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut a, mut b) = (u128::from(self.part), self.whole);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        match (u128::from(self.part) / a, self.whole / a) {
+            (part, 1) => write!(f, "{part}"),
+            (part, whole) => write!(f, "{part}/{whole}"),
+        }
+    }
+}
