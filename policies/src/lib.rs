@@ -19,4 +19,5 @@ pub use demand::{Amounts, Demand};
 pub use ids::{QueueId, ResourceId, ShapeId};
 pub use offer::{Offer, ShapeSet};
 pub use policy::{Choice, Policy};
+pub use share::Share;
 pub use tree::{QueueSettings, QueueTree, Shape, TaskRank};

@@ -1,0 +1,39 @@
+//! What the engine wants done outside. Names are imperatives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::OfferId;
+use super::spec::{AttemptId, Submission};
+
+/// Something to do outside, once the facts of its batch are durable.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Launch attempts on one agent with what was offered. The offers are used up; what the launches
+    /// leave of them is the backend's to offer again.
+    Accept {
+        /// The agent.
+        agent: Arc<str>,
+        /// Its offers.
+        offers: Vec<OfferId>,
+        /// What to launch, in the order decided.
+        launches: Vec<Launch>,
+    },
+    /// End an attempt: SIGTERM to all its processes, SIGKILL after the grace. Answered by
+    /// [`super::Event::AttemptEnded`] when it has really ended. An attempt that is unknown is answered so too.
+    Kill {
+        /// Which.
+        attempt: AttemptId,
+        /// How long between the two signals.
+        grace: Duration,
+    },
+}
+
+/// One attempt to launch.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Which. Its task is one of the submission's.
+    pub attempt: AttemptId,
+    /// What to run, with the demand it was granted.
+    pub submission: Arc<Submission>,
+}

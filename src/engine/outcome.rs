@@ -1,0 +1,133 @@
+//! How attempts and tasks end, and what they really used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an attempt really used, as far as the backend could measure it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// From its start to its end.
+    pub wall: Duration,
+    /// User and system time of all its processes.
+    pub cpu: Duration,
+    /// The most memory it held at once, in bytes.
+    pub memory_peak_bytes: u64,
+}
+
+/// Why an attempt ended, as the backend saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// The process exited with this code; 0 is success.
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
+    /// A signal ended it that nobody here sent.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It used more memory than its demand.
+    OutOfMemory,
+    /// It was ended because the engine asked so ([`super::Decision::Kill`]). Why, the engine knows.
+    Killed,
+    /// It could not be started, by its own fault: no such program, not executable.
+    NotStarted {
+        /// What the system said.
+        message: Box<str>,
+    },
+    /// The infrastructure lost it; its fate is known to be over.
+    Lost {
+        /// Which way.
+        reason: LossReason,
+    },
+}
+
+/// The ways in which the infrastructure loses an attempt. Not the task's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LossReason {
+    /// The daemon that ran it went away.
+    DaemonRestarted,
+    /// The agent is gone.
+    AgentLost,
+    /// The executor is gone.
+    ExecutorLost,
+    /// The launch never reached the agent.
+    LaunchDropped,
+    /// The backend could not do its part: no process, no disk.
+    BackendFailed,
+}
+
+impl LossReason {
+    /// The word for it, in the API, the store and the metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DaemonRestarted => "daemon_restarted",
+            Self::AgentLost => "agent_lost",
+            Self::ExecutorLost => "executor_lost",
+            Self::LaunchDropped => "launch_dropped",
+            Self::BackendFailed => "backend_failed",
+        }
+    }
+}
+
+/// How a task ended, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OutcomeKind {
+    /// With a value or exit code 0.
+    Succeeded,
+    /// Otherwise.
+    Failed,
+    /// Somebody wanted so.
+    Cancelled,
+}
+
+/// What a task has to show for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Value {
+    /// For a command, its standard output, at most 64 KiB.
+    pub bytes: Arc<[u8]>,
+    /// Whether there was more than that.
+    pub truncated: bool,
+}
+
+/// Why a task did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its last attempt ended so.
+    Attempt(AttemptEnd),
+    /// Its last attempt ran into the timeout.
+    TimedOut,
+    /// It was lost more often than `lost_max` allows; the last time for this reason.
+    LostTooOften(LossReason),
+    /// Somebody cancelled it, perhaps saying why.
+    Cancelled {
+        /// What they said.
+        reason: Option<Box<str>>,
+    },
+    /// A task named in `after` did not succeed.
+    DependencyFailed {
+        /// Which.
+        task: super::TaskId,
+        /// How that one ended.
+        kind: OutcomeKind,
+    },
+    /// A reload took its queue away.
+    QueueRemoved,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// In one word.
+    pub kind: OutcomeKind,
+    /// Why, where it did not succeed.
+    pub cause: Option<Cause>,
+    /// Exit code of its last attempt, where it exited.
+    pub exit_code: Option<i32>,
+    /// What it has to show for itself; of the last attempt, also where that failed.
+    pub value: Value,
+    /// What its last attempt really used; zero where it never ran.
+    pub usage: Usage,
+}

@@ -1,0 +1,1 @@
+//! Every metric of the daemon, declared in one place: name, unit, help, labels.

@@ -1,0 +1,74 @@
+//! Where facts are kept: the trait that the driver writes to, and its implementations.
+
+use std::sync::Arc;
+
+use crate::engine::request::StoredTask;
+use crate::engine::{Fact, TaskId};
+
+/// Durable memory. One owner writes; readers go their own way (see [`reader`]).
+pub trait Store: Send {
+    /// Makes a batch of facts durable, all or none: on `Ok` they survive a power cut.
+    ///
+    /// # Errors
+    /// Nothing of the batch is kept then; it may be committed again later.
+    fn commit(&mut self, facts: &[Fact]) -> Result<(), StoreError>;
+
+    /// Gives the facts that bring a new engine to where the last commit left it. Order: ended tasks and
+    /// keys first, then live submissions in order of ids, then what became of their tasks.
+    ///
+    /// # Errors
+    /// The database is damaged or can't be read.
+    fn recover(&mut self, fold: &mut dyn FnMut(Fact)) -> Result<(), StoreError>;
+
+    /// What is kept of a task that has ended.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    fn find_ended(&mut self, task: TaskId) -> Result<Option<StoredTask>, StoreError>;
+}
+
+/// What goes wrong with a store. The text says what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No space is left.
+    #[error("no space left for {path}; free some and the daemon goes on by itself")]
+    Full {
+        /// The file.
+        path: Arc<str>,
+    },
+    /// The file is damaged.
+    #[error("{path} is damaged: {message}; nothing was changed, restore it from a backup or move it away to start anew")]
+    Corrupt {
+        /// The file.
+        path: Arc<str>,
+        /// What the database said.
+        message: Arc<str>,
+    },
+    /// Written by a later version.
+    #[error("{path} was written by a newer version (schema {found}, this one knows {known}); use that version")]
+    TooNew {
+        /// The file.
+        path: Arc<str>,
+        /// Its schema.
+        found: i64,
+        /// The newest schema known.
+        known: i64,
+    },
+    /// Another daemon uses the directory.
+    #[error("{path} is in use by another daemon; stop that one, or set another server.data_dir")]
+    InUse {
+        /// The directory.
+        path: Arc<str>,
+    },
+    /// Anything else.
+    #[error("{path}: {message}")]
+    Other {
+        /// The file.
+        path: Arc<str>,
+        /// What was said.
+        message: Arc<str>,
+    },
+}
+
+pub mod reader;

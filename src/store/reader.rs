@@ -1,0 +1,97 @@
+//! What is read from the database beside the engine: tasks live and ended, their values, inboxes.
+//!
+//! Readers see the last commit. They never touch the writer's connection.
+
+use std::sync::Arc;
+
+use apportion_policies::Amount;
+
+use super::StoreError;
+use crate::engine::request::ByName;
+use crate::engine::{AttemptId, Outcome, Submission, TaskId, TaskState, Time};
+
+/// Which tasks to list, in order of ids.
+#[derive(Clone, Debug, Default)]
+pub struct TaskFilter {
+    /// Only of this queue and the queues below it.
+    pub queue: Option<String>,
+    /// Only in one of these states; empty for all.
+    pub states: Vec<TaskState>,
+    /// Only ids above this.
+    pub after: Option<TaskId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A task as kept.
+#[derive(Clone, Debug)]
+pub struct TaskRecord {
+    /// Which.
+    pub task: TaskId,
+    /// What was submitted, shared by an array's tasks.
+    pub submission: Arc<Submission>,
+    /// Its state.
+    pub state: TaskState,
+    /// How many attempts it had.
+    pub n_attempts: u32,
+    /// When it ended.
+    pub ended_at: Option<Time>,
+    /// How it ended; in lists without the value's bytes.
+    pub outcome: Option<Outcome>,
+    /// No attempt before this, while it pauses.
+    pub not_before: Option<Time>,
+    /// Its attempts, oldest first; in lists only the last one.
+    pub attempts: Vec<AttemptRecord>,
+}
+
+/// An attempt as kept.
+#[derive(Clone, Debug)]
+pub struct AttemptRecord {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Where.
+    pub agent: Arc<str>,
+    /// When it was decided.
+    pub launched_at: Time,
+    /// When its process ran.
+    pub started_at: Option<Time>,
+    /// When it had really ended.
+    pub ended_at: Option<Time>,
+    /// Why.
+    pub end: Option<crate::engine::AttemptEnd>,
+    /// What it used.
+    pub usage: Option<crate::engine::Usage>,
+}
+
+/// A finished task in an inbox.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Its number, growing; the token that acknowledges it and all before it.
+    pub token: u64,
+    /// The task as it stood when it was delivered.
+    pub record: TaskRecord,
+}
+
+/// Reads. Calls block on the disk: use a blocking thread.
+pub trait Reader: Send + Sync {
+    /// Tasks in order of ids.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError>;
+
+    /// One task with all its attempts and its value; `None` if it isn't known (any more).
+    ///
+    /// # Errors
+    /// The database can't be read.
+    fn find(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError>;
+
+    /// The first `limit` unacknowledged deliveries of an inbox, oldest first, values included.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    fn inbox(&self, inbox: &str, limit: usize) -> Result<Vec<Delivery>, StoreError>;
+}
+
+/// Amounts by resource name.
+pub type AmountsByName = ByName<Amount>;
