@@ -96,8 +96,9 @@ impl Load {
         let pause = ["0", "0", "0.005", "0.02", "0.1"][usize::try_from(random.below(5)).unwrap()];
         let witness = self.witness.display();
         let line = "$APPORTION_TASK_ID.$APPORTION_ATTEMPT";
+        let queue = ["a", "b/left", "b/right"][usize::try_from(random.below(3)).unwrap()];
         json!({
-            "queue": ["a", "b/left", "b/right"][usize::try_from(random.below(3)).unwrap()],
+            "queue": queue,
             "key": key,
             "inbox": "all",
             "demand": {"cpus": 0.25, "licences": 1},
