@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::account;
-use super::load::{Load, Random};
+use super::load::Load;
 use crate::support::daemon::Daemon;
 use crate::support::wait;
 
@@ -33,17 +33,17 @@ resources = { cpus = 4 }
 fn nothing_acknowledged_is_lost_or_run_again_over_50_kills() {
     let folder = tempfile::tempdir().unwrap();
     let load = Load::new(folder.path());
-    let mut random = Random::new(7);
+    let mut random = fastrand::Rng::with_seed(7);
     let mut daemon = Daemon::start(folder.path(), CONFIG);
     load.set_url(&daemon.url);
     let clients = start_clients(&load);
     for _ in 0..N_KILLS {
-        let target = load.n_answers.load(Ordering::SeqCst) + 1 + random.below(60);
+        let target = load.n_answers.load(Ordering::SeqCst) + 1 + random.u64(0..60);
         wait::for_true("the clients to be answered", || {
             load.n_answers.load(Ordering::SeqCst) >= target
         });
         // Spinning for a random while puts the instant anywhere within a batch, a commit or a spawn.
-        (0..random.below(3_000_000)).for_each(|step| {
+        (0..random.u64(0..3_000_000)).for_each(|step| {
             std::hint::black_box(step);
         });
         daemon.kill();

@@ -7,29 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proptest::test_runner::{RngAlgorithm, TestRng};
 use serde_json::{Value, json};
 
 use crate::support::http::{Answer, Http};
 use crate::support::wait;
-
-/// Random numbers from a seed.
-pub struct Random(TestRng);
-
-impl Random {
-    /// The same seed gives the same numbers.
-    pub fn new(seed: u64) -> Self {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        Self(TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
-    }
-
-    /// A number from 0 up to and without `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        use proptest::prelude::RngCore;
-        self.0.next_u64() % end
-    }
-}
 
 /// What the daemon told its clients. Only answers that arrived count.
 #[derive(Default)]
@@ -92,11 +73,11 @@ impl Load {
         )
     }
 
-    fn task(&self, key: &str, random: &mut Random) -> Value {
-        let pause = ["0", "0", "0.005", "0.02", "0.1"][usize::try_from(random.below(5)).unwrap()];
+    fn task(&self, key: &str, random: &mut fastrand::Rng) -> Value {
+        let pause = ["0", "0", "0.005", "0.02", "0.1"][random.usize(0..5)];
         let witness = self.witness.display();
         let line = "$APPORTION_TASK_ID.$APPORTION_ATTEMPT";
-        let queue = ["a", "b/left", "b/right"][usize::try_from(random.below(3)).unwrap()];
+        let queue = ["a", "b/left", "b/right"][random.usize(0..3)];
         json!({
             "queue": queue,
             "key": key,
@@ -108,10 +89,10 @@ impl Load {
 
     /// Submits until told to stop, single tasks and batches, each until it is acknowledged.
     pub fn submit(&self, client: u64) {
-        let mut random = Random::new(1000 + client);
+        let mut random = fastrand::Rng::with_seed(1000 + client);
         let mut number = 0;
         while !self.stopping.load(Ordering::SeqCst) {
-            let keys: Vec<String> = (0..[1, 1, 3, 12][usize::try_from(random.below(4)).unwrap()])
+            let keys: Vec<String> = (0..[1, 1, 3, 12][random.usize(0..4)])
                 .map(|_| {
                     number += 1;
                     format!("{client}-{number}")
@@ -130,7 +111,7 @@ impl Load {
 
     /// Cancels some of the acknowledged tasks.
     pub fn cancel(&self, client: u64) {
-        let mut random = Random::new(2000 + client);
+        let mut random = fastrand::Rng::with_seed(2000 + client);
         while !self.stopping.load(Ordering::SeqCst) {
             let ids: Vec<u64> = self.told.lock().unwrap().tasks.values().copied().collect();
             if ids.is_empty() {
@@ -138,7 +119,7 @@ impl Load {
                 continue;
             }
             let newest = ids.iter().max().copied().unwrap_or_default();
-            let id = newest - random.below(newest.min(20));
+            let id = newest - random.u64(0..newest.min(20));
             let answer = self.ask(
                 &format!("/v1/tasks/{id}/cancel"),
                 &json!({"reason": "test"}),
