@@ -150,6 +150,12 @@ impl Kept {
         (task < found.0.end()).then_some(found)
     }
 
+    /// The first task of the same submission.
+    fn first(&self, task: TaskId) -> Option<TaskId> {
+        self.submission(task)
+            .map(|(submission, _)| submission.first)
+    }
+
     /// The task's row, made first where it has none.
     ///
     /// # Panics
@@ -363,9 +369,11 @@ impl Kept {
 
     fn recover(&self, fold: &mut dyn FnMut(Fact)) {
         for (id, task) in &self.tasks {
-            if let Some((at, _)) = task.ended {
+            if let (Some((at, _)), Some(first)) = (&task.ended, self.first(*id)) {
+                let at = *at;
                 fold(Fact::RestoredEnded {
                     task: *id,
+                    first,
                     state: task.state,
                     at,
                 });

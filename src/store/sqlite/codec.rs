@@ -1,7 +1,7 @@
 //! How what the engine knows stands in columns, and back. Stored forms are types and words of their own.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,19 +65,62 @@ pub(super) fn state(word: &str) -> rusqlite::Result<TaskState> {
         .ok_or_else(|| unreadable("state", word))
 }
 
-/// One copy of each name that many rows repeat.
+/// One copy of what many rows repeat: names, demands, constraints.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashSet<Arc<str>>);
+pub(super) struct Shared {
+    names: HashSet<Arc<str>>,
+    /// By their texts.
+    demands: HashMap<Box<str>, ByName<Amount>>,
+    constraints: HashMap<Box<str>, ByName<Arc<str>>>,
+    nothing: ByName<Arc<str>>,
+}
 
-impl Names {
+type ByName<T> = Arc<BTreeMap<Arc<str>, T>>;
+
+impl Shared {
     /// The one copy of a name.
-    pub(super) fn get(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
+    pub(super) fn name(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
             return Arc::clone(known);
         }
         let name: Arc<str> = name.into();
-        self.0.insert(Arc::clone(&name));
+        self.names.insert(Arc::clone(&name));
         name
+    }
+
+    /// The one copy of a demand.
+    fn demand(&mut self, text: &str) -> rusqlite::Result<ByName<Amount>> {
+        if let Some(known) = self.demands.get(text) {
+            return Ok(Arc::clone(known));
+        }
+        let amounts: BTreeMap<&str, &str> = from_json("demand", text)?;
+        let amounts = amounts.into_iter().map(|(name, amount)| {
+            let amount = amount.parse().map_err(|_| unreadable("demand", amount))?;
+            Ok((self.name(name), amount))
+        });
+        let demand = Arc::new(amounts.collect::<rusqlite::Result<_>>()?);
+        self.demands.insert(text.into(), Arc::clone(&demand));
+        Ok(demand)
+    }
+
+    /// The one copy of constraints.
+    fn constraints(&mut self, text: Option<&str>) -> rusqlite::Result<ByName<Arc<str>>> {
+        let Some(text) = text else {
+            return Ok(Arc::clone(&self.nothing));
+        };
+        if let Some(known) = self.constraints.get(text) {
+            return Ok(Arc::clone(known));
+        }
+        let pairs: BTreeMap<String, String> = from_json("constraints", text)?;
+        let constraints = Arc::new(
+            pairs
+                .iter()
+                .map(|(name, value)| (self.name(name), self.name(value)))
+                .collect(),
+        );
+        self.constraints
+            .insert(text.into(), Arc::clone(&constraints));
+        Ok(constraints)
     }
 }
 
@@ -182,7 +225,7 @@ pub(super) fn duration_us(duration: Duration) -> i64 {
 }
 
 /// Reads [`SUBMISSION_COLUMNS`] from column 0 on.
-pub(super) fn submission(row: &Row<'_>, names: &mut Names) -> rusqlite::Result<Submission> {
+pub(super) fn submission(row: &Row<'_>, shared: &mut Shared) -> rusqlite::Result<Submission> {
     let text = |column: usize| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
     let optional = |column: usize| {
         row.get_ref(column)?
@@ -190,29 +233,11 @@ pub(super) fn submission(row: &Row<'_>, names: &mut Names) -> rusqlite::Result<S
             .map_err(rusqlite::Error::from)
     };
     let small = |column: usize| row.get::<_, u32>(column);
-    let demand: BTreeMap<&str, &str> = from_json("demand", text(5)?)?;
-    let demand = demand
-        .into_iter()
-        .map(|(name, amount)| {
-            Ok((
-                names.get(name),
-                amount.parse().map_err(|_| unreadable("demand", amount))?,
-            ))
-        })
-        .collect::<rusqlite::Result<_>>()?;
     let run = match from_json("run", text(6)?)? {
         StoredRun::Command(line) => Run::Command(line),
         StoredRun::Argv(arguments) => Run::Argv(arguments),
     };
     let env = optional(7)?.map_or_else(|| Ok(BTreeMap::new()), |text| from_json("env", text))?;
-    let constraints: BTreeMap<String, String> = optional(12)?.map_or_else(
-        || Ok(BTreeMap::new()),
-        |text| from_json("constraints", text),
-    )?;
-    let constraints = constraints
-        .iter()
-        .map(|(name, value)| (names.get(name), names.get(value)))
-        .collect();
     let array = optional(13)?
         .map(|text| from_json("array", text))
         .transpose()?;
@@ -221,18 +246,18 @@ pub(super) fn submission(row: &Row<'_>, names: &mut Names) -> rusqlite::Result<S
     Ok(Submission {
         first: TaskId(count(row, 0)?),
         spec: TaskSpec {
-            queue: names.get(text(1)?),
+            queue: shared.name(text(1)?),
             name: text(2)?.into(),
             key: optional(3)?.map(Into::into),
-            inbox: optional(4)?.map(|inbox| names.get(inbox)),
-            demand,
+            inbox: optional(4)?.map(|inbox| shared.name(inbox)),
+            demand: shared.demand(text(5)?)?,
             run,
             env,
             priority: row.get(8)?,
             retries: small(9)?,
             timeout: count_option(row, 10)?.map(Duration::from_millis),
             kill_grace: count_option(row, 11)?.map(Duration::from_millis),
-            constraints,
+            constraints: shared.constraints(optional(12)?)?,
             array: array.map(|StoredArray { first, last, step }| ArrayRange { first, last, step }),
         },
         after: after

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
-use super::codec::{self, Names, OUTCOME_COLUMNS, SUBMISSION_COLUMNS, count, int, time_option};
+use super::codec::{self, OUTCOME_COLUMNS, SUBMISSION_COLUMNS, Shared, count, int, time_option};
 use super::error::classify;
 use super::listing;
 use super::open::{BUSY_WAIT, STATEMENTS_MAX};
@@ -105,7 +105,7 @@ struct TaskRow {
 /// Puts records together from rows. Tasks of one submission asked for one after the other share it.
 pub(super) struct Records<'a> {
     connection: &'a Connection,
-    names: Names,
+    shared: Shared,
     /// The submission of the last task, and the state of those of its tasks that have no row.
     last: Option<(Arc<Submission>, TaskState)>,
 }
@@ -114,7 +114,7 @@ impl<'a> Records<'a> {
     pub(super) fn new(connection: &'a Connection) -> Self {
         Self {
             connection,
-            names: Names::default(),
+            shared: Shared::default(),
             last: None,
         }
     }
@@ -173,11 +173,11 @@ impl<'a> Records<'a> {
         let mut query = self.connection.prepare_cached(&format!(
             "SELECT {SUBMISSION_COLUMNS}, state FROM submissions WHERE first <= ?1 ORDER BY first DESC LIMIT 1"
         ))?;
-        let names = &mut self.names;
+        let shared = &mut self.shared;
         let found = query
             .query_row([int(task.0)], |row| {
                 let state = codec::state(row.get_ref(17)?.as_str()?)?;
-                Ok((Arc::new(codec::submission(row, names)?), state))
+                Ok((Arc::new(codec::submission(row, shared)?), state))
             })
             .optional()?
             .filter(|(submission, _)| task < submission.end());
@@ -205,13 +205,13 @@ impl<'a> Records<'a> {
         from: u32,
         to: u32,
     ) -> rusqlite::Result<Vec<AttemptRecord>> {
-        let names = &mut self.names;
+        let shared = &mut self.shared;
         self.connection
             .prepare_cached(
                 "SELECT number, agent, launched_at, started_at, ended_at, ending, ending_detail, wall_us, cpu_us, \
                  memory_peak_bytes FROM attempts WHERE task = ?1 AND number BETWEEN ?2 AND ?3 ORDER BY number",
             )?
-            .query_map((int(task.0), from, to), |row| attempt(row, task, names))?
+            .query_map((int(task.0), from, to), |row| attempt(row, task, shared))?
             .collect()
     }
 }
@@ -229,7 +229,7 @@ fn task_row(row: &Row<'_>) -> rusqlite::Result<TaskRow> {
     })
 }
 
-fn attempt(row: &Row<'_>, task: TaskId, names: &mut Names) -> rusqlite::Result<AttemptRecord> {
+fn attempt(row: &Row<'_>, task: TaskId, shared: &mut Shared) -> rusqlite::Result<AttemptRecord> {
     let ended_at = time_option(row, 4)?;
     let end = match row.get_ref(5)?.as_str_or_null()? {
         Some(word) => Some(codec::read_end(word, row.get_ref(6)?.as_str_or_null()?)?),
@@ -240,7 +240,7 @@ fn attempt(row: &Row<'_>, task: TaskId, names: &mut Names) -> rusqlite::Result<A
             task,
             number: row.get(0)?,
         },
-        agent: names.get(row.get_ref(1)?.as_str()?),
+        agent: shared.name(row.get_ref(1)?.as_str()?),
         launched_at: Time(count(row, 2)?),
         started_at: time_option(row, 3)?,
         ended_at,

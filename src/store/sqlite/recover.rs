@@ -3,7 +3,7 @@
 use apportion_policies::Amount;
 use rusqlite::{Connection, Row};
 
-use super::codec::{self, Names, SUBMISSION_COLUMNS, count, time_option};
+use super::codec::{self, SUBMISSION_COLUMNS, Shared, count, time_option};
 use super::error::unreadable;
 use crate::engine::fact::{LiveAttempt, LiveTask};
 use crate::engine::{Fact, TaskId, TaskState, Time};
@@ -40,23 +40,21 @@ fn ended(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite::Resul
         place > 0 && id <= forgotten[place - 1].1
     };
     let mut query = connection
-        .prepare("SELECT id, state, ended_at FROM tasks INDEXED BY tasks_by_queue WHERE ended_at IS NOT NULL")?;
+        .prepare("SELECT id, submission, state, ended_at FROM tasks INDEXED BY tasks_by_queue WHERE ended_at IS NOT NULL")?;
     let mut rows = query.query([])?;
     let mut tasks = Vec::new();
     while let Some(row) = rows.next()? {
         let id = count(row, 0)?;
         if !is_forgotten(id) {
-            tasks.push((
-                id,
-                codec::state(row.get_ref(1)?.as_str()?)?,
-                Time(count(row, 2)?),
-            ));
+            let state = codec::state(row.get_ref(2)?.as_str()?)?;
+            tasks.push((id, count(row, 1)?, state, Time(count(row, 3)?)));
         }
     }
     tasks.sort_unstable();
-    for (id, state, at) in tasks {
+    for (id, first, state, at) in tasks {
         fold(Fact::RestoredEnded {
             task: TaskId(id),
+            first: TaskId(first),
             state,
             at,
         });
@@ -86,9 +84,9 @@ fn submissions(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite:
     );
     let mut query = connection.prepare(&sql)?;
     let mut rows = query.query([])?;
-    let mut names = Names::default();
+    let mut shared = Shared::default();
     while let Some(row) = rows.next()? {
-        let submission = codec::submission(row, &mut names)?;
+        let submission = codec::submission(row, &mut shared)?;
         let state = codec::state(row.get_ref(17)?.as_str()?)?;
         fold(Fact::Submitted {
             submission: submission.into(),
@@ -103,10 +101,10 @@ fn live_tasks(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite::
         "SELECT task, number, agent, launched_at, timed_out_at FROM attempts INDEXED BY attempts_live \
          WHERE ended_at IS NULL ORDER BY task, number",
     )?;
-    let mut names = Names::default();
+    let mut shared = Shared::default();
     let mut attempts = query
         .query_map([], |row| {
-            Ok((count(row, 0)?, live_attempt(row, &mut names)?))
+            Ok((count(row, 0)?, live_attempt(row, &mut shared)?))
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?
         .into_iter()
@@ -138,10 +136,10 @@ fn live_tasks(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite::
     Ok(())
 }
 
-fn live_attempt(row: &Row<'_>, names: &mut Names) -> rusqlite::Result<LiveAttempt> {
+fn live_attempt(row: &Row<'_>, shared: &mut Shared) -> rusqlite::Result<LiveAttempt> {
     Ok(LiveAttempt {
         number: row.get(1)?,
-        agent: names.get(row.get_ref(2)?.as_str()?),
+        agent: shared.name(row.get_ref(2)?.as_str()?),
         launched_at: Time(count(row, 3)?),
         timed_out: time_option(row, 4)?.is_some(),
     })

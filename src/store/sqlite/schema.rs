@@ -82,7 +82,7 @@ CREATE TABLE tasks(
     value_truncated INTEGER,
     value BLOB
 ) STRICT;
-CREATE INDEX tasks_by_queue ON tasks(queue, state, id, ended_at);
+CREATE INDEX tasks_by_queue ON tasks(queue, state, id, ended_at, submission);
 CREATE INDEX tasks_live ON tasks(id, submission) WHERE ended_at IS NULL;
 
 CREATE TABLE attempts(
