@@ -11,10 +11,9 @@ use proptest::prelude::*;
 
 use crate::sim::{Sim, spec};
 
-/// A queue below one of those before it.
 #[derive(Clone, Debug)]
 struct QueuePlan {
-    parent: usize,
+    path: String,
     weight: &'static str,
     policy: usize,
     max: Option<(usize, u64)>,
@@ -50,54 +49,123 @@ struct World {
 const RESOURCES: [&str; 3] = ["cpus", "mem", "licences"];
 const DEPTH_MAX: usize = 4;
 
-fn queue_plans() -> impl Strategy<Value = Vec<QueuePlan>> {
-    let weight = prop_oneof![4 => Just("1"), 1 => Just("2"), 1 => Just("3"), 1 => Just("0.7")];
-    let max = proptest::option::weighted(0.2, (0..3_usize, 0..8_u64));
-    let plan = (any::<usize>(), weight, 0..10_usize, max);
-    let plan = plan.prop_map(|(parent, weight, policy, max)| QueuePlan {
-        parent,
-        weight,
-        policy,
-        max,
-    });
-    vec(plan, 1..14)
+fn weights() -> impl Strategy<Value = &'static str> {
+    prop_oneof![4 => Just("1"), 1 => Just("2"), 1 => Just("3"), 1 => Just("0.7")]
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+/// Names that don't sort as they were added.
+fn name(number: usize) -> String {
+    format!("q{}", (number * 7) % 16)
+}
+
+/// Queues of any policy, with limits, each below one of those before it.
+fn mixed_queues() -> impl Strategy<Value = Vec<QueuePlan>> {
+    let max = proptest::option::weighted(0.2, (0..3_usize, 0..8_u64));
+    let plans = vec((any::<usize>(), weights(), 0..10_usize, max), 1..14);
+    plans.prop_map(|plans| {
+        let mut queues: Vec<QueuePlan> = Vec::new();
+        for (number, (parent, weight, policy, max)) in plans.into_iter().enumerate() {
+            let paths = queues.iter().map(|queue| &queue.path);
+            let above: Vec<_> = paths
+                .filter(|path| path.split('/').count() < DEPTH_MAX)
+                .collect();
+            let path = match parent % (above.len() + 1) {
+                0 => name(number),
+                parent => format!("{}/{}", above[parent - 1], name(number)),
+            };
+            queues.push(QueuePlan {
+                path,
+                weight,
+                policy,
+                max,
+            });
+        }
+        queues
+    })
+}
+
+/// Groups of groups of leaves, hierarchical DRF everywhere, hardly a limit.
+fn groups() -> impl Strategy<Value = Vec<QueuePlan>> {
+    let max = proptest::option::weighted(0.05, (0..3_usize, 4..20_u64));
+    let shape = vec(vec(0..4_usize, 0..4), 1..4);
+    let settings = vec((weights(), max), 64);
+    (shape, settings).prop_map(|(shape, settings)| {
+        let mut paths = Vec::new();
+        for (top, groups) in shape.iter().enumerate() {
+            paths.push(name(top));
+            for (group, leaves) in groups.iter().enumerate() {
+                let group = format!("{}/{}", name(top), name(group));
+                paths.push(group.clone());
+                paths.extend((0..*leaves).map(|leaf| format!("{group}/{}", name(leaf))));
+            }
+        }
+        let plan = |(path, (weight, max))| QueuePlan {
+            path,
+            weight,
+            policy: 9,
+            max,
+        };
+        paths.into_iter().zip(settings).map(plan).collect()
+    })
+}
+
+fn submits(counts: std::ops::Range<usize>) -> impl Strategy<Value = Step> {
     let priority = prop_oneof![3 => Just(0), 1 => -1..2];
-    let submit = (any::<usize>(), any::<usize>(), 1..5_usize, priority);
-    let submit = submit.prop_map(|(leaf, shape, count, priority)| Step::Submit {
+    let submit = (any::<usize>(), any::<usize>(), counts, priority);
+    submit.prop_map(|(leaf, shape, count, priority)| Step::Submit {
         leaf,
         shape,
         count,
         priority,
-    });
-    let offer =
-        (any::<usize>(), 1..6_usize).prop_map(|(agent, limit)| Step::Offer { agent, limit });
-    let finish = any::<usize>().prop_map(|which| Step::Finish { which });
-    vec(prop_oneof![2 => submit, 3 => offer, 3 => finish], 1..60)
+    })
 }
 
-fn worlds() -> impl Strategy<Value = World> {
+fn offers() -> impl Strategy<Value = Step> {
+    (any::<usize>(), 1..6_usize).prop_map(|(agent, limit)| Step::Offer { agent, limit })
+}
+
+fn finishes() -> impl Strategy<Value = Step> {
+    any::<usize>().prop_map(|which| Step::Finish { which })
+}
+
+fn mixed_worlds() -> impl Strategy<Value = World> {
     let agents = vec((1..12_u64, 1..12_u64), 1..4);
     let shape = (0..4_u64, 0..4_u64, prop_oneof![3 => Just(0), 1 => 1..3_u64]);
     let shapes = vec(shape, 1..8);
-    (
-        0..10_usize,
-        agents,
-        0..8_u64,
-        queue_plans(),
-        shapes,
-        steps(),
-    )
-        .prop_map(|(default, agents, licences, queues, shapes, steps)| World {
+    let steps = prop_oneof![2 => submits(1..5), 3 => offers(), 3 => finishes()];
+    let steps = vec(steps, 1..60);
+    (0..10_usize, agents, 0..8_u64, mixed_queues(), shapes, steps).prop_map(
+        |(default, agents, licences, queues, shapes, steps)| World {
             default,
             agents,
             licences,
             queues,
             shapes,
             steps,
-        })
+        },
+    )
+}
+
+/// Much waits everywhere, and tasks come and go.
+fn grouped_worlds() -> impl Strategy<Value = World> {
+    let agents = vec((6..30_u64, 6..30_u64), 1..3);
+    let cpus = (1..4_u64, Just(0), Just(0));
+    let mem = (Just(0), 1..4_u64, Just(0));
+    let shape = prop_oneof![cpus, mem, (0..3_u64, 0..3_u64, 0..2_u64)];
+    let shapes = vec(shape, 2..6);
+    let backlog = vec(submits(4..12), 8..20);
+    let churn = prop_oneof![1 => submits(1..8), 5 => offers(), 5 => finishes()];
+    let churn = vec(churn, 20..80);
+    (agents, 2..20_u64, groups(), shapes, backlog, churn).prop_map(
+        |(agents, licences, queues, shapes, backlog, churn)| World {
+            default: 9,
+            agents,
+            licences,
+            queues,
+            shapes,
+            steps: [backlog, churn].concat(),
+        },
+    )
 }
 
 /// Mostly drf.
@@ -113,56 +181,40 @@ fn policy(sim: &mut Sim, number: usize) -> PolicySpec {
     }
 }
 
-/// Queues as planned, none deeper than [`DEPTH_MAX`]; the paths of the leaves.
-fn add_queues(sim: &mut Sim, plans: &[QueuePlan]) -> Vec<String> {
-    let mut paths: Vec<String> = Vec::new();
-    for (number, plan) in plans.iter().enumerate() {
-        let shallow = |path: &&String| path.split('/').count() < DEPTH_MAX;
-        let above: Vec<_> = paths.iter().filter(shallow).cloned().collect();
-        let parent = plan.parent % (above.len() + 1);
-        // Names that don't sort as they were added.
-        let name = format!("q{}", (number * 7) % 16);
-        let path = if parent == 0 {
-            name
-        } else {
-            format!("{}/{name}", above[parent - 1])
-        };
-        let limit = plan
-            .max
-            .map(|(resource, units)| (RESOURCES[resource], units.to_string()));
-        let max = limit
-            .iter()
-            .map(|(name, text)| (*name, text.as_str()))
-            .collect::<Vec<_>>();
-        let max = sim.demand_with_zeros(&max);
-        let policy = (plan.policy < 6).then(|| policy(sim, plan.policy));
-        sim.queue(
-            &path,
-            QueueSettings {
-                weight: plan.weight.parse().unwrap(),
-                max,
-                policy,
-            },
-        );
-        paths.push(path);
-    }
-    let is_leaf = |path: &String| {
-        !paths
-            .iter()
-            .any(|other| other.starts_with(&format!("{path}/")))
-    };
-    paths.iter().filter(|path| is_leaf(path)).cloned().collect()
-}
-
-fn run(world: &World) {
+fn sim_of(world: &World) -> Sim {
     let mut sim = Sim::new("drf");
+    for resource in RESOURCES {
+        sim.resource(resource);
+    }
     let default = policy(&mut sim, world.default);
     sim.tree.set_default_policy(default);
     for (cpus, mem) in &world.agents {
         sim.agent(&[("cpus", &cpus.to_string()), ("mem", &mem.to_string())]);
     }
     sim.cluster("licences", &world.licences.to_string());
-    let leaves = add_queues(&mut sim, &world.queues);
+    for plan in &world.queues {
+        let limit = plan
+            .max
+            .map(|(id, units)| (RESOURCES[id], units.to_string()));
+        let limit = limit.iter().map(|(name, text)| (*name, text.as_str()));
+        let max = sim.demand_with_zeros(&limit.collect::<Vec<_>>());
+        let policy = (plan.policy < 6).then(|| policy(&mut sim, plan.policy));
+        let settings = QueueSettings {
+            weight: plan.weight.parse().unwrap(),
+            max,
+            policy,
+        };
+        sim.queue(&plan.path, settings);
+    }
+    sim
+}
+
+/// The simulated world checks each decision.
+fn run(world: &World) {
+    let mut sim = sim_of(world);
+    let paths = || world.queues.iter().map(|queue| &queue.path);
+    let is_leaf = |path: &&String| !paths().any(|other| other.starts_with(&format!("{path}/")));
+    let leaves: Vec<_> = paths().filter(is_leaf).collect();
     for step in &world.steps {
         match step {
             Step::Submit {
@@ -173,12 +225,9 @@ fn run(world: &World) {
             } => {
                 let (cpus, mem, licences) = world.shapes[shape % world.shapes.len()];
                 let amounts = [cpus, mem, licences].map(|amount| amount.to_string());
-                let demand: Vec<_> = RESOURCES
-                    .iter()
-                    .zip(&amounts)
-                    .map(|(name, text)| (*name, text.as_str()))
-                    .collect();
-                sim.submit_priority(&leaves[leaf % leaves.len()], *count, &demand, *priority);
+                let texts = amounts.iter().map(String::as_str);
+                let demand: Vec<_> = RESOURCES.into_iter().zip(texts).collect();
+                sim.submit_priority(leaves[leaf % leaves.len()], *count, &demand, *priority);
             }
             Step::Offer { agent, limit } => {
                 sim.offer_agent(agent % sim.n_agents(), *limit);
@@ -195,10 +244,19 @@ fn run(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn the_index_chooses_what_the_definition_chooses(world in worlds()) {
+    fn the_index_chooses_what_the_definition_chooses_in_mixed_trees(world in mixed_worlds()) {
+        run(&world);
+    }
+
+    #[test]
+    fn the_index_chooses_what_the_definition_chooses_in_groups(world in grouped_worlds()) {
         run(&world);
     }
 }

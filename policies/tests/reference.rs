@@ -23,6 +23,8 @@ pub enum Rounding {
 
 pub struct Reference {
     rounding: Rounding,
+    /// Of every queue, for the decision at hand.
+    standing: Vec<Standing>,
 }
 
 /// What doesn't depend on the offer.
@@ -51,7 +53,10 @@ fn whole(number: u64) -> Number {
 
 impl Reference {
     pub fn new(rounding: Rounding) -> Self {
-        Self { rounding }
+        Self {
+            rounding,
+            standing: Vec::new(),
+        }
     }
 
     /// To the nearest multiple of 2^-bits.
@@ -80,7 +85,24 @@ impl Reference {
             .collect()
     }
 
-    fn standing(&self, tree: &QueueTree, queue: QueueId) -> Standing {
+    fn standing(&self, queue: QueueId) -> &Standing {
+        &self.standing[queue.index()]
+    }
+
+    /// The standing values of all queues, those below a queue before it.
+    fn stand(&mut self, tree: &QueueTree) {
+        let nothing = || Standing {
+            shares: Vec::new(),
+            dominant: Number::zero(),
+            task: None,
+        };
+        self.standing = tree.queues().map(|_| nothing()).collect();
+        for queue in tree.queues().rev() {
+            self.standing[queue.index()] = self.new_standing(tree, queue);
+        }
+    }
+
+    fn new_standing(&self, tree: &QueueTree, queue: QueueId) -> Standing {
         let children = tree.children(queue);
         let task = if children.is_empty() {
             let shapes = tree.heads(queue).iter().map(|(shape, _)| {
@@ -92,7 +114,7 @@ impl Reference {
         } else {
             children
                 .iter()
-                .filter_map(|child| self.standing(tree, *child).task)
+                .filter_map(|child| self.standing(*child).task.clone())
                 .min()
         };
         let shares = if is_drf(tree, queue) {
@@ -116,8 +138,8 @@ impl Reference {
     }
 
     fn standing_level(&self, tree: &QueueTree, queue: QueueId) -> Option<Number> {
-        let standing = self.standing(tree, queue);
-        Some(self.level(tree, queue, &standing.dominant, &standing.task?))
+        let standing = self.standing(queue);
+        Some(self.level(tree, queue, &standing.dominant, standing.task.as_ref()?))
     }
 
     /// V_n(M).
@@ -130,7 +152,7 @@ impl Reference {
         let mut idle = vec![Number::zero(); used.len()];
         let mut dues = idle.clone();
         for child in tree.children(queue) {
-            let standing = self.standing(tree, *child);
+            let standing = self.standing(*child);
             for (resource, share) in standing.shares.iter().enumerate() {
                 let Some(task) = &standing.task else {
                     idle[resource] += share;
@@ -159,7 +181,7 @@ impl Reference {
             let (shape, next) = heads
                 .filter(|(shape, _)| can_go(*shape))
                 .min_by_key(|(_, rank)| *rank)?;
-            let share = self.standing(tree, queue).dominant;
+            let share = self.standing(queue).dominant.clone();
             let choice = Choice {
                 leaf: queue,
                 shape: *shape,
@@ -179,7 +201,7 @@ impl Reference {
         };
         let (_, first) = going.iter().min_by_key(|candidate| place(candidate))?;
         let levels = going.iter().map(|(child, candidate)| {
-            let task = self.standing(tree, *child).task.unwrap();
+            let task = self.standing(*child).task.clone().unwrap();
             self.level(tree, *child, &candidate.share, &task)
         });
         let shares = self.shares_at(tree, queue, levels.min());
@@ -291,6 +313,7 @@ impl Policy for Reference {
     fn changed(&mut self, _tree: &QueueTree, _leaf: QueueId) {}
 
     fn choose(&mut self, tree: &QueueTree, offer: &Offer<'_>) -> Option<Choice> {
+        self.stand(tree);
         Some(self.candidate(tree, tree.root(), offer)?.choice)
     }
 }
