@@ -77,8 +77,8 @@ impl Attempt {
             Some(Cause::Ordered) => return WireEnd::Killed,
             None => {}
         }
-        // One that lost a child for want of memory and still succeeds has coped.
-        if n_oom_kills > 0 && !exit.status.success() {
+        // Whatever it made of that, part of its work is missing.
+        if n_oom_kills > 0 {
             return WireEnd::OutOfMemory;
         }
         match (exit.status.code(), exit.status.signal()) {
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(ended(killed, None).end(0), WireEnd::Signalled(9));
         assert_eq!(ended(killed, None).end(1), WireEnd::OutOfMemory);
         assert_eq!(ended(failed, None).end(2), WireEnd::OutOfMemory);
-        assert_eq!(ended(0, None).end(1), WireEnd::Exited(0));
+        assert_eq!(ended(0, None).end(1), WireEnd::OutOfMemory);
         assert_eq!(ended(0, Some(Cause::Ordered)).end(0), WireEnd::Killed);
         assert_eq!(ended(killed, Some(Cause::Memory)).end(0), WireEnd::OutOfMemory);
     }

@@ -20,7 +20,7 @@ use super::process::{self, Process};
 use super::run::{Keeper, Limits};
 use super::tree::Look;
 
-/// How often to look for processes that fell to the keeper.
+/// How often to look for processes that fell to the keeper, and for what the kernel killed.
 const ADOPT_EVERY: Duration = Duration::from_secs(1);
 
 impl Keeper {
@@ -225,6 +225,7 @@ impl Keeper {
         if self.adopt_at <= now {
             self.adopt_at = now + ADOPT_EVERY;
             self.adopt(&mut look);
+            self.end_those_out_of_memory();
         }
         self.watch(now, &mut look);
     }

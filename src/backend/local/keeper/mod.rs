@@ -83,6 +83,7 @@ pub(super) fn guard_args(home: &Home) -> [OsString; 4] {
 
 /// Starts the keeper, waits for its end, and then ends what it left.
 fn guard(tasks_dir: &OsString, identity: &OsString) -> io::Result<()> {
+    close_inherited()?;
     set_up(c"task-guard")?;
     // Away from the daemon's terminal: its keys must not reach tasks, nor may tasks read from it.
     nix::unistd::setsid()?;
@@ -112,6 +113,17 @@ fn keep(tasks_dir: &OsString, identity: &OsString, guard: &OsString) -> io::Resu
     let result = run::run(home, wake, &guard_died);
     process::end_all_descendants();
     result
+}
+
+/// Closes what whoever started the daemon left open, so that no task inherits it. To be called first.
+fn close_inherited() -> io::Result<()> {
+    let entries = std::fs::read_dir("/proc/self/fd")?;
+    let fds: Vec<i32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in fds.into_iter().filter(|fd| *fd > 2) {
+        // The listing itself is among them, and closed by now.
+        let _ = nix::unistd::close(fd);
+    }
+    Ok(())
 }
 
 /// What guard and keeper have in common.

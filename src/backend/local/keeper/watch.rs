@@ -1,4 +1,4 @@
-//! Watches how much memory each attempt takes, where no cgroup bounds it.
+//! Watches how much memory each attempt takes where no cgroup bounds it, and where one does, what became of that.
 //!
 //! What a task takes between two looks isn't seen, and taking more than the demand is allowed up to a margin:
 //! this keeps a task that is far above its demand from taking the machine down, and is no exact bound.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::attempt::Cause;
+use super::attempt::{Attempt, Cause, Stage};
 use super::process::{self, Process};
 use super::run::{Keeper, Limits};
 use super::tree::Look;
@@ -51,6 +51,19 @@ fn proportional_bytes(processes: &[Process]) -> u64 {
 }
 
 impl Keeper {
+    /// Ends attempts in whose cgroup the kernel killed a process for want of memory: in v1 it kills one only, and
+    /// the others may wait for it for ever.
+    pub(super) fn end_those_out_of_memory(&mut self) {
+        let Limits::Cgroups(cgroups) = &self.limits else { return };
+        let is_out_of_memory = |attempt: &&Attempt| {
+            attempt.mem_bytes.is_some()
+                && attempt.stage != Stage::Killing
+                && attempt.cgroup.as_ref().is_some_and(|cgroup| cgroups.n_oom_kills(cgroup) > 0)
+        };
+        let ids: Vec<_> = self.attempts.values().filter(is_out_of_memory).map(|attempt| attempt.id).collect();
+        self.kill_all(&ids, Duration::ZERO, Cause::Memory);
+    }
+
     /// When to look next, if at all.
     pub(super) fn watch_at(&self) -> Option<Duration> {
         match &self.limits {

@@ -56,8 +56,11 @@ pub(super) enum CgroupError {
     NotAlone(PathBuf),
 }
 
+/// What the files of a new cgroup say.
+const FRESH: Demand = Demand { cpu_milli: Some(1000), mem_bytes: None };
+
 /// What of an attempt's demand is enforced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Demand {
     /// Cpus, in thousandths.
     pub(super) cpu_milli: Option<u64>,
@@ -99,15 +102,30 @@ impl Cgroups {
     /// Why cgroups can't be used here.
     pub(super) fn find(identity: &str, record: &Path, daemon: u32) -> Result<Self, CgroupError> {
         let name = format!("{PREFIX}{identity}");
-        clear_recorded(record, &name);
+        let stuck = clear_recorded(record, &name);
         let own = mounts::Own::read()?;
         let hierarchy = match v1::Hierarchy::prepare(&own, &name) {
             Some(v1) => Hierarchy::V1(v1?),
             None => Hierarchy::V2(v2::Hierarchy::prepare(&own, &name, daemon)?),
         };
-        let cgroups = Self { hierarchy, unused: Vec::new(), n_made: 0 };
-        cgroups.remember(record)?;
+        let mut cgroups = Self { hierarchy, unused: Vec::new(), n_made: 0 };
+        cgroups.remember(record, stuck)?;
+        cgroups.try_out()?;
         Ok(cgroups)
+    }
+
+    /// Goes into a cgroup and out again, so that it is known now whether that can be done.
+    fn try_out(&mut self) -> Result<(), CgroupError> {
+        let parent = self.parents().into_iter().next().unwrap_or_default();
+        let cgroup = self.take().map_err(forbidden("make a cgroup in", &parent))?;
+        let entered = self.enter(&cgroup);
+        let left = self.leave();
+        let result = entered.and(left).map_err(forbidden("move a process to", &parent.join(&cgroup.name)));
+        self.give_back(cgroup);
+        if result.is_err() {
+            self.remove_all();
+        }
+        result
     }
 
     /// For people.
@@ -132,7 +150,7 @@ impl Cgroups {
             Hierarchy::V1(v1) => v1.make(&name)?,
             Hierarchy::V2(v2) => v2.make(&name)?,
         }
-        Ok(Cgroup { name, demand: Demand::default(), n_oom_kills_before: 0 })
+        Ok(Cgroup { name, demand: FRESH, n_oom_kills_before: 0 })
     }
 
     /// Moves this process into the cgroup. What it starts is born there.
@@ -267,8 +285,9 @@ impl Cgroups {
     }
 
     /// Writes down where the cgroups are: the next daemon may live in another cgroup and would not find them.
-    fn remember(&self, record: &Path) -> Result<(), CgroupError> {
-        let lines: Vec<String> = self.parents().iter().map(|dir| format!("{}\n", dir.display())).collect();
+    fn remember(&self, record: &Path, mut dirs: BTreeSet<PathBuf>) -> Result<(), CgroupError> {
+        dirs.extend(self.parents());
+        let lines: Vec<String> = dirs.iter().map(|dir| format!("{}\n", dir.display())).collect();
         fs::write(record, lines.concat()).map_err(|source| CgroupError::Forbidden {
             doing: "write",
             path: record.to_path_buf(),
@@ -278,22 +297,23 @@ impl Cgroups {
 }
 
 /// Removes the cgroups that an earlier keeper wrote down, with all processes in them. Only directories of
-/// the expected name are touched, whatever the file says.
-pub(super) fn clear_recorded(record: &Path, name: &str) {
+/// the expected name are touched, whatever the file says. Returns those that can't be removed yet.
+fn clear_recorded(record: &Path, name: &str) -> BTreeSet<PathBuf> {
     let dirs: BTreeSet<PathBuf> = fs::read_to_string(record)
         .unwrap_or_default()
         .lines()
         .map(PathBuf::from)
         .filter(|dir| dir.file_name().is_some_and(|last| last == name))
         .collect();
-    for dir in dirs {
-        let children = fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok);
+    for dir in &dirs {
+        let children = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
         for child in children.filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir())) {
             end_processes(&child.path());
             let _ = fs::remove_dir(child.path());
         }
         let _ = fs::remove_dir(dir);
     }
+    dirs.into_iter().filter(|dir| dir.exists()).collect()
 }
 
 /// SIGKILLs what is in a cgroup until nothing is left, or gives up on what can't be killed.

@@ -72,7 +72,12 @@ impl Hierarchy {
     }
 
     pub(super) fn make(&self, name: &str) -> io::Result<()> {
-        fs::create_dir(self.dir.join(name))
+        let dir = self.dir.join(name);
+        fs::create_dir(&dir)?;
+        // A task that lost a process for want of memory has failed; what waits for that process ends with it.
+        // Older kernels don't know this.
+        let _ = write_to(&dir.join("memory.oom.group"), "1");
+        Ok(())
     }
 
     pub(super) fn enter(&self, name: &str) -> io::Result<()> {
@@ -120,6 +125,7 @@ fn weight(cpu_milli: Option<u64>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::FRESH;
     use super::*;
 
     /// A directory that looks like a cgroup. Unlike a real one it makes no files in new directories.
@@ -155,7 +161,7 @@ mod tests {
             fs::write(file(name), "").unwrap();
         }
         let demand = Demand { cpu_milli: Some(2500), mem_bytes: Some(64 << 20) };
-        hierarchy.limit("1", Demand::default(), demand).unwrap();
+        hierarchy.limit("1", FRESH, demand).unwrap();
         assert_eq!(read("memory.max"), "67108864");
         assert_eq!(read("memory.swap.max"), "0");
         assert_eq!(read("cpu.weight"), "250");
