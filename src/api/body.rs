@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::json::field::Object;
 use super::{ApiError, Context};
 
 /// How long a body may take, from its first byte to its last.
@@ -111,7 +112,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Context>> for OptionalJson<T
     }
 }
 
-/// Reads JSON; errors know the path, the line and the column.
+/// Reads an object in JSON; errors know the path, the line and the column.
 ///
 /// # Errors
 /// It isn't UTF-8, isn't JSON, or isn't a `T`.
@@ -121,7 +122,7 @@ pub(super) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Api
         ApiError::InvalidUtf8 { line, column }
     })?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         describe(error.inner(), path)
     })?;

@@ -83,7 +83,7 @@ pub(super) fn detail(refusal: &Refusal, single: bool) -> Option<Value> {
             resource,
             known,
         } => json!({
-            "path": path(*place, &format!("demand.{resource}")),
+            "path": place.map(|place| path(place, &format!("demand.{resource}"))),
             "resource": resource,
             "known": known,
         }),

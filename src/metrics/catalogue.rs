@@ -112,7 +112,7 @@ catalogue! {
         "Time that a batch took to match tasks with offers; its sum over decisions_total is the time of one decision.";
     /// Of each batch.
     TURN_SECONDS: Histogram(SHORT_SECONDS), "turn_seconds", [],
-        "Time that a batch took from its first event to the last reply, the commit included.";
+        "Time that the engine worked on a batch, matching included.";
     /// Of each batch.
     EVENTS_TOTAL: Counter, "events_total", ["kind"],
         "What reached the engine: events from backends by kind, and requests.";

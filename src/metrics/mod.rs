@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::driver::BatchStats;
 use crate::engine::outcome::AttemptEnd;
 use crate::engine::report::{QueueReport, ResourceReport};
 use crate::engine::{Fact, OutcomeKind};
@@ -15,13 +16,11 @@ use crate::engine::{Fact, OutcomeKind};
 pub mod catalogue;
 mod registry;
 mod snapshot;
-mod stats;
 #[cfg(test)]
 mod tests;
 
 use catalogue as name;
 use registry::Registry;
-pub use stats::BatchStats;
 
 /// The exporter keeps observations one by one until somebody reads them; after so many they are summed up.
 const OBSERVATIONS_MAX: usize = 16_384;
@@ -60,20 +59,20 @@ impl Metrics {
         })
     }
 
-    /// Counts a batch, once its facts are durable.
+    /// Counts a batch, once its facts are durable. Quick: it runs on the driver's thread.
     pub fn record_batch(&self, facts: &[Fact], stats: &BatchStats) {
-        for (kind, count) in &stats.n_events {
+        for (kind, count) in &stats.events {
             self.count(&name::EVENTS_TOTAL, &[kind], *count);
         }
         self.count(&name::EVENTS_TOTAL, &["request"], stats.n_requests);
         self.count(&name::DECISIONS_TOTAL, &[&stats.policy], stats.n_decided);
         if stats.n_decided > 0 {
-            self.observe(&name::DECISION_SECONDS, &[], stats.decision.as_secs_f64());
+            self.observe(&name::DECISION_SECONDS, &[], stats.matching.as_secs_f64());
         }
         self.observe(&name::TURN_SECONDS, &[], stats.turn.as_secs_f64());
         if let Some(commit) = stats.commit {
             self.observe(&name::STORE_COMMIT_SECONDS, &[], commit.as_secs_f64());
-            self.observe(&name::STORE_BATCH_SIZE, &[], stats.n_facts as f64);
+            self.observe(&name::STORE_BATCH_SIZE, &[], facts.len() as f64);
         }
         for fact in facts {
             self.record_fact(fact);

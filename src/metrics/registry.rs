@@ -68,23 +68,43 @@ impl Registry {
         self.handle.run_upkeep();
     }
 
-    /// All series in Prometheus' text format, metrics and series in order of their names.
+    /// All series in Prometheus' text format, in order of metrics and of labels. The exporter gives them as
+    /// its hash maps do, which nobody can read twice.
     pub(super) fn render(&self) -> String {
         let page = self.handle.render();
-        // The exporter puts an empty line behind each metric, and orders them as its hash map does.
-        let mut families: Vec<&str> = page.split("\n\n").map(str::trim).collect();
-        families.retain(|family| !family.is_empty());
-        families.sort_unstable_by_key(|family| name_of(family));
-        families
-            .iter()
-            .map(|family| format!("{family}\n"))
-            .collect()
+        let mut families: Vec<Family<'_>> = Vec::new();
+        for line in page.lines().filter(|line| !line.is_empty()) {
+            match families.last_mut() {
+                // The exporter writes the help of each metric first.
+                Some(family) if !line.starts_with("# HELP ") => family.push(line),
+                _ => families.push(vec![line]),
+            }
+        }
+        families.sort_unstable();
+        let mut ordered = String::with_capacity(page.len());
+        for family in &mut families {
+            // A histogram's lines of one series stay in their order: the sort is stable.
+            family.sort_by_key(|line| series(line));
+            for line in family {
+                ordered.push_str(line);
+                ordered.push('\n');
+            }
+        }
+        ordered
     }
 }
 
-/// The name that a family's `HELP` line tells.
-fn name_of(family: &str) -> &str {
-    family.split_whitespace().nth(2).unwrap_or_default()
+/// The lines of one metric, its help first.
+type Family<'a> = Vec<&'a str>;
+
+/// What tells the series of a metric apart: its labels without a bucket's bound. Empty for comments.
+fn series(line: &str) -> &str {
+    let labels = match line.split_once('{') {
+        Some((_, labels)) if !line.starts_with('#') => labels,
+        _ => return "",
+    };
+    let end = labels.find("le=\"").or_else(|| labels.rfind('}'));
+    labels[..end.unwrap_or(labels.len())].trim_end_matches(',')
 }
 
 fn key(metric: &Metric, values: &[&str]) -> Key {

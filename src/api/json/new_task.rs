@@ -30,6 +30,7 @@ pub const ARGUMENTS_BYTES_MAX: usize = 1024 * 1024;
 #[serde(deny_unknown_fields)]
 pub struct NewTasksJson {
     /// At most 10,000.
+    #[serde(deserialize_with = "field::objects")]
     #[schema(max_items = 10_000)]
     pub tasks: Vec<NewTaskJson>,
 }
@@ -60,6 +61,7 @@ pub struct NewTaskJson {
     #[schema(value_type = BTreeMap<String, f64>, example = json!({"cpus": 2, "mem": "4GiB"}))]
     demand: Demand,
     /// What to run.
+    #[serde(deserialize_with = "field::object")]
     run: NewRunJson,
     /// Added to the environment.
     #[serde(default, deserialize_with = "field::env")]
@@ -217,7 +219,7 @@ impl NewTaskJson {
             name: self.name.into(),
             key: self.key.map(Into::into),
             inbox: self.inbox.map(Into::into),
-            demand,
+            demand: Arc::new(demand),
             run,
             env: self
                 .env
@@ -228,9 +230,11 @@ impl NewTaskJson {
             retries: self.retries,
             timeout: self.timeout,
             kill_grace: self.kill_grace,
-            constraints: (self.constraints.into_iter())
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
+            constraints: Arc::new(
+                (self.constraints.into_iter())
+                    .map(|(name, value)| (name.into(), value.into()))
+                    .collect(),
+            ),
             array: self.array,
         };
         Ok(NewTask {
