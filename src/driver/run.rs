@@ -42,6 +42,7 @@ const SLOW_TURN: Duration = Duration::from_millis(500);
 const SLOW_COMMIT: Duration = Duration::from_secs(2);
 
 type Answer = oneshot::Sender<Result<Reply, RequestError>>;
+type Look = Box<dyn FnOnce(&Engine) + Send>;
 
 impl Inbox {
     /// Runs the driver until it is told to stop. Needs a thread of its own, outside any async runtime.
@@ -92,6 +93,8 @@ impl Inbox {
 struct Batch {
     out: Output,
     answers: Vec<(Answer, Result<Reply, Refusal>)>,
+    /// Looks at the engine that are due after it.
+    looks: Vec<Look>,
     stats: BatchStats,
 }
 
@@ -121,12 +124,11 @@ impl Driver {
                 self.receive(wait);
             }
             let now = clock::now();
-            let looks = self.take_in(now)?;
-            self.turn(now);
-            self.close_batch()?;
-            for look in looks {
-                look(&self.engine);
+            self.take_in(now)?;
+            if !self.stopping {
+                self.turn(now);
             }
+            self.close_batch()?;
         }
         Ok(())
     }
@@ -146,9 +148,8 @@ impl Driver {
         self.stopping |= n == Some(0);
     }
 
-    /// Gives the engine what was received. Returns what is to look at it afterwards.
-    fn take_in(&mut self, now: Time) -> Result<Vec<Box<dyn FnOnce(&Engine) + Send>>, StoreError> {
-        let mut looks = Vec::new();
+    /// Gives the engine what was received.
+    fn take_in(&mut self, now: Time) -> Result<(), StoreError> {
         while let Some(message) = self.pending.pop_front() {
             if self.batch.out.facts.len() >= FACTS_MAX {
                 self.close_batch()?;
@@ -156,11 +157,11 @@ impl Driver {
             match message {
                 Message::Event(event) => self.on_event(now, event),
                 Message::Request(request, answer) => self.on_request(now, *request, answer)?,
-                Message::Inspect(look) => looks.push(look),
+                Message::Inspect(look) => self.batch.looks.push(look),
                 Message::Stop => self.stopping = true,
             }
         }
-        Ok(looks)
+        Ok(())
     }
 
     fn on_event(&mut self, now: Time, event: Event) {
@@ -216,6 +217,7 @@ impl Driver {
         let Batch {
             out,
             answers,
+            looks,
             mut stats,
         } = std::mem::take(&mut self.batch);
         for decision in out.decisions {
@@ -224,6 +226,9 @@ impl Driver {
         for (answer, reply) in answers {
             // Whoever asked may have gone away meanwhile.
             let _ = answer.send(reply.map_err(RequestError::Refused));
+        }
+        for look in looks {
+            look(&self.engine);
         }
         stats.n_decided = out.n_decided;
         warn_if_slow(&stats, out.facts.len());
@@ -240,6 +245,9 @@ impl Driver {
     fn outlast(&mut self, mut error: StoreError) -> Result<(), StoreError> {
         for (answer, _) in self.batch.answers.drain(..) {
             let _ = answer.send(Err(RequestError::Store(error.clone())));
+        }
+        for look in self.batch.looks.drain(..) {
+            look(&self.engine);
         }
         loop {
             if self.inbox.failure.borrow().is_none() {
@@ -265,18 +273,7 @@ impl Driver {
     fn refuse(&mut self, pause: Duration, error: &StoreError) {
         let watch = Stopwatch::start();
         loop {
-            // Once around, so the events left keep their order.
-            for _ in 0..self.pending.len() {
-                match self.pending.pop_front() {
-                    Some(Message::Event(event)) => self.pending.push_back(Message::Event(event)),
-                    Some(Message::Request(_, answer)) => {
-                        let _ = answer.send(Err(RequestError::Store(error.clone())));
-                    }
-                    Some(Message::Inspect(look)) => look(&self.engine),
-                    Some(Message::Stop) => self.stopping = true,
-                    None => {}
-                }
-            }
+            self.turn_away(&RequestError::Store(error.clone()));
             let left = pause.saturating_sub(watch.elapsed());
             if self.stopping || left.is_zero() {
                 return;
@@ -286,6 +283,22 @@ impl Driver {
                     .block_on(async { tokio::time::sleep(left).await });
             } else {
                 self.receive(Some(left));
+            }
+        }
+    }
+
+    /// Refuses the requests that are pending and grants the looks; events stay.
+    fn turn_away(&mut self, error: &RequestError) {
+        // Once around, so the events left keep their order.
+        for _ in 0..self.pending.len() {
+            match self.pending.pop_front() {
+                Some(Message::Event(event)) => self.pending.push_back(Message::Event(event)),
+                Some(Message::Request(_, answer)) => {
+                    let _ = answer.send(Err(error.clone()));
+                }
+                Some(Message::Inspect(look)) => look(&self.engine),
+                Some(Message::Stop) => self.stopping = true,
+                None => {}
             }
         }
     }
@@ -302,6 +315,9 @@ impl Driver {
         let watch = Stopwatch::start();
         let mut left = Some(STOP_MAX);
         while let Some(wait) = left {
+            self.turn_away(&RequestError::Stopping);
+            store_works = store_works && self.take_last_words().is_ok();
+            self.pending.clear();
             let received = self.inbox.messages.recv_many(&mut self.buffer, BATCH_MAX);
             let is_over = self.runtime.block_on(async {
                 tokio::select! {
@@ -315,10 +331,6 @@ impl Driver {
                 }
             });
             self.pending.extend(self.buffer.drain(..));
-            if store_works {
-                store_works = self.take_last_words();
-            }
-            self.pending.clear();
             left = STOP_MAX.checked_sub(watch.elapsed()).filter(|_| !is_over);
         }
         if ending.is_finished() && ending.join().is_err() {
@@ -326,20 +338,15 @@ impl Driver {
         }
     }
 
-    /// Commits what events bring while the daemon stops. Says whether the store still works.
-    fn take_last_words(&mut self) -> bool {
+    /// Commits what events bring while the daemon stops.
+    fn take_last_words(&mut self) -> Result<(), StoreError> {
         let now = clock::now();
         for message in std::mem::take(&mut self.pending) {
-            match message {
-                Message::Event(event) => self.on_event(now, event),
-                Message::Request(_, answer) => {
-                    let _ = answer.send(Err(RequestError::Stopping));
-                }
-                Message::Inspect(look) => look(&self.engine),
-                Message::Stop => {}
+            if let Message::Event(event) = message {
+                self.on_event(now, event);
             }
         }
-        self.close_batch().is_ok()
+        self.close_batch()
     }
 }
 
