@@ -129,6 +129,11 @@ impl Handle {
         self.failure.borrow().clone()
     }
 
+    /// Resolves when the driver is gone, for whoever waits for changes that won't come any more.
+    pub async fn stopped(&self) {
+        self.messages.closed().await;
+    }
+
     /// Asks the driver to finish its batch, shut the backend down, and end. Returns once it is asked;
     /// its thread ends in its own time.
     pub async fn stop(&self) {
