@@ -144,9 +144,15 @@ pub enum ApiError {
         /// Whether a single task object was sent, so that places in a list mean nothing to the sender.
         single: bool,
     },
-    /// The store can't do it now.
-    #[error("the store failed, nothing was changed: {0}")]
+    /// The store can't be read, or the daemon can't write.
+    #[error("the store failed: {0}")]
     Store(#[from] StoreError),
+    /// What was asked could not be made durable.
+    #[error(
+        "this could not be made durable and is not acknowledged, though it may take effect when the store works again; \
+        repeat it then, a submission under the same key: {0}"
+    )]
+    NotDurable(StoreError),
     /// The daemon recovers what it stored.
     #[error("the daemon is starting; try again in a moment")]
     Starting,
@@ -177,7 +183,7 @@ impl ApiError {
     pub fn from_request(error: RequestError, single: bool) -> Self {
         match error {
             RequestError::Refused(refusal) => Self::Refused { refusal, single },
-            RequestError::Store(error) => Self::Store(error),
+            RequestError::Store(error) => Self::NotDurable(error),
             RequestError::Stopping => Self::Stopping,
         }
     }
@@ -202,7 +208,7 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotEnded { .. } => StatusCode::CONFLICT,
             Self::Refused { refusal, .. } => refusal::status(refusal),
-            Self::Store(_) | Self::Starting | Self::Stopping | Self::Busy => {
+            Self::Store(_) | Self::NotDurable(_) | Self::Starting | Self::Stopping | Self::Busy => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -229,8 +235,13 @@ impl ApiError {
             Self::NoOutput { .. } => "no_output",
             Self::UnknownResource { .. } => "unknown_resource",
             Self::Refused { refusal, .. } => refusal::code(refusal),
-            Self::Store(StoreError::Full { .. }) => "store_full",
-            Self::Store(_) => "store_failed",
+            Self::Store(error) | Self::NotDurable(error) => match error {
+                StoreError::Full { .. } => "store_full",
+                StoreError::Corrupt { .. }
+                | StoreError::TooNew { .. }
+                | StoreError::InUse { .. }
+                | StoreError::Other { .. } => "store_failed",
+            },
             Self::Starting => "starting",
             Self::Stopping => "stopping",
             Self::Busy => "busy",
@@ -267,6 +278,7 @@ impl ApiError {
             | Self::NoRoute { .. }
             | Self::MethodNotAllowed { .. }
             | Self::Store(_)
+            | Self::NotDurable(_)
             | Self::Starting
             | Self::Stopping
             | Self::Busy
@@ -329,8 +341,7 @@ mod tests {
         assert_eq!(error.code(), "store_full");
         assert_eq!(
             error.to_string(),
-            "the store failed, nothing was changed: no space left for a/apportion.db; free some and the \
-             daemon goes on by itself"
+            "the store failed: no space left for a/apportion.db; free some and the daemon goes on by itself"
         );
     }
 }
