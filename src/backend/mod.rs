@@ -1,6 +1,9 @@
 //! What carries decisions out: the trait, and one module per backend.
 
-use tokio::sync::mpsc;
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 
 use crate::engine::{AttemptId, Decision, Event};
 
@@ -48,28 +51,43 @@ pub trait Logs: Send + Sync {
         stream: LogStream,
         offset: u64,
         limit: usize,
-    ) -> futures::future::BoxFuture<'_, std::io::Result<Option<LogChunk>>>;
+    ) -> BoxFuture<'_, std::io::Result<Option<LogChunk>>>;
 }
 
-/// A backend's way to tell the driver what happened. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct EventSender(mpsc::Sender<Event>);
+/// What takes in a backend's events: the driver, or a test.
+pub trait EventSink: Send + Sync {
+    /// Takes an event in, and waits while the driver is busy. False when the driver is gone.
+    fn send(&self, event: Event) -> BoxFuture<'_, bool>;
+
+    /// The same from a thread outside the runtime. Not for the driver's own thread, which would wait for
+    /// itself.
+    fn blocking_send(&self, event: Event) -> bool;
+}
+
+/// A backend's way to tell what happened. Cheap to clone.
+#[derive(Clone)]
+pub struct EventSender(Arc<dyn EventSink>);
 
 impl EventSender {
-    /// Sends into this channel, which is bounded: whoever finds it full waits.
+    /// Sends into this.
     #[must_use]
-    pub fn new(events: mpsc::Sender<Event>) -> Self {
-        Self(events)
+    pub fn new(sink: impl EventSink + 'static) -> Self {
+        Self(Arc::new(sink))
     }
 
-    /// Tells, and waits while the driver is busy. False when the driver is gone.
+    /// See [`EventSink::send`].
     pub async fn send(&self, event: Event) -> bool {
-        self.0.send(event).await.is_ok()
+        self.0.send(event).await
     }
 
-    /// The same from a thread outside the runtime.
-    #[must_use]
+    /// See [`EventSink::blocking_send`].
     pub fn blocking_send(&self, event: Event) -> bool {
-        self.0.blocking_send(event).is_ok()
+        self.0.blocking_send(event)
+    }
+}
+
+impl fmt::Debug for EventSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EventSender")
     }
 }
