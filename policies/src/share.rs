@@ -7,7 +7,8 @@ use crate::amount::{Amount, Weight};
 
 /// A share: an amount over a total, divided by a weight. Never a float, so equal shares are equal.
 ///
-/// Numerator below 2^48, denominator below 2^80, hence a comparison is two products below 2^128.
+/// Numerator below 2^48, denominator below 2^80, hence a comparison is two products below 2^128. A bare
+/// number ([`Share::count`]) may have 64 bits: its denominator is 1, or with a weight below 2^32.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
     part: u64,
@@ -24,7 +25,19 @@ impl Share {
         if total.is_zero() {
             return Self::ZERO;
         }
-        Self { part: used.milli(), whole: u128::from(total.milli()) }
+        Self {
+            part: used.milli(),
+            whole: u128::from(total.milli()),
+        }
+    }
+
+    /// A bare number: a count, or an amount where all that it is compared with have the same total.
+    #[must_use]
+    pub const fn count(number: u64) -> Self {
+        Self {
+            part: number,
+            whole: 1,
+        }
     }
 
     /// This share divided by a weight. The weight's unit (thousandths) cancels out between siblings.
@@ -34,7 +47,10 @@ impl Share {
     #[must_use]
     pub fn per(self, weight: Weight) -> Self {
         assert!(self.whole < 1 << 48, "a share is divided by a weight once");
-        Self { part: self.part, whole: self.whole * u128::from(weight.milli()) }
+        Self {
+            part: self.part,
+            whole: self.whole * u128::from(weight.milli()),
+        }
     }
 
     /// Numerator and denominator, not reduced.
