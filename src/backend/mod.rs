@@ -1,5 +1,7 @@
 //! What carries decisions out: the trait, and one module per backend.
 
+pub mod local;
+
 use crate::engine::{AttemptId, Decision};
 
 /// Carries decisions out. What comes of them returns as events, through the sender that the backend
