@@ -12,6 +12,7 @@ use super::{ApiError, Context};
 #[utoipa::path(
     get,
     path = "/v1/agents",
+    operation_id = "list_agents",
     tag = "cluster",
     responses(
         (status = 200, description = "in order of their names", body = AgentsJson),

@@ -64,9 +64,7 @@ pub enum ApiError {
         max: usize,
     },
     /// The body is longer than the configuration allows.
-    #[error(
-        "the body is longer than {max} bytes; send less at a time, or raise server.body_max_bytes"
-    )]
+    #[error("the body is longer than {max} bytes; send less at a time, or raise server.body_max")]
     BodyTooLarge {
         /// The limit.
         max: usize,

@@ -23,6 +23,7 @@ use crate::engine::{AttemptId, Fact, OutcomeKind, TaskId, Time};
 #[utoipa::path(
     get,
     path = "/v1/events",
+    operation_id = "stream_events",
     tag = "tasks",
     responses(
         (status = 200, description = "server-sent events, each with this in its data", body = TaskEventJson, content_type = "text/event-stream"),

@@ -11,7 +11,7 @@ use super::json::ErrorBody;
 use super::{ApiError, Context};
 
 /// How long the engine may take to answer before the daemon counts as not ready.
-const ENGINE_WAIT: Duration = Duration::from_secs(2);
+const ENGINE_WAIT: Duration = Duration::from_secs(1);
 
 /// The daemon's health.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -26,6 +26,7 @@ const OK: Json<Health> = Json(Health { status: "ok" });
 #[utoipa::path(
     get,
     path = "/healthz",
+    operation_id = "is_alive",
     tag = "daemon",
     responses((status = 200, description = "it lives", body = Health))
 )]
@@ -37,6 +38,7 @@ pub(super) async fn alive() -> Json<Health> {
 #[utoipa::path(
     get,
     path = "/readyz",
+    operation_id = "is_ready",
     tag = "daemon",
     responses(
         (status = 200, description = "it can", body = Health),

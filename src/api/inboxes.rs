@@ -28,11 +28,15 @@ const VALUES_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[utoipa::path(
     post,
     path = "/v1/inboxes/{name}/pop",
+    operation_id = "pop_inbox",
     tag = "inboxes",
     params(("name" = String, Path, description = "the inbox")),
     request_body(content = Option<PopRequest>, content_type = "application/json"),
     responses(
         (status = 200, description = "finished tasks, perhaps none", body = PopAnswer),
+        (status = 400, description = "not JSON (`invalid_json`, `invalid_utf8`)", body = ErrorBody),
+        (status = 413, description = "`body_too_large`", body = ErrorBody),
+        (status = 415, description = "`unsupported_media_type`", body = ErrorBody),
         (status = 422, description = "`invalid_field`, such as a token that this inbox never gave", body = ErrorBody),
         (status = 503, description = "`store_full`, `store_failed`, `stopping`", body = ErrorBody),
     )

@@ -34,6 +34,7 @@ struct Wanted {
 #[utoipa::path(
     get,
     path = "/v1/tasks/{id}/logs/stdout",
+    operation_id = "read_stdout",
     tag = "tasks",
     params(
         ("id" = u64, Path, description = "the task"),
@@ -65,6 +66,7 @@ pub(super) async fn stdout(
 #[utoipa::path(
     get,
     path = "/v1/tasks/{id}/logs/stderr",
+    operation_id = "read_stderr",
     tag = "tasks",
     params(
         ("id" = u64, Path, description = "the task"),

@@ -19,6 +19,7 @@ const ENGINE_WAIT: Duration = Duration::from_secs(5);
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "show_metrics",
     tag = "daemon",
     responses((status = 200, description = "text format 0.0.4", body = String, content_type = "text/plain"))
 )]

@@ -53,6 +53,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 #[utoipa::path(
     get,
     path = "/openapi.json",
+    operation_id = "show_openapi",
     tag = "daemon",
     responses((status = 200, description = "OpenAPI 3.1", body = Object))
 )]

@@ -12,6 +12,7 @@ use super::{ApiError, Context};
 #[utoipa::path(
     get,
     path = "/v1/queues",
+    operation_id = "list_queues",
     tag = "cluster",
     responses(
         (status = 200, description = "parents before children", body = QueuesJson),

@@ -16,6 +16,7 @@ use crate::engine::{Refusal, Reply, Request as EngineRequest};
 #[utoipa::path(
     get,
     path = "/v1/resources",
+    operation_id = "list_resources",
     tag = "cluster",
     responses(
         (status = 200, description = "in order of their names", body = ResourcesJson),
@@ -35,6 +36,7 @@ pub(super) async fn list(
 #[utoipa::path(
     post,
     path = "/v1/resources/{name}/outside",
+    operation_id = "report_outside",
     tag = "cluster",
     params(("name" = String, Path, description = "a resource of cluster scope")),
     request_body(content = OutsideRequest, content_type = "application/json"),
@@ -42,6 +44,7 @@ pub(super) async fn list(
         (status = 204, description = "noted, durably"),
         (status = 400, description = "not JSON (`invalid_json`, `invalid_utf8`)", body = ErrorBody),
         (status = 404, description = "`unknown_resource`", body = ErrorBody),
+        (status = 413, description = "`body_too_large`", body = ErrorBody),
         (status = 415, description = "`unsupported_media_type`", body = ErrorBody),
         (status = 422, description = "`invalid_field`, `not_cluster_scope`", body = ErrorBody),
         (status = 503, description = "`store_full`, `store_failed`, `stopping`", body = ErrorBody),

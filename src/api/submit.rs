@@ -26,6 +26,7 @@ const LARGE_BYTES: usize = 64 * 1024;
 #[utoipa::path(
     post,
     path = "/v1/tasks",
+    operation_id = "submit_tasks",
     tag = "tasks",
     request_body(content = Submission, content_type = "application/json"),
     responses(

@@ -27,6 +27,7 @@ const REASON_BYTES_MAX: usize = 1024;
 #[utoipa::path(
     get,
     path = "/v1/tasks",
+    operation_id = "list_tasks",
     tag = "tasks",
     params(
         ("queue" = Option<String>, Query, description = "only of this queue and the queues below it"),
@@ -108,6 +109,7 @@ impl Context {
 #[utoipa::path(
     get,
     path = "/v1/tasks/{id}",
+    operation_id = "show_task",
     tag = "tasks",
     params(("id" = u64, Path, description = "the task")),
     responses(
@@ -131,13 +133,17 @@ pub(super) async fn show(
 #[utoipa::path(
     post,
     path = "/v1/tasks/{id}/cancel",
+    operation_id = "cancel_task",
     tag = "tasks",
     params(("id" = u64, Path, description = "the task")),
     request_body(content = Option<CancelRequest>, content_type = "application/json"),
     responses(
         (status = 200, description = "its state now: `cancelling` or `cancelled`", body = TaskStateJson),
+        (status = 400, description = "not JSON (`invalid_json`, `invalid_utf8`)", body = ErrorBody),
         (status = 404, description = "`unknown_task`", body = ErrorBody),
         (status = 409, description = "`already_ended`", body = ErrorBody),
+        (status = 413, description = "`body_too_large`", body = ErrorBody),
+        (status = 415, description = "`unsupported_media_type`", body = ErrorBody),
         (status = 422, description = "`invalid_field`", body = ErrorBody),
         (status = 503, description = "`store_full`, `store_failed`, `stopping`", body = ErrorBody),
     )
@@ -168,6 +174,7 @@ pub(super) async fn cancel(
 #[utoipa::path(
     post,
     path = "/v1/tasks/{id}/retry",
+    operation_id = "retry_task",
     tag = "tasks",
     params(("id" = u64, Path, description = "the task")),
     responses(
@@ -201,6 +208,7 @@ fn answer_state(task: TaskId, reply: &Reply) -> Result<Json<TaskStateJson>, ApiE
 #[utoipa::path(
     get,
     path = "/v1/tasks/{id}/explain",
+    operation_id = "explain_task",
     tag = "tasks",
     params(("id" = u64, Path, description = "the task")),
     responses(
@@ -229,6 +237,7 @@ pub(super) async fn explain(
 #[utoipa::path(
     get,
     path = "/v1/tasks/{id}/result",
+    operation_id = "read_result",
     tag = "tasks",
     params(("id" = u64, Path, description = "the task")),
     responses(

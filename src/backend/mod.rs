@@ -1,9 +1,6 @@
 //! What carries decisions out: the trait, and one module per backend.
 
-use std::fmt;
-use std::sync::Arc;
-
-use futures::future::BoxFuture;
+use tokio::sync::mpsc;
 
 use crate::engine::{AttemptId, Decision, Event};
 
@@ -51,43 +48,28 @@ pub trait Logs: Send + Sync {
         stream: LogStream,
         offset: u64,
         limit: usize,
-    ) -> BoxFuture<'_, std::io::Result<Option<LogChunk>>>;
+    ) -> futures::future::BoxFuture<'_, std::io::Result<Option<LogChunk>>>;
 }
 
-/// What takes in a backend's events: the driver, or a test.
-pub trait EventSink: Send + Sync {
-    /// Takes an event in, and waits while the driver is busy. False when the driver is gone.
-    fn send(&self, event: Event) -> BoxFuture<'_, bool>;
-
-    /// The same from a thread outside the runtime. Not for the driver's own thread, which would wait for
-    /// itself.
-    fn blocking_send(&self, event: Event) -> bool;
-}
-
-/// A backend's way to tell what happened. Cheap to clone.
-#[derive(Clone)]
-pub struct EventSender(Arc<dyn EventSink>);
+/// A backend's way to tell the driver what happened. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EventSender(mpsc::Sender<Event>);
 
 impl EventSender {
-    /// Sends into this.
+    /// Sends into this channel, which is bounded: whoever finds it full waits.
     #[must_use]
-    pub fn new(sink: impl EventSink + 'static) -> Self {
-        Self(Arc::new(sink))
+    pub fn new(events: mpsc::Sender<Event>) -> Self {
+        Self(events)
     }
 
-    /// See [`EventSink::send`].
+    /// Tells, and waits while the driver is busy. False when the driver is gone.
     pub async fn send(&self, event: Event) -> bool {
-        self.0.send(event).await
+        self.0.send(event).await.is_ok()
     }
 
-    /// See [`EventSink::blocking_send`].
+    /// The same from a thread outside the runtime.
+    #[must_use]
     pub fn blocking_send(&self, event: Event) -> bool {
-        self.0.blocking_send(event)
-    }
-}
-
-impl fmt::Debug for EventSender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EventSender")
+        self.0.blocking_send(event).is_ok()
     }
 }

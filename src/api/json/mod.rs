@@ -10,6 +10,7 @@ pub mod inbox;
 pub mod new_task;
 pub mod outcome;
 pub mod report;
+mod schema;
 pub mod task;
 pub mod time;
 
@@ -45,7 +46,7 @@ pub struct CancelRequest {
 #[serde(deny_unknown_fields)]
 pub struct OutsideRequest {
     /// What others use of the resource now: a number, or a text such as `"4GiB"` for a size.
-    #[schema(value_type = f64, minimum = 0)]
+    #[schema(value_type = schema::NumberOrText)]
     pub used: amount::AmountText,
 }
 

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::amount::read_duration;
 use super::field::{self, Demand, Texts};
+use super::schema::{IdOrKey, NumberOrText};
 use crate::api::digest;
 use crate::engine::TaskSpec;
 use crate::engine::request::{After, NewTask};
@@ -58,7 +59,7 @@ pub struct NewTaskJson {
     /// What it consumes, by resource: numbers or texts with at most three decimals, `mem` and `disk` as
     /// `"4GiB"` or in MiB. What it doesn't name is taken from the configuration's `tasks.demand`.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, f64>, example = json!({"cpus": 2, "mem": "4GiB"}))]
+    #[schema(value_type = BTreeMap<String, NumberOrText>, example = json!({"cpus": 2, "mem": "4GiB"}))]
     demand: Demand,
     /// What to run.
     #[serde(deserialize_with = "field::object")]
@@ -76,15 +77,15 @@ pub struct NewTaskJson {
     retries: u32,
     /// The longest an attempt may run: `"2h"`, or seconds. Without it, as long as it likes.
     #[serde(default, deserialize_with = "timeout")]
-    #[schema(value_type = Option<String>, example = "2h")]
+    #[schema(value_type = Option<NumberOrText>, example = "2h")]
     timeout: Option<Duration>,
     /// Between SIGTERM and SIGKILL: `"10s"`, or seconds. Without it, the configuration's.
     #[serde(default, deserialize_with = "kill_grace")]
-    #[schema(value_type = Option<String>, example = "10s")]
+    #[schema(value_type = Option<NumberOrText>, example = "10s")]
     kill_grace: Option<Duration>,
     /// Tasks that must succeed first: ids, or keys of tasks of this call or earlier ones.
     #[serde(default, deserialize_with = "field::after")]
-    #[schema(value_type = Vec<Object>, max_items = 10_000, example = json!([7, "build-2026-11-22"]))]
+    #[schema(value_type = Vec<IdOrKey>, max_items = 10_000, example = json!([7, "build-2026-11-22"]))]
     after: Vec<After>,
     /// Agent attributes wanted.
     #[serde(default, deserialize_with = "field::constraints")]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use apportion_policies::{Amount, Share};
+use apportion_policies::{Amount, Share, Weight};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -50,7 +50,7 @@ pub struct QueueJson {
     /// Whether tasks live here.
     pub is_leaf: bool,
     /// Its due relative to its siblings.
-    pub weight: f64,
+    pub weight: AmountJson,
     /// The policy that orders its children.
     pub policy: String,
     /// The most it may use, by resource.
@@ -111,6 +111,11 @@ fn amounts(amounts: &ByName<Amount>) -> BTreeMap<String, AmountJson> {
         .collect()
 }
 
+/// Weights have the digits of amounts.
+fn weight(weight: Weight) -> Amount {
+    Amount::from_milli(u64::from(weight.milli())).unwrap_or(Amount::MAX)
+}
+
 impl From<Share> for ShareJson {
     fn from(share: Share) -> Self {
         Self {
@@ -125,7 +130,7 @@ impl From<&QueueReport> for QueueJson {
         Self {
             path: report.path.to_string(),
             is_leaf: report.is_leaf,
-            weight: f64::from(report.weight.milli()) / 1000.0,
+            weight: AmountJson(weight(report.weight)),
             policy: report.policy.to_string(),
             max: amounts(&report.max),
             used: amounts(&report.used),

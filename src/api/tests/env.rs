@@ -34,7 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// What the tests' daemon is told.
 pub(super) const CONFIG: &str = r#"
 [server]
-body_max_bytes = "1MiB"
+body_max = "1MiB"
 [tasks]
 demand = { cpus = 1 }
 live_max = 50
@@ -130,6 +130,7 @@ impl Answer {
     pub(super) fn error(&self) -> String {
         let body = self.json();
         let error = &body["error"];
+        assert!(error.is_object(), "{} {body}", self.status);
         assert_eq!(
             error.as_object().unwrap().len(),
             3,
@@ -336,7 +337,7 @@ pub(super) fn without_times(mut value: Json) -> Json {
     match &mut value {
         Json::Object(fields) => {
             for (name, field) in fields.iter_mut() {
-                let is_time = name.ends_with("_at") || name == "not_before";
+                let is_time = name.ends_with("_at") || name == "at" || name == "not_before";
                 *field = match field.take() {
                     Json::String(_) if is_time => "…".into(),
                     other => without_times(other),

@@ -42,6 +42,10 @@ async fn one_task_from_submission_to_result() {
     assert_eq!(result.header("content-type"), "application/octet-stream");
     assert_eq!(result.header("apportion-outcome"), "succeeded");
     assert_eq!(result.header("apportion-value-truncated"), "false");
+    assert_eq!(
+        daemon.post("/v1/tasks/1/cancel", "").await.error(),
+        "409 already_ended: task 1 has already ended: succeeded"
+    );
     daemon.stop().await;
 }
 
@@ -152,10 +156,8 @@ async fn cancel_then_retry() {
         shown["outcome"]["cause"],
         json!({"code": "cancelled", "message": "cancelled: wrong map"})
     );
-    assert_eq!(
-        daemon.post("/v1/tasks/1/cancel", "").await.error(),
-        "409 already_ended: task 1 has already ended: cancelled"
-    );
+    let again = daemon.post("/v1/tasks/1/cancel", "").await;
+    assert_eq!(again.json(), json!({"id": 1, "state": "cancelled"}));
     let retried = daemon.post("/v1/tasks/1/retry", "").await;
     assert_eq!(
         (retried.status, retried.json()),
@@ -293,12 +295,11 @@ async fn what_happened_is_on_the_metrics_page() {
 
 #[tokio::test]
 async fn a_panic_is_answered() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let broken = axum::routing::get(|| async { panic!("a defect") as &'static str });
-    let router = axum::Router::new().route("/broken", broken).layer(
+    daemon.router = axum::Router::new().route("/broken", broken).layer(
         tower_http::catch_panic::CatchPanicLayer::custom(crate::api::answer_panic),
     );
-    let daemon = Daemon { router, ..daemon };
     assert_eq!(
         daemon.get("/broken").await.error(),
         "500 internal: the daemon failed at this call; its log says more"

@@ -135,7 +135,7 @@ async fn bodies_that_are_not_what_they_should_be() {
         answer.error(),
         "400 invalid_json: the body is not valid JSON: EOF while parsing a value at line 1, column 9"
     );
-    let too_large = "413 body_too_large: the body is longer than 1048576 bytes; send less at a time, or raise server.body_max_bytes";
+    let too_large = "413 body_too_large: the body is longer than 1048576 bytes; send less at a time, or raise server.body_max";
     let large = " ".repeat((1 << 20) + 1);
     assert_eq!(
         daemon.post("/v1/tasks", large.clone()).await.error(),
@@ -338,7 +338,7 @@ async fn a_daemon_that_stops_says_so() {
     assert_eq!(daemon.get("/metrics").await.status, StatusCode::OK);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_daemon_that_starts_says_so() {
     let (daemon, _run) = Daemon::prepare();
     assert_eq!(

@@ -213,7 +213,12 @@ async fn who_reads_events_too_slowly_is_told() {
     assert_eq!(name, "lagged");
     assert!(data["n_batches"].as_u64().unwrap() > 0);
     daemon.submit(&json!({"run": {"command": "true"}})).await;
-    let (name, data) = events.next().await.unwrap();
-    assert_eq!((name.as_str(), &data["task"]), ("task", &json!(2)));
+    loop {
+        let (name, data) = events.next().await.unwrap();
+        if name == "task" {
+            assert_eq!(data["task"], 2, "after the gap the stream goes on");
+            break;
+        }
+    }
     daemon.stop().await;
 }
