@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{BatchStats, Inbox, Message, Observer, RequestError};
 use crate::backend::Backend;
 use crate::clock::{self, Stopwatch};
-use crate::engine::{Engine, Event, Output, Refusal, Reply, Request, Time};
+use crate::engine::{Engine, Event, Fact, Output, Refusal, Reply, Request, Time};
 use crate::store::{Store, StoreError};
 
 /// How many messages, and how many events, make a batch at most: more than enough for many callers to
@@ -242,6 +242,11 @@ impl Driver {
         for decision in out.decisions {
             self.backend.act(decision);
         }
+        let facts: Arc<[Fact]> = out.facts.into();
+        if !facts.is_empty() {
+            // Before the answers: whoever has one finds its facts told. Without subscribers, nobody is told.
+            let _ = self.inbox.committed.send(Arc::clone(&facts));
+        }
         for (answer, reply) in answers {
             // Whoever asked may have gone away meanwhile.
             let _ = answer.send(reply.map_err(RequestError::Refused));
@@ -251,12 +256,8 @@ impl Driver {
         }
         stats.n_decided = out.n_decided;
         self.engine.policy_name().clone_into(&mut stats.policy);
-        warn_if_slow(&stats, out.facts.len());
-        self.observer.batch(&out.facts, &stats);
-        if !out.facts.is_empty() && self.inbox.committed.receiver_count() > 0 {
-            // The last receiver may have gone away just now.
-            let _ = self.inbox.committed.send(Arc::from(out.facts));
-        }
+        warn_if_slow(&stats, facts.len());
+        self.observer.batch(&facts, &stats);
         Ok(())
     }
 
