@@ -123,7 +123,10 @@ impl ReasonJson {
             ),
             WaitReason::After { n_left, tasks } => Self::new(
                 "after",
-                format!("waits for {n_left} tasks named in after to succeed"),
+                match n_left {
+                    1 => "waits for a task named in after to succeed".to_owned(),
+                    _ => format!("waits for {n_left} tasks named in after to succeed"),
+                },
                 json!({"n_left": n_left, "tasks": tasks.iter().map(|task| task.0).collect::<Vec<_>>()}),
             ),
             WaitReason::Pause { until } => Self::new(
@@ -142,7 +145,7 @@ impl ReasonJson {
             } => Self::new(
                 "queue_at_max",
                 format!(
-                    "queue {queue} uses {} of the {} {resource} that its max allows",
+                    "queue {queue} uses {} of the {} {resource} that its max allows; waits for tasks of it to end",
                     format_amount(resource, *used),
                     format_amount(resource, *max),
                 ),
