@@ -337,9 +337,10 @@ pub(super) fn without_times(mut value: Json) -> Json {
         Json::Object(fields) => {
             for (name, field) in fields.iter_mut() {
                 let is_time = name.ends_with("_at") || name == "at" || name == "not_before";
-                *field = match field.take() {
-                    Json::String(_) if is_time => "…".into(),
-                    other => without_times(other),
+                *field = if is_time && field.is_string() {
+                    "…".into()
+                } else {
+                    without_times(field.take())
                 };
             }
         }
