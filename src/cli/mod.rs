@@ -1,4 +1,2 @@
 //! x
-pub fn main() -> std::process::ExitCode {
-    unimplemented!()
-}
+pub fn main() -> std::process::ExitCode { unimplemented!() }

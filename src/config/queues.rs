@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use apportion_policies::Weight;
+use apportion_policies::{Registry, Weight};
 
 use super::errors::Problem;
 use super::sections::{amounts, is_name_byte, resource, unknown_name};
 use super::walk::{Field, Report, Section};
 use crate::engine::settings::{PolicyConfig, QueueConfig, ResourceSettings};
 
-/// The policies that a queue may name.
-const POLICIES: [&str; 3] = ["drf", "fifo", "weighted"];
 /// The word of `weighted` for counting running tasks instead of a resource.
 const COUNT_TASKS: &str = "tasks";
 /// The most characters of a queue's whole path.
@@ -208,8 +206,10 @@ fn policy(
 
 fn known_policy(field: &Field<'_>, report: &mut Report<'_>) -> Option<Arc<str>> {
     let name = field.string(report)?;
-    if !POLICIES.contains(&name) {
-        field.report(report, unknown_name("policy", name, &POLICIES));
+    let registry = Registry::default();
+    if !registry.knows(name) {
+        let known: Vec<&str> = registry.names().map(|name| &**name).collect();
+        field.report(report, unknown_name("policy", name, &known));
         return None;
     }
     Some(name.into())

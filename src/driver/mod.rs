@@ -2,7 +2,7 @@
 //!
 //! Receive a batch, let the engine turn it into facts and decisions, commit the facts, and only then act
 //! on the decisions and answer the callers. That order is written in [`run`] and nowhere else. The loop
-//! has a thread of its own and owns the engine; others hold a [`Handle`] or an [`EventSender`].
+//! has a thread of its own and owns the engine; others hold a [`Handle`], or the backend's [`EventSender`].
 
 mod run;
 mod stats;
@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::backend::EventSender;
 use crate::engine::{Engine, Event, Fact, Refusal, Reply, Request};
 use crate::store::StoreError;
 
 pub use stats::{BatchStats, Observer};
 
-/// How many messages may wait for the driver. Small: whoever finds it full waits, and so feels how busy
+/// How many messages, and how many events, may wait for the driver. Small: whoever finds it full waits, and so feels how busy
 /// the driver is, instead of the queue growing without bound.
 pub const CHANNEL_LEN: usize = 1024;
 
@@ -26,8 +27,6 @@ const COMMITTED_LEN: usize = 256;
 
 /// What reaches the driver.
 pub enum Message {
-    /// From a backend.
-    Event(Event),
     /// From a person or a program.
     Request(Box<Request>, oneshot::Sender<Result<Reply, RequestError>>),
     /// A look at the engine, between two batches.
@@ -56,24 +55,27 @@ pub enum RequestError {
 #[must_use]
 pub fn channel() -> (Handle, EventSender, Inbox) {
     let (sender, messages) = mpsc::channel(CHANNEL_LEN);
+    let (event_sender, events) = mpsc::channel(CHANNEL_LEN);
     let (committed, _) = broadcast::channel(COMMITTED_LEN);
     let (failure, failure_seen) = watch::channel(None);
     let handle = Handle {
-        messages: sender.clone(),
+        messages: sender,
         committed: committed.clone(),
         failure: failure_seen,
     };
     let inbox = Inbox {
         messages,
+        events,
         committed,
         failure,
     };
-    (handle, EventSender(sender), inbox)
+    (handle, EventSender::new(event_sender), inbox)
 }
 
 /// The driver's end of the channel. [`Inbox::run`] is the driver.
 pub struct Inbox {
     messages: mpsc::Receiver<Message>,
+    events: mpsc::Receiver<Event>,
     committed: broadcast::Sender<Arc<[Fact]>>,
     failure: watch::Sender<Option<StoreError>>,
 }
@@ -144,23 +146,6 @@ impl Handle {
     async fn send(&self, message: Message) -> Result<(), RequestError> {
         let sent = self.messages.send(message).await;
         sent.map_err(|_| RequestError::Stopping)
-    }
-}
-
-/// A backend's way to tell what happened. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct EventSender(mpsc::Sender<Message>);
-
-impl EventSender {
-    /// Tells, and waits while the driver is busy. False when the driver is gone.
-    pub async fn send(&self, event: Event) -> bool {
-        self.0.send(Message::Event(event)).await.is_ok()
-    }
-
-    /// The same from a thread outside the runtime. Not for the driver's own thread, which would wait
-    /// for itself.
-    pub fn blocking_send(&self, event: Event) -> bool {
-        self.0.blocking_send(Message::Event(event)).is_ok()
     }
 }
 

@@ -1,21 +1,20 @@
 //! The loop itself: batch, engine, commit, act, answer, in that order.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{BatchStats, Inbox, Message, Observer, RequestError};
 use crate::backend::Backend;
 use crate::clock::{self, Stopwatch};
-use crate::engine::{Engine, Event, Output, Refusal, Reply, Request, Time};
+use crate::engine::{Engine, Event, Fact, Output, Refusal, Reply, Request, Time};
 use crate::store::{Store, StoreError};
 
-/// How many messages make a batch at most: more than enough for many callers to share one sync, few
-/// enough for none to wait long behind the others.
+/// How many messages, and how many events, make a batch at most: more than enough for many callers to
+/// share one sync, few enough for none to wait long behind the others.
 const BATCH_MAX: usize = 256;
 
 /// With so many facts a batch is closed though messages are left: a transaction of a few tenths of a
@@ -24,10 +23,6 @@ const FACTS_MAX: usize = 20_000;
 
 /// Between two tries of a commit that failed. A full disk is rarely emptied faster.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-
-/// How many events are taken in while the store fails. As nothing new is launched then, they can hardly
-/// be more than there are attempts; beyond this, they wait in the channel.
-const HELD_MAX: usize = 65_536;
 
 /// The shortest wait for a timer, so that a timer that stays due can't spin.
 const WAIT_MIN: Duration = Duration::from_millis(1);
@@ -77,8 +72,8 @@ impl Inbox {
             store,
             backend,
             observer,
-            buffer: Vec::with_capacity(BATCH_MAX),
-            pending: VecDeque::new(),
+            messages: Vec::with_capacity(BATCH_MAX),
+            events: Vec::with_capacity(BATCH_MAX),
             batch: Batch::default(),
             stopping: false,
         };
@@ -106,9 +101,10 @@ struct Driver {
     store: Box<dyn Store>,
     backend: Box<dyn Backend>,
     observer: Box<dyn Observer>,
-    buffer: Vec<Message>,
-    /// Received and not yet taken in. While the store fails, events wait here.
-    pending: VecDeque<Message>,
+    /// Received and not yet taken in.
+    messages: Vec<Message>,
+    /// Received and not yet taken in.
+    events: Vec<Event>,
     batch: Batch,
     stopping: bool,
 }
@@ -116,13 +112,11 @@ struct Driver {
 impl Driver {
     fn run(&mut self) -> Result<(), StoreError> {
         while !self.stopping {
-            if self.pending.is_empty() {
-                let wait = self
-                    .engine
-                    .wake_at()
-                    .map(|at| at.since(clock::now()).max(WAIT_MIN));
-                self.receive(wait);
-            }
+            let wait = self
+                .engine
+                .wake_at()
+                .map(|at| at.since(clock::now()).max(WAIT_MIN));
+            self.receive(wait);
             let now = clock::now();
             self.take_in(now)?;
             if !self.stopping {
@@ -133,29 +127,54 @@ impl Driver {
         Ok(())
     }
 
-    /// Receives what is there, or waits for the first message, at most so long.
+    /// Receives what is there, or waits for the first of it, at most so long.
     fn receive(&mut self, wait: Option<Duration>) {
-        let received = self.inbox.messages.recv_many(&mut self.buffer, BATCH_MAX);
-        let n = match wait {
-            None => Some(self.runtime.block_on(received)),
-            // The timer must be made inside the runtime.
-            Some(wait) => self
-                .runtime
-                .block_on(async { tokio::time::timeout(wait, received).await.ok() }),
+        let Self {
+            inbox,
+            messages,
+            events,
+            ..
+        } = self;
+        let has_events = may_bring_more(&inbox.events);
+        let received = async {
+            tokio::select! {
+                n = inbox.messages.recv_many(messages, BATCH_MAX) => n == 0,
+                _ = inbox.events.recv_many(events, BATCH_MAX), if has_events => false,
+            }
         };
-        self.pending.extend(self.buffer.drain(..));
-        // Nobody is left who could send anything.
-        self.stopping |= n == Some(0);
+        let is_over = self.runtime.block_on(async {
+            match wait {
+                None => received.await,
+                Some(wait) => tokio::time::timeout(wait, received).await.unwrap_or(false),
+            }
+        });
+        // Nobody is left who could ask anything.
+        self.stopping |= is_over;
+        // The other channel may have something too.
+        while self.events.len() < BATCH_MAX
+            && let Ok(event) = self.inbox.events.try_recv()
+        {
+            self.events.push(event);
+        }
+        while self.messages.len() < BATCH_MAX
+            && let Ok(message) = self.inbox.messages.try_recv()
+        {
+            self.messages.push(message);
+        }
     }
 
-    /// Gives the engine what was received.
+    /// Gives the engine what was received: first what happened, then what is asked for.
     fn take_in(&mut self, now: Time) -> Result<(), StoreError> {
-        while let Some(message) = self.pending.pop_front() {
+        for event in std::mem::take(&mut self.events) {
+            self.on_event(now, event);
+        }
+        // From the back, so that what is not yet taken in can be refused if the store fails.
+        self.messages.reverse();
+        while let Some(message) = self.messages.pop() {
             if self.batch.out.facts.len() >= FACTS_MAX {
                 self.close_batch()?;
             }
             match message {
-                Message::Event(event) => self.on_event(now, event),
                 Message::Request(request, answer) => self.on_request(now, *request, answer)?,
                 Message::Inspect(look) => self.batch.looks.push(look),
                 Message::Stop => self.stopping = true,
@@ -223,6 +242,11 @@ impl Driver {
         for decision in out.decisions {
             self.backend.act(decision);
         }
+        let facts: Arc<[Fact]> = out.facts.into();
+        if !facts.is_empty() {
+            // Before the answers: whoever has one finds its facts told. Without subscribers, nobody is told.
+            let _ = self.inbox.committed.send(Arc::clone(&facts));
+        }
         for (answer, reply) in answers {
             // Whoever asked may have gone away meanwhile.
             let _ = answer.send(reply.map_err(RequestError::Refused));
@@ -231,12 +255,9 @@ impl Driver {
             look(&self.engine);
         }
         stats.n_decided = out.n_decided;
-        warn_if_slow(&stats, out.facts.len());
-        self.observer.batch(&out.facts, &stats);
-        if !out.facts.is_empty() && self.inbox.committed.receiver_count() > 0 {
-            // The last receiver may have gone away just now.
-            let _ = self.inbox.committed.send(Arc::from(out.facts));
-        }
+        self.engine.policy_name().clone_into(&mut stats.policy);
+        warn_if_slow(&stats, facts.len());
+        self.observer.batch(&facts, &stats);
         Ok(())
     }
 
@@ -269,7 +290,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes messages for so long, without the engine.
+    /// Refuses what comes for so long. Events wait in their channel, and their senders with them.
     fn refuse(&mut self, pause: Duration, error: &StoreError) {
         let watch = Stopwatch::start();
         loop {
@@ -278,27 +299,23 @@ impl Driver {
             if self.stopping || left.is_zero() {
                 return;
             }
-            if self.pending.len() >= HELD_MAX {
-                self.runtime
-                    .block_on(async { tokio::time::sleep(left).await });
-            } else {
-                self.receive(Some(left));
-            }
+            let received = self.inbox.messages.recv_many(&mut self.messages, BATCH_MAX);
+            let n = self
+                .runtime
+                .block_on(async { tokio::time::timeout(left, received).await.ok() });
+            self.stopping |= n == Some(0);
         }
     }
 
-    /// Refuses the requests that are pending and grants the looks; events stay.
+    /// Refuses the requests at hand and grants the looks.
     fn turn_away(&mut self, error: &RequestError) {
-        // Once around, so the events left keep their order.
-        for _ in 0..self.pending.len() {
-            match self.pending.pop_front() {
-                Some(Message::Event(event)) => self.pending.push_back(Message::Event(event)),
-                Some(Message::Request(_, answer)) => {
+        for message in self.messages.drain(..) {
+            match message {
+                Message::Request(_, answer) => {
                     let _ = answer.send(Err(error.clone()));
                 }
-                Some(Message::Inspect(look)) => look(&self.engine),
-                Some(Message::Stop) => self.stopping = true,
-                None => {}
+                Message::Inspect(look) => look(&self.engine),
+                Message::Stop => self.stopping = true,
             }
         }
     }
@@ -313,25 +330,31 @@ impl Driver {
             let _ = done.send(());
         });
         let watch = Stopwatch::start();
-        let mut left = Some(STOP_MAX);
-        while let Some(wait) = left {
+        let mut is_over = false;
+        while !is_over {
             self.turn_away(&RequestError::Stopping);
             store_works = store_works && self.take_last_words().is_ok();
-            self.pending.clear();
-            let received = self.inbox.messages.recv_many(&mut self.buffer, BATCH_MAX);
-            let is_over = self.runtime.block_on(async {
+            let left = STOP_MAX.saturating_sub(watch.elapsed());
+            let Self {
+                inbox,
+                messages,
+                events,
+                ..
+            } = self;
+            let has_events = may_bring_more(&inbox.events);
+            let has_messages = may_bring_more(&inbox.messages);
+            is_over = self.runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    n = received => n == 0,
+                    _ = inbox.events.recv_many(events, BATCH_MAX), if has_events => false,
+                    _ = inbox.messages.recv_many(messages, BATCH_MAX), if has_messages => false,
                     _ = &mut is_done => true,
-                    () = tokio::time::sleep(wait) => {
+                    () = tokio::time::sleep(left) => {
                         tracing::warn!("the backend takes too long to end what runs; leaving it");
                         true
                     }
                 }
             });
-            self.pending.extend(self.buffer.drain(..));
-            left = STOP_MAX.checked_sub(watch.elapsed()).filter(|_| !is_over);
         }
         if ending.is_finished() && ending.join().is_err() {
             tracing::error!("the backend failed while it ended what ran");
@@ -341,13 +364,16 @@ impl Driver {
     /// Commits what events bring while the daemon stops.
     fn take_last_words(&mut self) -> Result<(), StoreError> {
         let now = clock::now();
-        for message in std::mem::take(&mut self.pending) {
-            if let Message::Event(event) = message {
-                self.on_event(now, event);
-            }
+        for event in std::mem::take(&mut self.events) {
+            self.on_event(now, event);
         }
         self.close_batch()
     }
+}
+
+/// Whether something is in the channel or may still come.
+fn may_bring_more<T>(channel: &mpsc::Receiver<T>) -> bool {
+    !channel.is_closed() || !channel.is_empty()
 }
 
 fn warn_if_slow(stats: &BatchStats, n_facts: usize) {

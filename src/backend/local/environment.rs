@@ -58,7 +58,7 @@ pub(super) fn of_attempt<'a>(
     env.push((TASK_ID.into(), attempt.task.to_string().into()));
     env.push((ATTEMPT.into(), attempt.number.to_string().into()));
     env.push(("APPORTION_QUEUE".into(), (&*spec.queue).into()));
-    for (name, amount) in &spec.demand {
+    for (name, amount) in &*spec.demand {
         let amount = amount.to_string();
         match &**name {
             "cpus" => env.push(("APPORTION_CPUS".into(), amount.clone().into())),

@@ -35,7 +35,7 @@ use self::wire::{Report, WireLimits};
 use self::worker::{Message, Worker};
 use super::Backend;
 use crate::clock::Stopwatch;
-use crate::config::{LimitMode, LocalConfig};
+use crate::backend::settings::{LimitMode, LocalConfig};
 use crate::engine::{AttemptId, Decision, Event};
 
 /// The name of the one agent.

@@ -33,7 +33,7 @@ impl From<WireAttempt> for AttemptId {
     }
 }
 
-/// How demands are to be enforced; [`crate::config::LimitMode`] on the wire.
+/// How demands are to be enforced; [`crate::backend::settings::LimitMode`] on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum WireLimits {
