@@ -16,10 +16,10 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::api::{ApiState, router};
-use crate::backend::{Backend, LogChunk, LogStream, Logs};
+use crate::backend::{Backend, EventSender, LogChunk, LogStream, Logs};
 use crate::clock;
 use crate::config::{self, Config};
-use crate::driver::{self, BatchStats, EventSender, Handle};
+use crate::driver::{self, BatchStats, Handle};
 use crate::engine::event::OfferId;
 use crate::engine::outcome::Value;
 use crate::engine::{AttemptEnd, AttemptId, Decision, Engine, Event, Fact, TaskId, Usage};
