@@ -171,3 +171,21 @@ fn unknown_dependencies_are_refused() {
         );
     }
 }
+
+#[test]
+fn regression_1_what_is_left_of_an_array_is_counted_anew_after_a_retry() {
+    let mut env = TestEnv::new(&["a"]);
+    env.submit(task("a").array(3).key("k"));
+    env.cancel(2);
+    env.submit(task("a").after_key("k"));
+    assert_eq!(env.state(4), Some(TaskState::Cancelled));
+    env.retry(2);
+    env.submit(task("a").after_key("k"));
+    env.agent("m", "cpus=9");
+    env.offer("m", "cpus=9");
+    for id in [1, 3, 2] {
+        assert_eq!(env.state(5), Some(TaskState::Waiting));
+        env.ends(attempt(id, 1), OK);
+    }
+    assert_eq!(env.state(5), Some(TaskState::Queued));
+}

@@ -10,6 +10,7 @@ mod keys;
 mod ledger;
 mod life;
 mod matching;
+mod random;
 mod recovery;
 mod reload;
 mod retry;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use apportion_policies::Amount;
 
-use crate::engine::state::LIVE_STATES;
+use crate::engine::state::{LIVE_STATES, State};
 use crate::engine::{AttemptId, Engine, TaskId, TaskState, Time};
 
 /// A live task.
@@ -54,32 +54,7 @@ impl Standing {
 /// Where an engine stands.
 pub(super) fn standing(engine: &Engine) -> Standing {
     let state = &engine.state;
-    let mut live = BTreeMap::new();
-    let mut ended = BTreeMap::new();
-    let mut keys = BTreeMap::new();
-    for id in 1..state.next_id.0 {
-        let task = TaskId(id);
-        if let Some(kind) = state.ended.find(task) {
-            ended.insert(task, crate::engine::state::ended_state(kind));
-        }
-        let Some(slot) = state.find_live(task) else {
-            continue;
-        };
-        let record = state.live.get(&task);
-        live.insert(
-            task,
-            Task {
-                state: state.state_in(task, slot),
-                counts: record.map_or((0, 0, 0), |live| {
-                    (live.n_attempts, live.n_failures, live.n_losses)
-                }),
-                attempts: record.map_or_else(Vec::new, |live| live.attempts(task)),
-            },
-        );
-        if let Some(key) = &state.submissions.get(slot).submission.spec.key {
-            keys.insert(key.to_string(), state.keys.find(key).unwrap().first.0);
-        }
-    }
+    let (live, ended, keys) = tasks(state);
     let attempts = state.live_attempts().into_iter().map(|attempt| {
         let record = &state.attempts[&attempt];
         let agent = Arc::clone(&state.agents.get(record.agent).name);
@@ -136,4 +111,41 @@ pub(super) fn standing(engine: &Engine) -> Standing {
             .collect(),
         used: in_use.collect(),
     }
+}
+
+type Tasks = (
+    BTreeMap<TaskId, Task>,
+    BTreeMap<TaskId, TaskState>,
+    BTreeMap<String, u64>,
+);
+
+/// The live tasks, the ended ones, and the keys of the live ones.
+fn tasks(state: &State) -> Tasks {
+    let mut live = BTreeMap::new();
+    let mut ended = BTreeMap::new();
+    let mut keys = BTreeMap::new();
+    for id in 1..state.next_id.0 {
+        let task = TaskId(id);
+        if let Some(kind) = state.ended.find(task) {
+            ended.insert(task, crate::engine::state::ended_state(kind));
+        }
+        let Some(slot) = state.find_live(task) else {
+            continue;
+        };
+        let record = state.live.get(&task);
+        live.insert(
+            task,
+            Task {
+                state: state.state_in(task, slot),
+                counts: record.map_or((0, 0, 0), |live| {
+                    (live.n_attempts, live.n_failures, live.n_losses)
+                }),
+                attempts: record.map_or_else(Vec::new, |live| live.attempts(task)),
+            },
+        );
+        if let Some(key) = &state.submissions.get(slot).submission.spec.key {
+            keys.insert(key.to_string(), state.keys.find(key).unwrap().first.0);
+        }
+    }
+    (live, ended, keys)
 }
