@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use crate::engine::request::StoredTask;
-use crate::engine::{Fact, TaskId};
+use crate::engine::{Fact, OutcomeKind, TaskId, TaskState};
+
+pub mod memory;
+pub mod reader;
+pub mod sqlite;
 
 /// Durable memory. One owner writes; readers go their own way (see [`reader`]).
 pub trait Store: Send {
@@ -38,7 +42,9 @@ pub enum StoreError {
         path: Arc<str>,
     },
     /// The file is damaged.
-    #[error("{path} is damaged: {message}; nothing was changed, restore it from a backup or move it away to start anew")]
+    #[error(
+        "{path} is damaged: {message}; nothing was changed, restore it from a backup or move it away to start anew"
+    )]
     Corrupt {
         /// The file.
         path: Arc<str>,
@@ -46,7 +52,9 @@ pub enum StoreError {
         message: Arc<str>,
     },
     /// Written by a later version.
-    #[error("{path} was written by a newer version (schema {found}, this one knows {known}); use that version")]
+    #[error(
+        "{path} was written by a newer version (schema {found}, this one knows {known}); use that version"
+    )]
     TooNew {
         /// The file.
         path: Arc<str>,
@@ -71,4 +79,16 @@ pub enum StoreError {
     },
 }
 
-pub mod reader;
+/// The state of a task that ended so.
+pub(crate) fn ended_state(kind: OutcomeKind) -> TaskState {
+    match kind {
+        OutcomeKind::Succeeded => TaskState::Succeeded,
+        OutcomeKind::Failed => TaskState::Failed,
+        OutcomeKind::Cancelled => TaskState::Cancelled,
+    }
+}
+
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;

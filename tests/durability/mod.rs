@@ -1,0 +1,6 @@
+//! Nothing acknowledged is lost: SIGKILL at random instants, a full disk, a damaged file.
+
+mod account;
+mod kills;
+mod load;
+mod storage;

@@ -1,0 +1,14 @@
+//! All integration tests in one binary: one link, and helpers that are shared without being shipped.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod bad_input;
+mod database;
+mod durability;
+mod life;
+mod local_backend;
+mod metrics;
+mod reload;
+mod support;
+mod terminal;
+mod tidy;

@@ -1,0 +1,32 @@
+//! Waiting on conditions with a deadline: the only place in the tests that pauses.
+
+use std::time::{Duration, Instant};
+
+/// Asks `probe` again and again until it gives something.
+///
+/// # Panics
+/// After `deadline`, naming what was waited for.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests of real processes need real deadlines"
+)]
+#[track_caller]
+pub(crate) fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(
+            start.elapsed() < deadline,
+            "waited {deadline:?} in vain for {what}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Like [`until`], for a condition, with 30 s.
+#[track_caller]
+pub(crate) fn for_true(what: &str, mut holds: impl FnMut() -> bool) {
+    until(what, Duration::from_secs(30), || holds().then_some(()));
+}
