@@ -77,13 +77,7 @@ pub(super) async fn pop(
         if !deliveries.is_empty() || is_over {
             return Ok(Json(answer(&inbox, &deliveries)));
         }
-        let is_wanted = |fact: &Fact| match fact {
-            Fact::Ended {
-                inbox: Some(delivered),
-                ..
-            } => **delivered == *inbox,
-            _ => false,
-        };
+        let is_wanted = |fact: &Fact| matches!(fact, Fact::Ended { inbox: Some(delivered), .. } if **delivered == *inbox);
         if changes.wait(is_wanted).await == Woken::Over {
             return Ok(Json(answer(&inbox, &[])));
         }

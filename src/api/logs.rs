@@ -126,10 +126,7 @@ async fn answer(context: &Context, wanted: Wanted) -> Result<Response, ApiError>
         if !chunk.bytes.is_empty() || has_ended || is_over {
             return Ok(respond(attempt, wanted.offset, has_ended, chunk));
         }
-        let ends = |fact: &Fact| match fact {
-            Fact::AttemptEnded { attempt: ended, .. } => *ended == attempt,
-            _ => false,
-        };
+        let ends = |fact: &Fact| matches!(fact, Fact::AttemptEnded { attempt: ended, .. } if *ended == attempt);
         tokio::select! {
             woken = changes.wait(ends) => match woken {
                 Woken::Look => {
@@ -170,10 +167,10 @@ async fn find_attempt(
         if wanted.attempt.is_some() || record.state.is_ended() || is_over {
             return Err(missing);
         }
-        let begins = |fact: &Fact| match fact {
-            Fact::Launched { attempt, .. } => attempt.task == wanted.task,
-            Fact::Ended { task, .. } => *task == wanted.task,
-            _ => false,
+        let begins = |fact: &Fact| {
+            let begun =
+                matches!(fact, Fact::Launched { attempt, .. } if attempt.task == wanted.task);
+            begun || matches!(fact, Fact::Ended { task, .. } if *task == wanted.task)
         };
         if changes.wait(begins).await == Woken::Over {
             return Err(missing);

@@ -73,16 +73,17 @@ pub(super) async fn outside(
 
 /// An unknown resource in a path is a path that leads nowhere.
 fn missing(error: ApiError) -> ApiError {
-    match error {
-        ApiError::Refused {
-            refusal: Refusal::UnknownResource {
-                resource, known, ..
-            },
-            ..
-        } => ApiError::UnknownResource {
+    if let ApiError::Refused {
+        refusal: Refusal::UnknownResource {
+            resource, known, ..
+        },
+        ..
+    } = &error
+    {
+        return ApiError::UnknownResource {
             name: resource.to_string(),
             known: known.iter().map(ToString::to_string).collect(),
-        },
-        other => other,
+        };
     }
+    error
 }

@@ -86,7 +86,11 @@ pub(super) async fn submit(
 /// The body of `POST /v1/tasks`.
 #[derive(utoipa::ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "only the OpenAPI document sees this type")]
+#[allow(
+    dead_code,
+    clippy::large_enum_variant,
+    reason = "only the OpenAPI document sees this type"
+)]
 pub(super) enum Submission {
     /// One task object.
     One(NewTaskJson),

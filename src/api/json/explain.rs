@@ -1,5 +1,6 @@
 //! Explanations in JSON: where a task stands and what it waits for.
 
+use apportion_policies::Amount;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -90,93 +91,124 @@ impl ExplanationJson {
 }
 
 impl ReasonJson {
-    fn new(code: &str, message: String, detail: Value) -> Self {
-        Self {
-            code: code.to_owned(),
-            message,
-            detail,
-        }
-    }
-
     /// From the engine's.
     #[must_use]
     pub fn from_reason(reason: &WaitReason) -> Self {
-        match reason {
-            WaitReason::NeverFits {
-                resource,
-                demand,
-                most,
-                limit,
-            } => Self::new(
-                "never_fits",
-                format!(
-                    "can never run as things are: it demands {} {resource}, and {limit} has {}",
-                    format_amount(resource, *demand),
-                    format_amount(resource, *most),
-                ),
-                json!({"resource": resource, "demand": AmountJson(*demand), "most": AmountJson(*most), "limit": limit}),
-            ),
-            WaitReason::NoAgentMatches { attribute, value } => Self::new(
-                "no_agent_matches",
-                format!("no agent has {attribute}={value}"),
-                json!({"attribute": attribute, "value": value}),
-            ),
-            WaitReason::After { n_left, tasks } => Self::new(
-                "after",
-                match n_left {
-                    1 => "waits for a task named in after to succeed".to_owned(),
-                    _ => format!("waits for {n_left} tasks named in after to succeed"),
-                },
-                json!({"n_left": n_left, "tasks": tasks.iter().map(|task| task.0).collect::<Vec<_>>()}),
-            ),
-            WaitReason::Pause { until } => Self::new(
-                "pause",
-                format!(
-                    "pauses until {} before its next attempt",
-                    time::format(*until)
-                ),
-                json!({"until": time::format(*until)}),
-            ),
-            WaitReason::QueueAtMax {
-                queue,
-                resource,
-                max,
-                used,
-            } => Self::new(
-                "queue_at_max",
-                format!(
-                    "queue {queue} uses {} of the {} {resource} that its max allows; waits for tasks of it to end",
-                    format_amount(resource, *used),
-                    format_amount(resource, *max),
-                ),
-                json!({"queue": queue, "resource": resource, "max": AmountJson(*max), "used": AmountJson(*used)}),
-            ),
-            WaitReason::Lacks {
-                resource,
-                demand,
-                free,
-                agent,
-            } => Self::new(
-                "lacks",
-                format!(
-                    "lacks {resource}: demands {}, and {} are free {}",
-                    format_amount(resource, *demand),
-                    format_amount(resource, *free),
-                    agent.as_deref().map_or_else(
-                        || "in the cluster".to_owned(),
-                        |agent| format!("on {agent}, where least is missing"),
-                    ),
-                ),
-                json!({"resource": resource, "demand": AmountJson(*demand), "free": AmountJson(*free), "agent": agent}),
-            ),
-            WaitReason::OthersFirst => Self::new(
-                "others_first",
-                "would fit; others go first".to_owned(),
-                Value::Null,
-            ),
-            WaitReason::NoAgents => {
-                Self::new("no_agents", "no agent is there".to_owned(), Value::Null)
-            }
+        Self {
+            code: code(reason).to_owned(),
+            message: message(reason),
+            detail: detail(reason),
         }
+    }
+}
+
+fn code(reason: &WaitReason) -> &'static str {
+    match reason {
+        WaitReason::NeverFits { .. } => "never_fits",
+        WaitReason::NoAgentMatches { .. } => "no_agent_matches",
+        WaitReason::After { .. } => "after",
+        WaitReason::Pause { .. } => "pause",
+        WaitReason::QueueAtMax { .. } => "queue_at_max",
+        WaitReason::Lacks { .. } => "lacks",
+        WaitReason::OthersFirst => "others_first",
+        WaitReason::NoAgents => "no_agents",
+    }
+}
+
+fn message(reason: &WaitReason) -> String {
+    match reason {
+        WaitReason::NeverFits {
+            resource,
+            demand,
+            most,
+            limit,
+        } => format!(
+            "can never run as things are: it demands {} {resource}, and {limit} has {}",
+            format_amount(resource, *demand),
+            format_amount(resource, *most),
+        ),
+        WaitReason::NoAgentMatches { attribute, value } => {
+            format!("no agent has {attribute}={value}")
+        }
+        WaitReason::After { n_left: 1, .. } => {
+            "waits for a task named in after to succeed".to_owned()
+        }
+        WaitReason::After { n_left, .. } => {
+            format!("waits for {n_left} tasks named in after to succeed")
+        }
+        WaitReason::Pause { until } => {
+            format!(
+                "pauses until {} before its next attempt",
+                time::format(*until)
+            )
+        }
+        WaitReason::QueueAtMax {
+            queue,
+            resource,
+            max,
+            used,
+        } => format!(
+            "queue {queue} uses {} of the {} {resource} that its max allows; waits for tasks of it to end",
+            format_amount(resource, *used),
+            format_amount(resource, *max),
+        ),
+        WaitReason::Lacks {
+            resource,
+            demand,
+            free,
+            agent,
+        } => {
+            let place = agent.as_deref().map_or_else(
+                || "in the cluster".to_owned(),
+                |agent| format!("on {agent}, where least is missing"),
+            );
+            let (demand, free) = (
+                format_amount(resource, *demand),
+                format_amount(resource, *free),
+            );
+            format!("lacks {resource}: it demands {demand}, and {free} is free {place}")
+        }
+        WaitReason::OthersFirst => "would fit; others go first".to_owned(),
+        WaitReason::NoAgents => "no agent is there".to_owned(),
+    }
+}
+
+/// Amounts as JSON numbers, names as texts.
+fn detail(reason: &WaitReason) -> Value {
+    let amount = |amount: &Amount| json!(AmountJson(*amount));
+    match reason {
+        WaitReason::NeverFits {
+            resource,
+            demand,
+            most,
+            limit,
+        } => {
+            json!({"resource": resource, "demand": amount(demand), "most": amount(most), "limit": limit})
+        }
+        WaitReason::NoAgentMatches { attribute, value } => {
+            json!({"attribute": attribute, "value": value})
+        }
+        WaitReason::After { n_left, tasks } => {
+            let tasks: Vec<u64> = tasks.iter().map(|task| task.0).collect();
+            json!({"n_left": n_left, "tasks": tasks})
+        }
+        WaitReason::Pause { until } => json!({"until": time::format(*until)}),
+        WaitReason::QueueAtMax {
+            queue,
+            resource,
+            max,
+            used,
+        } => {
+            json!({"queue": queue, "resource": resource, "max": amount(max), "used": amount(used)})
+        }
+        WaitReason::Lacks {
+            resource,
+            demand,
+            free,
+            agent,
+        } => {
+            json!({"resource": resource, "demand": amount(demand), "free": amount(free), "agent": agent})
+        }
+        WaitReason::OthersFirst | WaitReason::NoAgents => Value::Null,
     }
 }

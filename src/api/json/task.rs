@@ -199,14 +199,14 @@ impl TaskJson {
         let spec = &record.submission.spec;
         let place = record.task.0.saturating_sub(record.submission.first.0);
         let index = |array: ArrayRange| Some(array.index(u32::try_from(place).ok()?));
-        let text = |text: &Box<str>| text.to_string();
+        let text = |text: &str| text.to_owned();
         Self {
             id: record.task.0,
             queue: spec.queue.to_string(),
             name: spec.name.to_string(),
             state: record.state.into(),
-            key: spec.key.as_ref().map(text),
-            inbox: spec.inbox.as_ref().map(ToString::to_string),
+            key: spec.key.as_deref().map(text),
+            inbox: spec.inbox.as_deref().map(text),
             demand: (spec.demand.iter())
                 .map(|(name, amount)| (name.to_string(), AmountJson(*amount)))
                 .collect(),

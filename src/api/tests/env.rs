@@ -16,8 +16,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::api::{ApiState, router};
-use crate::backend::EventSender;
-use crate::backend::{Backend, LogChunk, LogStream, Logs};
+use crate::backend::{Backend, EventSender, LogChunk, LogStream, Logs};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::driver::{self, BatchStats, Handle};
@@ -338,9 +337,10 @@ pub(super) fn without_times(mut value: Json) -> Json {
         Json::Object(fields) => {
             for (name, field) in fields.iter_mut() {
                 let is_time = name.ends_with("_at") || name == "at" || name == "not_before";
-                *field = match field.take() {
-                    Json::String(_) if is_time => "…".into(),
-                    other => without_times(other),
+                *field = if is_time && field.is_string() {
+                    "…".into()
+                } else {
+                    without_times(field.take())
                 };
             }
         }

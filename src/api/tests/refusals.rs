@@ -10,6 +10,78 @@ async fn posted(daemon: &Daemon, task: serde_json::Value) -> String {
     daemon.post("/v1/tasks", task.to_string()).await.error()
 }
 
+/// Paths with their queries, and what is said about them.
+const WRONG_PATHS: &[(&str, &str)] = &[
+    (
+        "/v1/tasks/seven",
+        "422 invalid_field: id: 'seven' is no task id; ids are positive integers",
+    ),
+    (
+        "/v1/tasks/0",
+        "422 invalid_field: id: '0' is no task id; ids are positive integers",
+    ),
+    (
+        "/v1/tasks/-1",
+        "422 invalid_field: id: '-1' is no task id; ids are positive integers",
+    ),
+    (
+        "/v1/tasks/7",
+        "404 unknown_task: unknown task 7; ended tasks are forgotten after server.retention",
+    ),
+    (
+        "/v1/tasks/18446744073709551615",
+        "404 unknown_task: unknown task 18446744073709551615; ended tasks are forgotten after server.retention",
+    ),
+    (
+        "/v1/tasks/7/result",
+        "404 unknown_task: unknown task 7; ended tasks are forgotten after server.retention",
+    ),
+    (
+        "/v1/tasks/7/explain",
+        "404 unknown_task: unknown task 7; ended tasks are forgotten after server.retention",
+    ),
+    (
+        "/v1/tasks/7/logs/stdout",
+        "404 unknown_task: unknown task 7; ended tasks are forgotten after server.retention",
+    ),
+    (
+        "/v1/tasks?limit=0",
+        "422 invalid_field: limit: must be 1 to 1000",
+    ),
+    (
+        "/v1/tasks?limit=1001",
+        "422 invalid_field: limit: must be 1 to 1000",
+    ),
+    (
+        "/v1/tasks?limit=x",
+        "422 invalid_field: limit: 'x' is not a number in its range",
+    ),
+    (
+        "/v1/tasks?limit=1&limit=2",
+        "422 invalid_field: limit: stands in the query twice",
+    ),
+    (
+        "/v1/tasks?state=queued,done",
+        "422 invalid_field: state: 'done' is no state; known: waiting, queued, launching, running, cancelling, succeeded, failed, cancelled",
+    ),
+    (
+        "/v1/tasks?sort=id",
+        "422 invalid_field: sort: is unknown; known: queue, state, after, limit",
+    ),
+    (
+        "/v1/tasks/7/logs/stderr?wait_seconds=-1",
+        "422 invalid_field: wait_seconds: must be a number of seconds, 0 or above",
+    ),
+    (
+        "/v1/tasks/7/logs/stderr?wait_seconds=NaN",
+        "422 invalid_field: wait_seconds: must be a number of seconds, 0 or above",
+    ),
+    (
+        "/v1/events?queue=a",
+        "422 invalid_field: queue: is unknown; this call takes no parameters",
+    ),
+];
+
 #[tokio::test]
 async fn paths_and_methods_that_lead_nowhere() {
     let daemon = Daemon::start();
@@ -26,77 +98,8 @@ async fn paths_and_methods_that_lead_nowhere() {
         "405 method_not_allowed: /v1/tasks/7 takes no DELETE; /openapi.json lists all calls"
     );
     assert_eq!(answer.header("allow"), "GET,HEAD");
-    for (path, expected) in [
-        (
-            "/v1/tasks/seven",
-            "422 invalid_field: id: 'seven' is no task id; ids are positive integers",
-        ),
-        (
-            "/v1/tasks/0",
-            "422 invalid_field: id: '0' is no task id; ids are positive integers",
-        ),
-        (
-            "/v1/tasks/-1",
-            "422 invalid_field: id: '-1' is no task id; ids are positive integers",
-        ),
-        (
-            "/v1/tasks/7",
-            "404 unknown_task: unknown task 7; ended tasks are forgotten after server.retention",
-        ),
-        (
-            "/v1/tasks/18446744073709551615",
-            "404 unknown_task: unknown task 18446744073709551615; ended tasks are forgotten after server.retention",
-        ),
-        (
-            "/v1/tasks/7/result",
-            "404 unknown_task: unknown task 7; ended tasks are forgotten after server.retention",
-        ),
-        (
-            "/v1/tasks/7/explain",
-            "404 unknown_task: unknown task 7; ended tasks are forgotten after server.retention",
-        ),
-        (
-            "/v1/tasks/7/logs/stdout",
-            "404 unknown_task: unknown task 7; ended tasks are forgotten after server.retention",
-        ),
-        (
-            "/v1/tasks?limit=0",
-            "422 invalid_field: limit: must be 1 to 1000",
-        ),
-        (
-            "/v1/tasks?limit=1001",
-            "422 invalid_field: limit: must be 1 to 1000",
-        ),
-        (
-            "/v1/tasks?limit=x",
-            "422 invalid_field: limit: 'x' is not a number in its range",
-        ),
-        (
-            "/v1/tasks?limit=1&limit=2",
-            "422 invalid_field: limit: stands in the query twice",
-        ),
-        (
-            "/v1/tasks?state=queued,done",
-            "422 invalid_field: state: 'done' is no state; known: waiting, queued, launching, running, cancelling, succeeded, failed, cancelled",
-        ),
-        (
-            "/v1/tasks?sort=id",
-            "422 invalid_field: sort: is unknown; known: queue, state, after, limit",
-        ),
-        (
-            "/v1/tasks/7/logs/stderr?wait_seconds=-1",
-            "422 invalid_field: wait_seconds: must be a number of seconds, 0 or above",
-        ),
-        (
-            "/v1/tasks/7/logs/stderr?wait_seconds=NaN",
-            "422 invalid_field: wait_seconds: must be a number of seconds, 0 or above",
-        ),
-        (
-            "/v1/events?queue=a",
-            "422 invalid_field: queue: is unknown; this call takes no parameters",
-        ),
-    ] {
-        assert_eq!(daemon.get(path).await.error(), expected, "{path}");
+    for (path, expected) in WRONG_PATHS {
+        assert_eq!(daemon.get(path).await.error(), *expected, "{path}");
     }
     for call in ["cancel", "retry"] {
         let answer = daemon.post(&format!("/v1/tasks/7/{call}"), "").await;
@@ -198,6 +201,13 @@ async fn tasks_that_the_engine_refuses() {
         refused.starts_with("422 never_fits: demands 4 db, but"),
         "{refused}"
     );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn dependencies_keys_and_limits() {
+    let daemon = Daemon::start();
+    let run = json!({"command": "true"});
     assert_eq!(
         posted(&daemon, json!({"after": [99], "run": run})).await,
         "422 unknown_dependency: after: unknown task 99"

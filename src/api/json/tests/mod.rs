@@ -133,131 +133,134 @@ fn amounts_are_read_to_the_last_digit() {
     }
 }
 
+/// One more field of a task object, and what is said about it.
+const WRONG_FIELDS: &[(&str, &str)] = &[
+    (
+        r#""quue": "a""#,
+        "quue: unknown field `quue`, expected one of `queue`, `name`, `key`, `inbox`, `demand`, `run`, `env`, `priority`, `retries`, `timeout`, `kill_grace`, `after`, `constraints`, `array`",
+    ),
+    (r#""queue": """#, "queue: may not be empty"),
+    (
+        r#""queue": 7"#,
+        "queue: invalid type: integer `7`, expected a string",
+    ),
+    (
+        r#""name": "a\nb""#,
+        "name: the control character '\\n' may not stand here",
+    ),
+    (r#""key": """#, "key: may not be empty"),
+    (r#""inbox": "a/b""#, "inbox: an inbox's name has no '/'"),
+    (
+        r#""demand": {"mem": "4GB"}"#,
+        "demand.mem: unknown unit 'GB'; write GiB (powers of 1024), such as \"4GiB\"",
+    ),
+    (
+        r#""demand": {"mem": true}"#,
+        "demand.mem: expected a number or a text, not a boolean",
+    ),
+    (
+        r#""demand": {"mem": null}"#,
+        "demand.mem: expected a number or a text, not null",
+    ),
+    (
+        r#""demand": [1]"#,
+        "demand: invalid type: sequence, expected an object of amounts by resource, such as {\"cpus\": 2, \"mem\": \"4GiB\"}",
+    ),
+    (
+        r#""demand": {"cpus": 1, "cpus": 2}"#,
+        "demand: 'cpus' stands here twice",
+    ),
+    (
+        r#""env": {"A=B": "c"}"#,
+        "env: the variable name \"A=B\" may not contain '='",
+    ),
+    (r#""env": {"": "c"}"#, "env: a variable needs a name"),
+    (
+        r#""env": {"A": "b\u0000c"}"#,
+        "env.A: the character NUL can't be passed to a program",
+    ),
+    (
+        r#""env": {"A": 1}"#,
+        "env.A: invalid type: integer `1`, expected a string",
+    ),
+    (
+        r#""priority": 2147483648"#,
+        "priority: invalid value: integer `2147483648`, expected i32",
+    ),
+    (
+        r#""priority": 1.5"#,
+        "priority: invalid type: floating point `1.5`, expected i32",
+    ),
+    (
+        r#""retries": -1"#,
+        "retries: invalid value: integer `-1`, expected u32",
+    ),
+    (
+        r#""retries": 1001"#,
+        "retries: 1001 are too many; at most 1000",
+    ),
+    (
+        r#""timeout": "2 parsecs""#,
+        "timeout: '2 parsecs' is not a duration; write a number with ms, s, m, h or d, such as \"10s\" or \"1h 30m\"",
+    ),
+    (
+        r#""timeout": "10""#,
+        "timeout: '10' has no unit; write one of ms, s, m, h, d, such as \"10s\"",
+    ),
+    (
+        r#""timeout": 0"#,
+        "timeout: a timeout must be above 0; leave it out for none",
+    ),
+    (r#""timeout": -5"#, "timeout: '-5' is negative"),
+    (
+        r#""timeout": [1]"#,
+        "timeout: expected a duration such as \"2h\" or a number of seconds, not an array",
+    ),
+    (
+        r#""timeout": 99999999999"#,
+        "timeout: '99999999999' is longer than 100 years",
+    ),
+    (
+        r#""kill_grace": "2d""#,
+        "kill_grace: a kill_grace is at most 24h",
+    ),
+    (
+        r#""after": [0]"#,
+        "after[0]: invalid value: integer `0`, expected the id of a task (a positive integer) or the key of one (a text)",
+    ),
+    (
+        r#""after": [1, {}]"#,
+        "after[1]: invalid type: map, expected the id of a task (a positive integer) or the key of one (a text)",
+    ),
+    (
+        r#""constraints": {"rack": "a\tb"}"#,
+        "constraints.rack: the control character '\\t' may not stand here",
+    ),
+    (
+        r#""array": "9""#,
+        "array: '9' is no array; write FIRST-LAST or FIRST-LAST:STEP, such as \"0-99\" or \"0-98:2\"",
+    ),
+    (
+        r#""array": "9-0""#,
+        "array: '9-0': the first index lies behind the last",
+    ),
+    (
+        r#""array": "0-9:0""#,
+        "array: '0-9:0': the step must be above 0",
+    ),
+    (
+        r#""array": "0-4294967295""#,
+        "array: '0-4294967295': an array has at most 10000000 tasks",
+    ),
+    (
+        r#""array": "+1-2""#,
+        "array: '+1-2' is no array; write FIRST-LAST or FIRST-LAST:STEP, such as \"0-99\" or \"0-98:2\"",
+    ),
+];
+
 #[test]
 fn every_wrong_field_is_named() {
-    for (field, expected) in [
-        (
-            r#""quue": "a""#,
-            "quue: unknown field `quue`, expected one of `queue`, `name`, `key`, `inbox`, `demand`, `run`, `env`, `priority`, `retries`, `timeout`, `kill_grace`, `after`, `constraints`, `array`",
-        ),
-        (r#""queue": """#, "queue: may not be empty"),
-        (
-            r#""queue": 7"#,
-            "queue: invalid type: integer `7`, expected a string",
-        ),
-        (
-            r#""name": "a\nb""#,
-            "name: the control character '\\n' may not stand here",
-        ),
-        (r#""key": """#, "key: may not be empty"),
-        (r#""inbox": "a/b""#, "inbox: an inbox's name has no '/'"),
-        (
-            r#""demand": {"mem": "4GB"}"#,
-            "demand.mem: unknown unit 'GB'; write GiB (powers of 1024), such as \"4GiB\"",
-        ),
-        (
-            r#""demand": {"mem": true}"#,
-            "demand.mem: expected a number or a text, not a boolean",
-        ),
-        (
-            r#""demand": {"mem": null}"#,
-            "demand.mem: expected a number or a text, not null",
-        ),
-        (
-            r#""demand": [1]"#,
-            "demand: invalid type: sequence, expected an object of amounts by resource, such as {\"cpus\": 2, \"mem\": \"4GiB\"}",
-        ),
-        (
-            r#""demand": {"cpus": 1, "cpus": 2}"#,
-            "demand: 'cpus' stands here twice",
-        ),
-        (
-            r#""env": {"A=B": "c"}"#,
-            "env: the variable name \"A=B\" may not contain '='",
-        ),
-        (r#""env": {"": "c"}"#, "env: a variable needs a name"),
-        (
-            r#""env": {"A": "b\u0000c"}"#,
-            "env.A: the character NUL can't be passed to a program",
-        ),
-        (
-            r#""env": {"A": 1}"#,
-            "env.A: invalid type: integer `1`, expected a string",
-        ),
-        (
-            r#""priority": 2147483648"#,
-            "priority: invalid value: integer `2147483648`, expected i32",
-        ),
-        (
-            r#""priority": 1.5"#,
-            "priority: invalid type: floating point `1.5`, expected i32",
-        ),
-        (
-            r#""retries": -1"#,
-            "retries: invalid value: integer `-1`, expected u32",
-        ),
-        (
-            r#""retries": 1001"#,
-            "retries: 1001 are too many; at most 1000",
-        ),
-        (
-            r#""timeout": "2 parsecs""#,
-            "timeout: '2 parsecs' is not a duration; write a number with ms, s, m, h or d, such as \"10s\" or \"1h 30m\"",
-        ),
-        (
-            r#""timeout": "10""#,
-            "timeout: '10' has no unit; write one of ms, s, m, h, d, such as \"10s\"",
-        ),
-        (
-            r#""timeout": 0"#,
-            "timeout: a timeout must be above 0; leave it out for none",
-        ),
-        (r#""timeout": -5"#, "timeout: '-5' is negative"),
-        (
-            r#""timeout": [1]"#,
-            "timeout: expected a duration such as \"2h\" or a number of seconds, not an array",
-        ),
-        (
-            r#""timeout": 99999999999"#,
-            "timeout: '99999999999' is longer than 100 years",
-        ),
-        (
-            r#""kill_grace": "2d""#,
-            "kill_grace: a kill_grace is at most 24h",
-        ),
-        (
-            r#""after": [0]"#,
-            "after[0]: invalid value: integer `0`, expected the id of a task (a positive integer) or the key of one (a text)",
-        ),
-        (
-            r#""after": [1, {}]"#,
-            "after[1]: invalid type: map, expected the id of a task (a positive integer) or the key of one (a text)",
-        ),
-        (
-            r#""constraints": {"rack": "a\tb"}"#,
-            "constraints.rack: the control character '\\t' may not stand here",
-        ),
-        (
-            r#""array": "9""#,
-            "array: '9' is no array; write FIRST-LAST or FIRST-LAST:STEP, such as \"0-99\" or \"0-98:2\"",
-        ),
-        (
-            r#""array": "9-0""#,
-            "array: '9-0': the first index lies behind the last",
-        ),
-        (
-            r#""array": "0-9:0""#,
-            "array: '0-9:0': the step must be above 0",
-        ),
-        (
-            r#""array": "0-4294967295""#,
-            "array: '0-4294967295': an array has at most 10000000 tasks",
-        ),
-        (
-            r#""array": "+1-2""#,
-            "array: '+1-2' is no array; write FIRST-LAST or FIRST-LAST:STEP, such as \"0-99\" or \"0-98:2\"",
-        ),
-    ] {
+    for (field, expected) in WRONG_FIELDS {
         assert_eq!(
             refused(&with(field)),
             format!("422 invalid_field: {expected}"),
