@@ -307,8 +307,8 @@ pub(super) fn submit(retries: u32) -> Request {
 /// The id in the answer to a submission of one task.
 #[track_caller]
 pub(super) fn id(reply: Reply) -> u64 {
-    match reply {
-        Reply::Submitted(accepted) => accepted[0].first.0,
-        other => panic!("{other:?}"),
-    }
+    let Reply::Submitted(accepted) = reply else {
+        panic!("{reply:?}")
+    };
+    accepted[0].first.0
 }
