@@ -204,13 +204,7 @@ impl Kept {
             Fact::Launched {
                 attempt, agent, at, ..
             } => self.launch(*attempt, agent, *at),
-            Fact::Started { attempt, at } => {
-                self.attempt(*attempt).record.started_at = Some(*at);
-                let task = self.task(attempt.task);
-                if task.state == TaskState::Launching && task.n_attempts == attempt.number {
-                    task.state = TaskState::Running;
-                }
-            }
+            Fact::Started { attempt, at } => self.start(*attempt, *at),
             Fact::TimedOut { attempt, .. } => self.attempt(*attempt).timed_out = true,
             Fact::AttemptEnded {
                 attempt,
@@ -228,13 +222,7 @@ impl Kept {
                 own_failure,
                 not_before,
                 ..
-            } => {
-                let task = self.task(*task);
-                task.state = TaskState::Queued;
-                task.n_failures += u32::from(*own_failure);
-                task.n_losses += u32::from(!*own_failure);
-                task.not_before = Some(*not_before);
-            }
+            } => self.requeue(*task, *own_failure, *not_before),
             Fact::Cancelling { task, reason, .. } => {
                 let task = self.task(*task);
                 task.state = TaskState::Cancelling;
@@ -249,20 +237,7 @@ impl Kept {
             } => self.end(*task, outcome, inbox.as_ref(), *at),
             Fact::Retried {
                 task, n_attempts, ..
-            } => {
-                let row = self.task(*task);
-                let attempts = std::mem::take(&mut row.attempts);
-                *row = Task {
-                    state: TaskState::Queued,
-                    n_attempts: *n_attempts,
-                    n_failures: 0,
-                    n_losses: 0,
-                    not_before: None,
-                    cancel_reason: None,
-                    ended: None,
-                    attempts,
-                };
-            }
+            } => self.retry(*task, *n_attempts),
             Fact::InboxAcknowledged { inbox, upto } => {
                 self.inbox
                     .retain(|token, (name, _)| token > upto || name != inbox);
@@ -311,6 +286,30 @@ impl Kept {
                 timed_out: false,
             },
         );
+    }
+
+    fn start(&mut self, attempt: AttemptId, at: Time) {
+        self.attempt(attempt).record.started_at = Some(at);
+        let task = self.task(attempt.task);
+        if task.state == TaskState::Launching && task.n_attempts == attempt.number {
+            task.state = TaskState::Running;
+        }
+    }
+
+    fn requeue(&mut self, task: TaskId, own_failure: bool, not_before: Time) {
+        let task = self.task(task);
+        task.state = TaskState::Queued;
+        task.n_failures += u32::from(own_failure);
+        task.n_losses += u32::from(!own_failure);
+        task.not_before = Some(not_before);
+    }
+
+    fn retry(&mut self, task: TaskId, n_attempts: u32) {
+        let task = self.task(task);
+        task.state = TaskState::Queued;
+        task.n_attempts = n_attempts;
+        (task.n_failures, task.n_losses) = (0, 0);
+        (task.not_before, task.cancel_reason, task.ended) = (None, None, None);
     }
 
     fn end(&mut self, id: TaskId, outcome: &Arc<Outcome>, inbox: Option<&Arc<str>>, at: Time) {

@@ -151,7 +151,7 @@ impl Sim {
     fn submit(&mut self, choice: u16) -> Vec<Fact> {
         let first = self.next_id.max(1);
         let choice = usize::from(choice);
-        let count = if choice % 3 == 0 {
+        let count = if choice.is_multiple_of(3) {
             1 + (choice as u32 / 3) % 6
         } else {
             1
@@ -171,7 +171,7 @@ impl Sim {
         }
         spec.inbox = (!choice.is_multiple_of(5)).then(|| INBOXES[choice % 2].into());
         let mut submission = Submission::clone(&submission(first, spec));
-        let waiting = choice % 7 == 0;
+        let waiting = choice.is_multiple_of(7);
         if waiting {
             submission.after = vec![Dependency {
                 first: TaskId(1),
@@ -294,7 +294,7 @@ impl Sim {
         }
         let then = match (task.state, &end) {
             (TaskState::Cancelling, _) => {
-                let reason = (choice % 2 == 0).then(|| "no longer needed".into());
+                let reason = (choice.is_multiple_of(2)).then(|| "no longer needed".into());
                 self.end(
                     id,
                     OutcomeKind::Cancelled,
@@ -302,7 +302,7 @@ impl Sim {
                 )
             }
             (_, AttemptEnd::Exited { .. }) => self.end(id, OutcomeKind::Succeeded, None),
-            (_, AttemptEnd::Signalled { .. }) if choice % 2 == 0 => {
+            (_, AttemptEnd::Signalled { .. }) if choice.is_multiple_of(2) => {
                 self.end(id, OutcomeKind::Failed, Some(Cause::Attempt(end)))
             }
             (_, end) => {
@@ -345,7 +345,7 @@ impl Sim {
             return Some(self.end(id, OutcomeKind::Cancelled, Some(cause)));
         }
         task.state = TaskState::Cancelling;
-        let reason = (choice % 3 == 0).then(|| "why not".into());
+        let reason = (choice.is_multiple_of(3)).then(|| "why not".into());
         Some(Fact::Cancelling {
             task: TaskId(id),
             reason,

@@ -121,7 +121,7 @@ impl Backend for TestBackend {
 
     fn reconcile(&mut self, attempts: Vec<AttemptId>) {
         for attempt in attempts {
-            self.events.blocking_send(ended(attempt, lost()));
+            let _ = self.events.blocking_send(ended(attempt, lost()));
         }
     }
 
@@ -130,7 +130,7 @@ impl Backend for TestBackend {
         // More than the channel holds: the driver must take them in meanwhile.
         for _ in 0..2 * driver::CHANNEL_LEN {
             for attempt in &self.running {
-                self.events.blocking_send(ended(*attempt, lost()));
+                let _ = self.events.blocking_send(ended(*attempt, lost()));
             }
         }
     }
@@ -307,8 +307,8 @@ pub(super) fn submit(retries: u32) -> Request {
 /// The id in the answer to a submission of one task.
 #[track_caller]
 pub(super) fn id(reply: Reply) -> u64 {
-    match reply {
-        Reply::Submitted(accepted) => accepted[0].first.0,
-        other => panic!("{other:?}"),
-    }
+    let Reply::Submitted(accepted) = reply else {
+        panic!("{reply:?}")
+    };
+    accepted[0].first.0
 }

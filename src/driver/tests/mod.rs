@@ -5,6 +5,7 @@ mod harness;
 use futures::future::join_all;
 
 use super::*;
+use crate::engine::fact::LiveAttempt;
 use crate::engine::{AttemptEnd, TaskId, TaskState};
 use harness::{Asked, Running, TestStore, attempt, ended, id, lost, submit};
 
@@ -289,20 +290,18 @@ fn copy(from: &TestStore, to: &mut TestStore) {
     let mut facts = Vec::new();
     from.clone().recover(&mut |fact| facts.push(fact)).unwrap();
     for fact in facts {
-        let facts = match fact {
-            Fact::Restored(live) => live
-                .attempts
-                .iter()
-                .map(|one| Fact::Launched {
-                    attempt: attempt(live.task.0, one.number),
-                    agent: Arc::clone(&one.agent),
-                    queue: "default".into(),
-                    waited: std::time::Duration::ZERO,
-                    at: one.launched_at,
-                })
-                .collect(),
-            other => vec![other],
+        let Fact::Restored(live) = &fact else {
+            to.commit(&[fact]).unwrap();
+            continue;
         };
-        to.commit(&facts).unwrap();
+        let launched = |one: &LiveAttempt| Fact::Launched {
+            attempt: attempt(live.task.0, one.number),
+            agent: Arc::clone(&one.agent),
+            queue: "default".into(),
+            waited: std::time::Duration::ZERO,
+            at: one.launched_at,
+        };
+        to.commit(&live.attempts.iter().map(launched).collect::<Vec<_>>())
+            .unwrap();
     }
 }

@@ -20,55 +20,75 @@ pub(super) fn shown(path: &Path) -> Arc<str> {
 
 /// Says what an error of SQLite means to whoever runs the daemon.
 pub(super) fn classify(path: &Path, error: &rusqlite::Error) -> StoreError {
-    let corrupt = |message: String| StoreError::Corrupt {
-        path: shown(path),
-        message: message.into(),
-    };
-    let other = |message: String| StoreError::Other {
-        path: shown(path),
-        message: message.into(),
-    };
-    match error {
-        rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
-            ErrorCode::DiskFull => StoreError::Full { path: shown(path) },
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => corrupt(error.to_string()),
-            ErrorCode::ConstraintViolation => {
-                corrupt(format!("it contradicts the engine: {error}"))
-            }
-            ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_CORRUPTFS => {
-                corrupt(error.to_string())
-            }
-            ErrorCode::SystemIoFailure if is_full(path) => StoreError::Full { path: shown(path) },
-            ErrorCode::SystemIoFailure => other(format!("{error}; check the disk")),
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => other(format!(
-                "{error}; another program holds a lock on it, close that one"
-            )),
-            ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
-                other(format!(
-                    "{error}; make the file and its directory writable for the user that runs the daemon"
-                ))
-            }
-            ErrorCode::InternalMalfunction
-            | ErrorCode::OperationAborted
-            | ErrorCode::OutOfMemory
-            | ErrorCode::OperationInterrupted
-            | ErrorCode::NotFound
-            | ErrorCode::FileLockingProtocolFailed
-            | ErrorCode::SchemaChanged
-            | ErrorCode::TooBig
-            | ErrorCode::TypeMismatch
-            | ErrorCode::ApiMisuse
-            | ErrorCode::NoLargeFileSupport
-            | ErrorCode::AuthorizationForStatementDenied
-            | ErrorCode::ParameterOutOfRange
-            | ErrorCode::Unknown
-            | _ => other(error.to_string()),
-        },
+    if let rusqlite::Error::SqliteFailure(failure, _) = error {
+        return classify_failure(path, error, failure);
+    }
+    // A column holds what this program never writes there.
+    let is_unreadable = matches!(
+        error,
         rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::Utf8Error(..) => corrupt(error.to_string()),
-        unexpected => other(unexpected.to_string()),
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..)
+    );
+    if is_unreadable {
+        corrupt(path, error)
+    } else {
+        other(path, error.to_string())
+    }
+}
+
+fn corrupt(path: &Path, error: impl ToString) -> StoreError {
+    StoreError::Corrupt {
+        path: shown(path),
+        message: error.to_string().into(),
+    }
+}
+
+fn other(path: &Path, message: String) -> StoreError {
+    StoreError::Other {
+        path: shown(path),
+        message: message.into(),
+    }
+}
+
+fn classify_failure(path: &Path, error: &rusqlite::Error, failure: &ffi::Error) -> StoreError {
+    match failure.code {
+        ErrorCode::DiskFull => StoreError::Full { path: shown(path) },
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => corrupt(path, error),
+        ErrorCode::ConstraintViolation => {
+            corrupt(path, format!("it contradicts the engine: {error}"))
+        }
+        ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_CORRUPTFS => {
+            corrupt(path, error)
+        }
+        ErrorCode::SystemIoFailure if is_full(path) => StoreError::Full { path: shown(path) },
+        ErrorCode::SystemIoFailure => other(path, format!("{error}; check the disk")),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => other(
+            path,
+            format!("{error}; another program holds a lock on it, close that one"),
+        ),
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => other(
+            path,
+            format!(
+                "{error}; make the file and its directory writable for the user that runs the daemon"
+            ),
+        ),
+        ErrorCode::InternalMalfunction
+        | ErrorCode::OperationAborted
+        | ErrorCode::OutOfMemory
+        | ErrorCode::OperationInterrupted
+        | ErrorCode::NotFound
+        | ErrorCode::FileLockingProtocolFailed
+        | ErrorCode::SchemaChanged
+        | ErrorCode::TooBig
+        | ErrorCode::TypeMismatch
+        | ErrorCode::ApiMisuse
+        | ErrorCode::NoLargeFileSupport
+        | ErrorCode::AuthorizationForStatementDenied
+        | ErrorCode::ParameterOutOfRange
+        | ErrorCode::Unknown
+        | _ => other(path, error.to_string()),
     }
 }
 

@@ -12,9 +12,9 @@ use super::error::{classify, shown};
 use super::{LOCK_FILE, schema};
 use crate::store::StoreError;
 
-/// Up to this size the whole file is checked on opening (about a second from a slow disk). Beyond, the
+/// Up to this size the whole file is checked on opening (a few tenths of a second). Beyond, the
 /// check would hold up the restart, and damage shows when what it hit is read: recovery reads all that is live.
-const CHECK_MAX_BYTES: u64 = 256 << 20;
+const CHECK_MAX_BYTES: u64 = 64 << 20;
 
 /// How many prepared statements a connection keeps; there are fewer than this.
 pub(super) const STATEMENTS_MAX: usize = 64;

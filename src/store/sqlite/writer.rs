@@ -122,9 +122,11 @@ impl Writer<'_> {
 
     /// Keeps the next id, which must grow even when the last submission is forgotten.
     fn write_next_id(&self, facts: &[Fact]) -> rusqlite::Result<()> {
-        let ends = facts.iter().filter_map(|fact| match fact {
-            Fact::Submitted { submission, .. } => Some(submission.end().0),
-            _ => None,
+        let ends = facts.iter().filter_map(|fact| {
+            let Fact::Submitted { submission, .. } = fact else {
+                return None;
+            };
+            Some(submission.end().0)
         });
         if let Some(next) = ends.max() {
             self.statement("UPDATE meta SET value = max(value, ?1) WHERE name = 'next_id'")?
