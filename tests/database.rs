@@ -14,7 +14,7 @@ use crate::support::wait;
 /// What the server grants to ordinary users.
 const N_CONNECTIONS: u32 = 40;
 const N_TASKS_PER_QUEUE: u64 = 100;
-const QUEUES: [(&str, f64); 3] = [("maps", 3.0), ("search", 2.0), ("reports", 1.0)];
+const QUEUES: [(&str, f64); 3] = [("reports", 3.0), ("imports", 2.0), ("adhoc", 1.0)];
 
 const COMMAND: &str = r#"
 pids=
@@ -27,7 +27,7 @@ for pid in $pids; do wait $pid || exit 1; done
 
 /// The example that ships with the project, on a free port and with room for processes on a small machine.
 fn config() -> String {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/database.toml");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/db_connections.toml");
     let text = std::fs::read_to_string(example).unwrap();
     let (_, below_server) = text
         .split_once("[resources")
@@ -39,10 +39,9 @@ fn tasks(postgres: &Postgres, declared: bool) -> Vec<Value> {
     let task = |number: u64| {
         let (queue, _) = QUEUES[usize::try_from(number % 3).unwrap()];
         let n_connections = 1 + (number / 3) % 4;
-        let mut demand = json!({"cpus": 0.01});
-        if declared {
-            demand["db_connections"] = n_connections.into();
-        }
+        // The example's default demand is one connection, so what is not declared is declared as none.
+        let declared = if declared { n_connections } else { 0 };
+        let demand = json!({"cpus": 0.01, "mem": 0, "db_connections": declared});
         json!({
             "queue": queue, "demand": demand, "run": {"command": COMMAND},
             "env": {"CONNECTIONS": n_connections.to_string(), "SOCKET": postgres.socket(),

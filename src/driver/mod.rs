@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::backend::EventSender;
+pub use crate::backend::EventSender;
 use crate::engine::{Engine, Event, Fact, Refusal, Reply, Request};
 use crate::store::StoreError;
 

@@ -264,6 +264,9 @@ impl Driver {
     /// The commit failed. Answers the batch's callers so, keeps the batch, and tries again until it
     /// succeeds; meanwhile requests are refused, events held, and looks granted.
     fn outlast(&mut self, mut error: StoreError) -> Result<(), StoreError> {
+        tracing::error!(%error, "nothing is acknowledged or launched until the store works again");
+        // Before the answers: whoever has one finds the failure told.
+        self.inbox.failure.send_replace(Some(error.clone()));
         for (answer, _) in self.batch.answers.drain(..) {
             let _ = answer.send(Err(RequestError::Store(error.clone())));
         }
@@ -271,10 +274,6 @@ impl Driver {
             look(&self.engine);
         }
         loop {
-            if self.inbox.failure.borrow().is_none() {
-                tracing::error!(%error, "nothing is acknowledged or launched until the store works again");
-            }
-            self.inbox.failure.send_replace(Some(error.clone()));
             // A damaged file gets no better. And whoever stops the daemon doesn't wait for the store.
             if matches!(error, StoreError::Corrupt { .. }) || self.stopping {
                 return Err(error);
@@ -282,7 +281,10 @@ impl Driver {
             self.refuse(RETRY_PAUSE, &error);
             match self.store.commit(&self.batch.out.facts) {
                 Ok(()) => break,
-                Err(again) => error = again,
+                Err(again) => {
+                    error = again;
+                    self.inbox.failure.send_replace(Some(error.clone()));
+                }
             }
         }
         tracing::info!("the store works again");
