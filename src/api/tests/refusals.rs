@@ -1,5 +1,7 @@
 //! Bad input, each with the status, the code and the words it gets.
 
+use std::sync::atomic::Ordering;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use serde_json::json;
@@ -386,4 +388,35 @@ async fn a_daemon_that_starts_says_so() {
         daemon.get("/readyz").await.error(),
         "503 starting: the daemon is starting; try again in a moment"
     );
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_outlasted() {
+    let daemon = Daemon::start();
+    daemon.is_full.store(true, Ordering::SeqCst);
+    let task = json!({"key": "k", "run": {"command": "true"}});
+    let answer = daemon.post("/v1/tasks", task.to_string()).await;
+    assert_eq!(
+        answer.error(),
+        "503 store_full: this could not be made durable and is not acknowledged, though it may take effect when the \
+         store works again; repeat it then, a submission under the same key: no space left for apportion.db; free some \
+         and the daemon goes on by itself"
+    );
+    assert_eq!(answer.header("retry-after"), "2");
+    let ready = daemon.get("/readyz").await;
+    assert_eq!(
+        ready.error(),
+        "503 store_full: the store failed: no space left for apportion.db; free some and the daemon goes on by itself"
+    );
+    assert_eq!(daemon.get("/healthz").await.status, StatusCode::OK);
+    daemon.is_full.store(false, Ordering::SeqCst);
+    within(async {
+        while daemon.get("/readyz").await.status != StatusCode::OK {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let answer = daemon.post("/v1/tasks", task.to_string()).await;
+    assert_eq!(answer.json()["tasks"][0]["id"], 1, "the same task, once");
+    daemon.stop().await;
 }
