@@ -39,11 +39,12 @@ pub(super) fn amount_of(resource: &str, amount: Amount) -> String {
 /// A size exactly where that is short, otherwise with one digit behind the point.
 fn mib(size: Amount) -> String {
     let exact = units::format_mib(size);
-    if exact.len() <= 8 {
-        exact
-    } else {
-        bytes(u64::try_from(u128::from(size.milli()) * 1_048_576 / 1000).unwrap_or(u64::MAX))
+    let n_digits = exact.bytes().filter(u8::is_ascii_digit).count();
+    if n_digits <= 4 {
+        return exact;
     }
+    let size_bytes = u128::from(size.milli()) * 1_048_576 / 1000;
+    bytes(u64::try_from(size_bytes).unwrap_or(u64::MAX))
 }
 
 /// `12.3MiB`, `512B`.
@@ -63,11 +64,13 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// `0.35s`, `12s`, `2m 5s`, `3h 20m`, `4d 2h`.
+/// `350ms`, `2.50s`, `12s`, `2m 5s`, `3h 20m`, `4d 2h`.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
-        0..10 => format!("{:.2}s", duration.as_secs_f64()),
+        0 => format!("{}ms", duration.as_millis()),
+        1..10 if duration.subsec_millis() > 0 => format!("{:.2}s", duration.as_secs_f64()),
+        1..10 => format!("{seconds}s"),
         10..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
         3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
@@ -80,13 +83,14 @@ pub(super) fn seconds(seconds: f64) -> String {
     duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
-/// How long ago a time of the API was; a dash where it can't be read.
+/// How long ago a time of the API was, in whole seconds; a dash where it can't be read.
 pub(super) fn age(now: Time, rfc3339: Option<&str>) -> String {
-    let then = rfc3339.and_then(time);
-    or_dash(
-        then.map(|then| duration(Duration::from_secs(now.since(then).as_secs())))
-            .unwrap_or_default(),
-    )
+    let ago = rfc3339.and_then(time).map(|then| now.since(then).as_secs());
+    or_dash(match ago {
+        Some(0) => "0s".to_owned(),
+        Some(seconds) => duration(Duration::from_secs(seconds)),
+        None => String::new(),
+    })
 }
 
 /// `2026-11-22 13:05:00 UTC`, from a time of the API.
@@ -132,7 +136,9 @@ mod tests {
     #[test]
     fn durations_have_at_most_two_units() {
         for (millis, text) in [
-            (350, "0.35s"),
+            (350, "350ms"),
+            (2_500, "2.50s"),
+            (3_000, "3s"),
             (12_900, "12s"),
             (125_000, "2m 5s"),
             (12_000_000, "3h 20m"),
@@ -140,7 +146,7 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }
-        assert_eq!(seconds(-1.0), "0.00s");
+        assert_eq!(seconds(-1.0), "0ms");
     }
 
     #[test]
@@ -149,6 +155,7 @@ mod tests {
         assert_eq!(bytes(1_048_575), "1.0MiB");
         assert_eq!(bytes(12_900_000), "12.3MiB");
         assert_eq!(amount_of("mem", "4096".parse().unwrap()), "4GiB");
+        assert_eq!(amount_of("mem", "24105".parse().unwrap()), "23.5GiB");
         assert_eq!(amount_of("mem", "31947.123".parse().unwrap()), "31.2GiB");
         assert_eq!(amount_of("licences", "0.5".parse().unwrap()), "0.5");
     }

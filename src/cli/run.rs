@@ -33,6 +33,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Result<u8, CliError> {
+    // Before the submission, so that no task is left behind by an interrupt in between.
     let mut interrupts = Interrupts::listen()?;
     let object = submit::with_command(args.options.to_object(), &args.command);
     let answer = context
@@ -41,6 +42,27 @@ pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Resul
         .await?;
     let accepted: Accepted = context.client.read(answer)?;
     let id = submit::only(&accepted, context)?;
+    let shown = show(id, &mut interrupts, context).await;
+    context.out.end_progress();
+    match &shown {
+        // Whoever read the output has gone away, so the work is for nobody.
+        Err(error) if error.is_broken_pipe() => {
+            cancel(id, "nobody reads its output", context).await?
+        }
+        Err(_) => context.out.note(format_args!(
+            "task {id} was submitted; `apportion wait {id}` waits for it"
+        ))?,
+        Ok(_) => {}
+    }
+    shown
+}
+
+/// Shows the output of a task until its end, and gives the exit code.
+async fn show(
+    id: u64,
+    interrupts: &mut Interrupts,
+    context: &mut Context<'_, '_>,
+) -> Result<u8, CliError> {
     let logs: &[LogName] = if context.json {
         &[]
     } else {
@@ -53,11 +75,13 @@ pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Resul
             step = follower.next() => step?,
             () = interrupts.next() => {
                 if was_interrupted {
-                    context.out.note(format_args!("task {id} is being cancelled; `apportion task {id}` shows it"))?;
+                    let hint = format!("task {id} is being cancelled; `apportion task {id}` shows it");
+                    context.out.note(hint)?;
                     return Ok(exit::INTERRUPTED);
                 }
                 was_interrupted = true;
-                cancel(id, context).await?;
+                context.out.note(format_args!("interrupted; cancelling task {id}"))?;
+                cancel(id, "`apportion run` was interrupted", context).await?;
                 continue;
             }
         };
@@ -74,7 +98,8 @@ pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Resul
         context.out.json(&task)?;
     }
     let code = exit_code(&task, context.out)?;
-    Ok(if was_interrupted && task.state.0 == TaskState::Cancelled {
+    let was_cancelled = was_interrupted && task.state.0 == TaskState::Cancelled;
+    Ok(if was_cancelled {
         exit::INTERRUPTED
     } else {
         code
@@ -104,11 +129,8 @@ impl Interrupts {
     }
 }
 
-async fn cancel(id: u64, context: &mut Context<'_, '_>) -> Result<(), CliError> {
-    context
-        .out
-        .note(format_args!("interrupted; cancelling task {id}"))?;
-    let reason = serde_json::json!({"reason": "`apportion run` was interrupted"});
+async fn cancel(id: u64, reason: &str, context: &Context<'_, '_>) -> Result<(), CliError> {
+    let reason = serde_json::json!({"reason": reason});
     match context
         .client
         .post(&format!("/v1/tasks/{id}/cancel"), &reason)
@@ -130,13 +152,14 @@ fn show_progress(task: &Task, out: &mut Output<'_>) {
         .last()
         .filter(|attempt| attempt.ended_at.is_none())
     {
+        // Whether it is still launching or runs already isn't looked at again while its output is read.
         Some(attempt) if attempt.attempt > 1 => {
             format!(
-                "task {id} {state} on {}, attempt {}",
+                "task {id} on {}, attempt {}",
                 attempt.agent, attempt.attempt
             )
         }
-        Some(attempt) => format!("task {id} {state} on {}", attempt.agent),
+        Some(attempt) => format!("task {id} on {}", attempt.agent),
         None => format!("task {id} {state} in {}", task.queue),
     };
     out.progress(message, 0, None);

@@ -85,6 +85,11 @@ impl Server {
 
     /// Runs a command line against it.
     fn run(&self, arguments: &[&str]) -> Ran {
+        self.serve(|url| run(&[&["--server", url], arguments].concat()))
+    }
+
+    /// Answers calls as long as the function runs, which is given the URL.
+    fn serve<T>(&self, call: impl FnOnce(&str) -> T) -> T {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -98,9 +103,9 @@ impl Server {
             .fallback(Self::answer)
             .with_state(self.clone());
         runtime.spawn(async { axum::serve(listener, router).await });
-        let ran = run(&[&["--server", &url], arguments].concat());
+        let called = call(&url);
         runtime.shutdown_background();
-        ran
+        called
     }
 
     /// The bodies that were posted.

@@ -41,16 +41,19 @@ pub(super) fn intersect(one: &[u64], other: &[u64]) -> bool {
     one.iter().zip(other).any(|(one, other)| one & other != 0)
 }
 
-/// Makes `into` the shapes that are in both sets. Tells whether `into` was another set before.
-pub(super) fn set_common(into: &mut Vec<u64>, one: &[u64], other: &[u64]) -> bool {
-    let length = one.len().min(other.len());
-    let mut differs = into.len() > length && into[length..].iter().any(|word| *word != 0);
-    into.resize(length, 0);
-    for (word, (one, other)) in into.iter_mut().zip(one.iter().zip(other)) {
-        differs |= *word != one & other;
-        *word = one & other;
-    }
-    differs
+/// Makes `into` the shapes that are in both sets.
+pub(super) fn set_common(into: &mut Vec<u64>, one: &[u64], other: &[u64]) {
+    into.clear();
+    into.extend(one.iter().zip(other).map(|(one, other)| one & other));
+}
+
+/// Whether `common` is what [`set_common`] makes of the two sets.
+pub(super) fn is_common(common: &[u64], one: &[u64], other: &[u64]) -> bool {
+    common.len() == one.len().min(other.len())
+        && common
+            .iter()
+            .zip(one.iter().zip(other))
+            .all(|(common, (one, other))| *common == one & other)
 }
 
 /// Shapes with how many children have them.
@@ -124,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn common_shapes_and_whether_they_are_others() {
+    fn common_shapes() {
         let mut into = vec![7, 7];
-        assert!(set_common(&mut into, &[6, 1], &[3]));
+        set_common(&mut into, &[6, 1], &[3]);
         assert_eq!(into, [2]);
-        assert!(!set_common(&mut into, &[2], &[2, 5]));
-        assert!(set_common(&mut into, &[], &[2]));
-        assert!(!set_common(&mut into, &[], &[]));
+        assert!(is_common(&into, &[3], &[2, 5]));
+        assert!(!is_common(&into, &[3, 4], &[2, 5]) && !is_common(&into, &[1], &[2]));
+        assert!(intersect(&[6, 1], &[3]) && !intersect(&[6, 1], &[1, 2]));
     }
 
     #[test]

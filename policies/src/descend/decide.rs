@@ -2,7 +2,7 @@
 
 use super::bits;
 use super::index::Index;
-use super::queue::{Found, Node, Order};
+use super::queue::{Found, Next, Node, Order};
 use super::siblings::{Heads, Place};
 use super::update::leaf_key;
 use crate::fixed;
@@ -15,45 +15,50 @@ use crate::tree::QueueTree;
 /// The best child seen so far, and the least level.
 #[derive(Default)]
 struct Best {
-    first: Option<(Place, Found)>,
+    first: Option<(Place, Next)>,
     level: Option<u64>,
 }
 
 impl Index {
     /// The task that goes first of those whose shapes fit.
     pub(super) fn choose(&mut self, tree: &QueueTree, fits: &[u64]) -> Option<Choice> {
-        Some(self.find_below(tree, 0, fits)?.choice)
+        Some(self.find_below(tree, 0, fits)?.next.choice)
     }
 
     /// What would be launched below a queue if only the shapes `above` could go.
     fn find(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> Option<Found> {
-        match &self.nodes[queue] {
-            Node::Leaf(leaf) => leaf.find(queue, above),
-            Node::Inner(_) => self.find_below(tree, queue, above),
-        }
+        let Node::Leaf(leaf) = &self.nodes[queue] else {
+            return self.find_below(tree, queue, above);
+        };
+        let next = leaf.find(queue, above)?;
+        let child = &self.children[queue];
+        let id = QueueId::new(queue);
+        let key = match &self.inner(child.parent).order {
+            Order::Ranked(ranking) => ranking.key(tree, id, next.rank),
+            Order::Drf { rounded } => leaf_key(tree, id, leaf.share, child, *rounded),
+        };
+        let level = child.level_bound;
+        Some(Found { next, key, level })
     }
 
     fn find_below(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> Option<Found> {
         let inner = self.inner_mut(queue);
-        let mut going = std::mem::take(&mut inner.memo.going);
-        let differs = bits::set_common(&mut going, above, inner.going());
-        if differs || !inner.memo.is_valid {
-            let can_go = going.iter().any(|word| *word != 0);
-            let found = if can_go {
-                self.first_of(tree, queue, &going)
-            } else {
-                None
-            };
-            let memo = &mut self.inner_mut(queue).memo;
-            memo.found = found;
-            memo.is_valid = true;
+        if let Some(found) = inner.memo.find(above, inner.going()) {
+            return found;
         }
-        let memo = &mut self.inner_mut(queue).memo;
-        memo.going = going;
-        memo.found
+        let mut going = inner.memo.room();
+        bits::set_common(&mut going, above, inner.going());
+        let can_go = going.iter().any(|word| *word != 0);
+        let found = if can_go {
+            self.first_of(tree, queue, &going)
+        } else {
+            None
+        };
+        self.inner_mut(queue).memo.put(going, found);
+        found
     }
 
-    /// The child served first, where only the shapes `going` can go, and the queue's share then.
+    /// The child served first, where only the shapes `going` can go.
     fn first_of(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Option<Found> {
         let inner = self.inner_mut(queue);
         let heads = inner.siblings.heads(going);
@@ -70,18 +75,20 @@ impl Index {
             }
             self.consider(tree, *child as usize, going, &mut best);
         }
+        let reached = best.first.as_ref().map(|(place, _)| place.key);
         for (bound, child) in &level_bounds {
             if best.level.is_some_and(|level| *bound >= level) {
                 break;
             }
-            self.consider(tree, *child as usize, going, &mut best);
+            if self.children[*child as usize].bound > reached {
+                self.consider(tree, *child as usize, going, &mut best);
+            }
         }
         let siblings = &mut self.inner_mut(queue).siblings;
         siblings.bounds = bounds;
         siblings.level_bounds = level_bounds;
-        let (_, mut found) = best.first?;
-        found.share = self.inner(queue).share_for(&self.facts, going, best.level);
-        Some(found)
+        let (_, next) = best.first?;
+        Some(self.found(tree, queue, going, next, best.level))
     }
 
     fn best_of_classes(&self, heads: Heads) -> Best {
@@ -89,18 +96,10 @@ impl Index {
             let Node::Leaf(found) = &self.nodes[leaf as usize] else {
                 unreachable!("classes hold leaves");
             };
-            let choice = Choice {
-                leaf: QueueId::new(leaf as usize),
-                shape,
-            };
-            (
-                place,
-                Found {
-                    choice,
-                    next: found.rank(shape),
-                    share: found.share,
-                },
-            )
+            let leaf = QueueId::new(leaf as usize);
+            let rank = found.rank(shape);
+            let choice = Choice { leaf, shape };
+            (place, Next { choice, rank })
         });
         Best {
             first,
@@ -114,45 +113,57 @@ impl Index {
             return;
         };
         let child = &self.children[queue];
-        if child.level_bound.is_some() {
-            let task_share = match &self.nodes[queue] {
-                Node::Leaf(leaf) => leaf.task_share,
-                Node::Inner(inner) => inner.task_share,
-            };
-            let level = fixed::level(found.share.max(task_share), child.weight);
+        debug_assert!(child.bound <= Some(found.key), "a bound is below the key");
+        debug_assert!(
+            child.level_bound <= found.level,
+            "a bound is below the level"
+        );
+        if let Some(level) = found.level {
             best.level = Some(best.level.map_or(level, |least| least.min(level)));
         }
-        let key = self.key(tree, queue, found);
-        debug_assert!(
-            child.bound.is_some_and(|bound| bound <= key),
-            "a bound is below the key"
-        );
         let place = Place {
-            key,
-            seq: found.next.seq,
+            key: found.key,
+            seq: found.next.rank.seq,
             path: child.path,
         };
         if best.first.as_ref().is_none_or(|(least, _)| place < *least) {
-            best.first = Some((place, found));
+            best.first = Some((place, found.next));
         }
     }
 
-    /// The key of a child of those that stand among the bounds, for what was found below it.
-    fn key(&self, tree: &QueueTree, queue: usize, found: Found) -> Key {
+    /// The key and the level of an inner queue, where the shapes `going` can go, `next` is served
+    /// first and the children are scaled to `scale`.
+    fn found(
+        &self,
+        tree: &QueueTree,
+        queue: usize,
+        going: &[u64],
+        next: Next,
+        scale: Option<u64>,
+    ) -> Found {
+        let mut found = Found {
+            next,
+            key: Key::share(Share::ZERO),
+            level: None,
+        };
+        if queue == 0 {
+            return found;
+        }
         let child = &self.children[queue];
-        let id = QueueId::new(queue);
-        match (&self.inner(child.parent).order, &self.nodes[queue]) {
-            (Order::Ranked(ranking), _) => ranking.key(tree, id, found.next),
-            (Order::Drf { rounded }, Node::Leaf(leaf)) => {
-                leaf_key(tree, id, leaf.share, child, *rounded)
+        let inner = self.inner(queue);
+        let share = inner.share_for(&self.facts, going, scale);
+        found.key = match &self.inner(child.parent).order {
+            Order::Ranked(ranking) => ranking.key(tree, QueueId::new(queue), next.rank),
+            Order::Drf { rounded: true } => {
+                Key::share(Share::count(fixed::key(share, child.weight)))
             }
-            (Order::Drf { rounded: true }, Node::Inner(_)) => {
-                Key::share(Share::count(fixed::key(found.share, child.weight)))
-            }
-            (Order::Drf { rounded: false }, Node::Inner(inner)) => {
-                let share = inner.exact_share_for(&self.facts, tree, queue, &inner.memo.going);
+            Order::Drf { rounded: false } => {
+                let share = inner.exact_share_for(&self.facts, tree, queue, going);
                 Key::share(share.per(child.weight))
             }
-        }
+        };
+        let own = share.max(inner.task_share);
+        found.level = child.level_bound.map(|_| fixed::level(own, child.weight));
+        found
     }
 }

@@ -14,6 +14,7 @@ mod facts;
 mod index;
 mod queue;
 mod siblings;
+mod tournament;
 mod update;
 
 use std::sync::Arc;

@@ -74,21 +74,76 @@ pub(super) struct Leaf {
 
 /// What would be launched below a queue.
 #[derive(Clone, Copy)]
-pub(super) struct Found {
+pub(super) struct Next {
     pub(super) choice: Choice,
-    pub(super) next: TaskRank,
-    /// The queue's share for this offer, in 2^-48.
-    pub(super) share: u64,
+    pub(super) rank: TaskRank,
 }
 
-/// What was found below an inner queue the last time.
+/// What was found below a queue for an offer.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) next: Next,
+    /// By which its parent orders it.
+    pub(super) key: Key,
+    /// The larger of its share and that of its smallest task, over its weight; kept where the parent
+    /// adds up its children's shares.
+    pub(super) level: Option<u64>,
+}
+
+/// What was found below an inner queue since something changed there, by the shapes that could go.
+/// Offers of a busy cluster are much alike, and most queues don't change between two of them.
 #[derive(Default)]
 pub(super) struct Memo {
-    /// Nothing below changed since.
-    pub(super) is_valid: bool,
-    /// The shapes that could go.
-    pub(super) going: Vec<u64>,
-    pub(super) found: Option<Found>,
+    entries: Vec<(Vec<u64>, Option<Found>)>,
+    /// How many entries hold; the others are kept for their room.
+    held: usize,
+    /// Where the next one goes once all places are taken.
+    next: usize,
+}
+
+/// The most entries of a memo: a few kinds of offers, compared one after the other.
+const MEMO_MAX: usize = 8;
+
+impl Memo {
+    /// Forgets everything: something changed below.
+    pub(super) fn clear(&mut self) {
+        self.held = 0;
+        self.next = 0;
+    }
+
+    /// What was found for the shapes that are in both sets, if that was asked before.
+    pub(super) fn find(&self, one: &[u64], other: &[u64]) -> Option<Option<Found>> {
+        let entries = self.entries[..self.held].iter();
+        let mut same = entries.filter(|(going, _)| bits::is_common(going, one, other));
+        same.next().map(|(_, found)| *found)
+    }
+
+    /// Room for a set of shapes, to be given to [`Memo::put`].
+    pub(super) fn room(&mut self) -> Vec<u64> {
+        if self.entries.len() < MEMO_MAX && self.held == self.entries.len() {
+            return Vec::new();
+        }
+        let place = if self.held < self.entries.len() {
+            self.held
+        } else {
+            self.next
+        };
+        std::mem::take(&mut self.entries[place].0)
+    }
+
+    /// Keeps what was found for these shapes.
+    pub(super) fn put(&mut self, going: Vec<u64>, found: Option<Found>) {
+        if self.held < self.entries.len() {
+            self.entries[self.held] = (going, found);
+            self.held += 1;
+        } else if self.held < MEMO_MAX {
+            self.entries.push((going, found));
+            self.held += 1;
+        } else {
+            self.entries[self.next] = (going, found);
+            self.next = (self.next + 1) % MEMO_MAX;
+        }
+    }
 }
 
 /// The shares of an inner queue whose parent orders by dominant share, in 2^-48.
@@ -139,21 +194,17 @@ pub(super) enum Node {
 
 impl Leaf {
     /// The task that goes first if only these shapes can. Costs the leaf's waiting shapes.
-    pub(super) fn find(&self, leaf: usize, going: &[u64]) -> Option<Found> {
+    pub(super) fn find(&self, leaf: usize, going: &[u64]) -> Option<Next> {
         let can_go = |head: &&Head| head.is_allowed && bits::contains(going, head.shape);
-        let head = self
-            .heads
-            .iter()
-            .filter(can_go)
-            .min_by_key(|head| head.rank)?;
+        let heads = self.heads.iter().filter(can_go);
+        let head = heads.min_by_key(|head| head.rank)?;
         let choice = Choice {
             leaf: QueueId::new(leaf),
             shape: head.shape,
         };
-        Some(Found {
+        Some(Next {
             choice,
-            next: head.rank,
-            share: self.share,
+            rank: head.rank,
         })
     }
 

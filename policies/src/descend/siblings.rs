@@ -7,6 +7,7 @@ use priority_queue::PriorityQueue;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::bits;
+use super::tournament::Tournament;
 use crate::ids::ShapeId;
 use crate::ranking::Key;
 
@@ -58,12 +59,19 @@ pub(super) struct Heads {
     pub(super) level: Option<u64>,
 }
 
+/// So many shapes are looked up one by one.
+const FEW_SHAPES: u32 = 8;
+
 /// See the module's text. A narrow leaf stands in the class of each shape that it could launch. All
 /// other children stand in `bounds`, by a lower bound of their key for any offer.
 #[derive(Default)]
 pub(super) struct Siblings {
     classes: Vec<Class>,
     slots: FxHashMap<ShapeId, usize>,
+    /// The first leaf of each class.
+    first: Tournament<(Place, u32)>,
+    /// The least level of each class.
+    levels: Tournament<u64>,
     pub(super) bounds: BTreeSet<(Key, u32)>,
     /// As `bounds`, by a lower bound of the level; kept where the children's shares are summed.
     pub(super) level_bounds: BTreeSet<(u64, u32)>,
@@ -88,11 +96,11 @@ impl Siblings {
 
     /// Puts a narrow leaf into a class, or moves it there.
     pub(super) fn put(&mut self, slot: usize, leaf: usize, place: Place, level: Option<u64>) {
-        let class = &mut self.classes[slot];
-        set(&mut class.by_place, leaf, Some(place));
+        set(&mut self.classes[slot].by_place, leaf, Some(place));
         if level.is_some() {
-            set(&mut class.by_level, leaf, level);
+            set(&mut self.classes[slot].by_level, leaf, level);
         }
+        self.update_heads(slot);
     }
 
     /// Takes a narrow leaf out of a class.
@@ -100,26 +108,38 @@ impl Siblings {
         let class = &mut self.classes[slot];
         set(&mut class.by_place, leaf, None);
         set(&mut class.by_level, leaf, None);
+        self.update_heads(slot);
     }
 
-    /// The heads of the classes of these shapes. Costs the shapes, or the classes if those are fewer.
-    pub(super) fn heads(&self, going: &[u64]) -> Heads {
-        let mut heads = Heads::default();
-        let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
-        if shapes as usize >= self.classes.len() {
-            for class in &self.classes {
-                if bits::contains(going, class.shape) {
-                    heads.consider(class);
-                }
-            }
-        } else {
-            for shape in bits::shapes_of(going) {
-                if let Some(slot) = self.slots.get(&shape) {
-                    heads.consider(&self.classes[*slot]);
-                }
-            }
+    fn update_heads(&mut self, slot: usize) {
+        let class = &self.classes[slot];
+        let first = class.by_place.peek();
+        let first = first.map(|(leaf, Reverse(place))| (*place, *leaf));
+        if self.first.value(slot) != first {
+            self.first.set(slot, first);
         }
-        heads
+        let level = least(&class.by_level);
+        if self.levels.value(slot) != level {
+            self.levels.set(slot, level);
+        }
+    }
+
+    /// The heads of the classes of these shapes. Costs about the logarithm of the classes if most
+    /// shapes can go or few can, and at most all classes.
+    pub(super) fn heads(&self, going: &[u64]) -> Heads {
+        let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
+        let (first, level) = if shapes <= FEW_SHAPES {
+            let slots =
+                || bits::shapes_of(going).filter_map(|shape| self.slots.get(&shape).copied());
+            (self.first.least_of(slots()), self.levels.least_of(slots()))
+        } else {
+            let is_going = |slot: usize| bits::contains(going, self.classes[slot].shape);
+            (self.first.least(is_going), self.levels.least(is_going))
+        };
+        Heads {
+            first: first.map(|((place, leaf), slot)| (place, leaf, self.classes[slot].shape)),
+            level: level.map(|(level, _)| level),
+        }
     }
 
     /// The least level over the children that wait, by their standing shares.
@@ -135,23 +155,5 @@ impl Siblings {
             .into_iter()
             .flatten()
             .min()
-    }
-}
-
-impl Heads {
-    fn consider(&mut self, class: &Class) {
-        let Some((leaf, Reverse(place))) = class.by_place.peek() else {
-            return;
-        };
-        if self
-            .first
-            .as_ref()
-            .is_none_or(|(least, _, _)| place < least)
-        {
-            self.first = Some((*place, *leaf, class.shape));
-        }
-        if let Some(level) = least(&class.by_level) {
-            self.level = Some(self.level.map_or(level, |least| least.min(level)));
-        }
     }
 }

@@ -111,7 +111,7 @@ impl Index {
             unreachable!("a queue with children is an inner queue");
         };
         let id = QueueId::new(queue);
-        inner.memo.is_valid = false;
+        inner.memo.clear();
         inner.take_change(tree, id, &self.facts, change);
         if queue == 0 {
             return;

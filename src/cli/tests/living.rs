@@ -369,23 +369,64 @@ fn cancel_and_retry_print_the_states() {
     assert_eq!(server.run(&["retry", "8"]).text(), "8 queued\n");
 }
 
-#[test]
-fn who_stops_reading_is_not_told_of_errors() {
-    struct Gone;
-    impl io::Write for Gone {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+/// An output that nobody reads.
+struct Gone;
+
+impl io::Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn run_unread(arguments: &[&str]) -> (u8, String) {
     let mut stderr = Vec::new();
-    let cli = Cli::try_parse_from(["apportion", "check"]).unwrap();
+    let cli = Cli::try_parse_from([&["apportion"], arguments].concat()).unwrap();
     let code = execute(
         cli,
         &mut Output::plain(&mut Gone, &mut stderr),
         Time::default(),
     );
-    assert_eq!((code, stderr.len()), (exit::DONE, 0));
+    (code, String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn who_stops_reading_is_not_told_of_errors() {
+    assert_eq!(run_unread(&["check"]), (exit::DONE, String::new()));
+}
+
+#[test]
+fn run_cancels_a_task_whose_output_nobody_reads() {
+    let server = server_of_run(succeeded(7)).ok(
+        "POST /v1/tasks/7/cancel",
+        json!({"id": 7, "state": "cancelling"}),
+    );
+    let ran = server.serve(|url| run_unread(&["--server", url, "run", "--", "yes"]));
+    assert_eq!(ran, (exit::DONE, String::new()));
+    assert_eq!(
+        server.posted()[1],
+        json!({"reason": "nobody reads its output"})
+    );
+}
+
+#[test]
+fn run_says_how_to_go_on_when_the_daemon_fails() {
+    let server = Server::default()
+        .ok(ACCEPTED, accepted(&[(7, 1, true)]))
+        .refuses(
+            "GET /v1/tasks/7",
+            503,
+            "store_failed",
+            "the store failed",
+            Value::Null,
+        );
+    insta::assert_snapshot!(server.run(&["run", "--", "true"]).text(), @r#"
+    --- stderr
+    apportion: task 7 was submitted; `apportion wait 7` waits for it
+    apportion: the store failed
+    --- exit code 3
+    "#);
 }

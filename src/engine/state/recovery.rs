@@ -122,7 +122,10 @@ impl State {
             |(slot, record): (Slot, &super::SubmissionRecord)| record.is_waiting.then_some(slot);
         let waiting: Vec<Slot> = self.submissions.iter().filter_map(is_waiting).collect();
         for slot in waiting {
-            self.watch_dependencies(slot);
+            // Where all tasks were cancelled and some retried, nothing is left that waits.
+            if self.submissions.get(slot).n_fresh > 0 {
+                self.watch_dependencies(slot);
+            }
             let record = self.submissions.get_mut(slot);
             if record.n_watches > 0 {
                 continue;

@@ -6,6 +6,7 @@ use super::super::spec::{Submission, TaskId, TaskState};
 use super::super::time::Time;
 use super::State;
 use super::submissions::Slot;
+use super::watches::watched_by;
 
 impl State {
     pub(super) fn retried(
@@ -49,6 +50,11 @@ impl State {
             });
         self.ended.remove(task);
         self.n_live += 1;
+        // Whoever waited for it was cancelled; what is left is counted anew for whoever comes next.
+        let range = self.submissions.get(slot).range();
+        for dependency in watched_by(task, range.first, range.count) {
+            self.watches.failed(dependency);
+        }
         let record = self.submissions.get_mut(slot);
         record.n_live += 1;
         record.n_fresh += 1;

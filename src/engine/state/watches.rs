@@ -9,7 +9,8 @@ use super::super::spec::{Dependency, TaskId};
 pub(crate) struct Watch {
     /// How many of its tasks have not yet succeeded.
     pub(crate) n_left: u32,
-    /// The submissions that wait for it, by their first task, in the order they came.
+    /// The submissions that wait for it, by their first task, in the order they came. One that was
+    /// cancelled meanwhile still stands here; whoever tells it finds that it doesn't wait any more.
     pub(crate) dependants: Vec<TaskId>,
 }
 

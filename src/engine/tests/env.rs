@@ -304,6 +304,8 @@ impl TestEnv {
 
     /// The daemon dies and starts again: agents and offers are gone, and so is all that stood in memory.
     pub(super) fn crash(&mut self) -> Vec<AttemptId> {
+        self.ledger.drop_orphans();
+        self.launched.clear();
         let mut engine = Engine::new(self.settings.clone());
         for fact in self.ledger.recover() {
             engine.apply(&fact);
@@ -371,6 +373,11 @@ impl TestEnv {
             free: amounts(free),
         });
         offer
+    }
+
+    /// How many offers there were so far.
+    pub(super) fn n_offers(&self) -> u64 {
+        self.next_offer - 1
     }
 
     /// Submits tasks of one call.

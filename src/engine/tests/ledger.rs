@@ -54,6 +54,32 @@ impl Ledger {
                     }
                 }
             }
+            Fact::Launched { .. }
+            | Fact::Started { .. }
+            | Fact::TimedOut { .. }
+            | Fact::AttemptEnded { .. } => self.commit_attempt(fact),
+            Fact::Requeued { .. }
+            | Fact::Cancelling { .. }
+            | Fact::Ended { .. }
+            | Fact::Retried { .. } => self.commit_task(fact),
+            Fact::OutsideReported { resource, used, at } => {
+                self.outside.insert(Arc::clone(resource), (*used, *at));
+            }
+            Fact::Forgotten {
+                ended_before,
+                firsts,
+            } => self.forgotten(*ended_before, firsts),
+            Fact::InboxAcknowledged { .. } => {}
+            Fact::Restored(_)
+            | Fact::RestoredEnded { .. }
+            | Fact::RestoredKey { .. }
+            | Fact::RestoredNextId(_) => panic!("only in recovery"),
+        }
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the caller chose")]
+    fn commit_attempt(&mut self, fact: &Fact) {
+        match fact {
             Fact::Launched {
                 attempt, agent, at, ..
             } => {
@@ -88,6 +114,13 @@ impl Ledger {
                 attempts.retain(|one| one.number != attempt.number);
                 assert_eq!(attempts.len() + 1, n_before, "an attempt ends once");
             }
+            _ => panic!("no fact of an attempt"),
+        }
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the caller chose")]
+    fn commit_task(&mut self, fact: &Fact) {
+        match fact {
             Fact::Requeued {
                 task,
                 own_failure,
@@ -99,6 +132,12 @@ impl Ledger {
                 live.not_before = *not_before;
                 live.n_failures += u32::from(*own_failure);
                 live.n_losses += u32::from(!*own_failure);
+                let (n_failures, n_losses) = (live.n_failures, live.n_losses);
+                let spec = &self.submission(*task).submission.spec;
+                assert!(
+                    n_failures <= spec.retries && n_losses <= 3,
+                    "no more attempts than allowed"
+                );
             }
             Fact::Cancelling { task, reason, .. } => {
                 let live = &mut self.task(*task).live;
@@ -129,18 +168,7 @@ impl Ledger {
                 kept.live.cancel_reason = None;
                 kept.outcome = None;
             }
-            Fact::OutsideReported { resource, used, at } => {
-                self.outside.insert(Arc::clone(resource), (*used, *at));
-            }
-            Fact::Forgotten {
-                ended_before,
-                firsts,
-            } => self.forgotten(*ended_before, firsts),
-            Fact::InboxAcknowledged { .. } => {}
-            Fact::Restored(_)
-            | Fact::RestoredEnded { .. }
-            | Fact::RestoredKey { .. }
-            | Fact::RestoredNextId(_) => panic!("only in recovery"),
+            _ => panic!("no fact of a task"),
         }
     }
 
@@ -217,6 +245,17 @@ impl Ledger {
 
     fn submission(&self, task: TaskId) -> &KeptSubmission {
         self.submissions.range(..=task).next_back().unwrap().1
+    }
+
+    /// At a crash: attempts that outlived their tasks are over, as far as anyone will hear of them.
+    pub(super) fn drop_orphans(&mut self) {
+        let ended = self
+            .tasks
+            .values_mut()
+            .filter(|kept| kept.live.state.is_ended());
+        for kept in ended {
+            kept.live.attempts.clear();
+        }
     }
 
     /// The facts that bring a new engine to where the last commit left it.

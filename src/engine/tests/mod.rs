@@ -1,7 +1,17 @@
 //! Tests of the engine as a whole, by family. Each step checks the invariants, and that an engine which
 //! only follows the facts, and one that recovers from them, stand where the engine stands.
 
+mod arrays;
+mod cancel;
+mod dependencies;
 mod env;
+mod explain;
+mod keys;
 mod ledger;
 mod life;
+mod matching;
+mod random;
+mod recovery;
+mod reload;
+mod retry;
 mod standing;

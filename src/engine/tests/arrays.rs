@@ -1,0 +1,100 @@
+//! Arrays: one record, expanded as their tasks start.
+
+use super::env::*;
+use crate::engine::{Refusal, TaskId, TaskState};
+
+#[test]
+fn an_array_is_one_record_until_its_tasks_start() {
+    let mut env = TestEnv::new(&["a"]);
+    env.submit(task("a").array(1000));
+    assert!(env.engine.state.live.is_empty());
+    env.submit(task("a"));
+    env.agent("m", "cpus=3");
+    env.offer("m", "cpus=3");
+    assert_eq!(env.launched(), [(1, 1), (2, 1), (3, 1)]);
+    assert_eq!(env.engine.state.live.len(), 3);
+    env.ends(attempt(2, 1), OK);
+    env.offer("m", "cpus=1");
+    assert_eq!(env.launched(), [(4, 1)]);
+    assert_eq!(env.state(500), Some(TaskState::Queued));
+}
+
+#[test]
+fn one_task_of_an_array_is_cancelled_and_retried_alone() {
+    let mut env = TestEnv::new(&["a"]);
+    env.submit(task("a").array(5));
+    env.cancel(3);
+    env.cancel(1);
+    env.retry(3);
+    env.agent("m", "cpus=9");
+    env.offer("m", "cpus=9");
+    assert_eq!(env.launched(), [(2, 1), (3, 1), (4, 1), (5, 1)]);
+}
+
+#[test]
+fn a_task_of_an_array_that_is_tried_again_keeps_its_place() {
+    let mut env = TestEnv::new(&["a"]);
+    env.submit(task("a").array(4).retries(1));
+    env.submit(task("a").priority(1));
+    env.agent("m", "cpus=2");
+    env.offer("m", "cpus=2");
+    assert_eq!(env.launched(), [(5, 1), (1, 1)]);
+    env.ends(attempt(1, 1), FAIL);
+    env.advance(1.0);
+    env.offer("m", "cpus=1");
+    assert_eq!(env.launched(), [(1, 2)]);
+}
+
+#[test]
+fn more_tasks_than_may_live_are_refused() {
+    let mut settings = settings(&["a"]);
+    settings.live_max = 10;
+    let mut env = TestEnv::with(settings);
+    env.submit(task("a").array(8));
+    let refusal = Refusal::TooManyTasks { n_live: 8 };
+    assert_eq!(env.refused(task("a").array(3)), refusal);
+    assert_eq!(
+        env.try_submit(&[task("a").array(2), task("a")]),
+        Err(refusal.clone())
+    );
+    let mut whole = task("a");
+    whole.task.spec.array = Some(crate::engine::spec::ArrayRange {
+        first: 0,
+        last: u32::MAX,
+        step: 1,
+    });
+    assert_eq!(env.refused(whole), refusal);
+    env.submit(task("a").array(2));
+    env.cancel(1);
+    env.submit(task("a"));
+    assert_eq!(env.try_retry(1), Err(Refusal::TooManyTasks { n_live: 10 }));
+}
+
+#[test]
+fn a_million_tasks_are_taken_in_and_cancelled_one_by_one_in_the_middle() {
+    let mut engine = crate::engine::Engine::new(settings(&["a"]));
+    let mut out = crate::engine::Output::default();
+    let now = crate::engine::Time(0);
+    engine.recovered(now);
+    let tasks = vec![task("a").array(1_000_000).task];
+    engine
+        .on_request(now, crate::engine::Request::Submit { tasks }, &mut out)
+        .unwrap();
+    for id in (2..1000).step_by(2) {
+        let (task, reason) = (TaskId(id), None);
+        engine
+            .on_request(
+                now,
+                crate::engine::Request::Cancel { task, reason },
+                &mut out,
+            )
+            .unwrap();
+    }
+    assert_eq!(
+        engine.queues()[0].tasks[1],
+        (TaskState::Queued, 1_000_000 - 499)
+    );
+    let explained = engine.explain(TaskId(1_000_000), now).unwrap();
+    assert_eq!(explained.n_ahead, 1_000_000 - 500);
+    assert_eq!(explained.ahead[..3], [TaskId(1), TaskId(3), TaskId(5)]);
+}

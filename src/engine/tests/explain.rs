@@ -1,0 +1,175 @@
+//! Why a task stands where it does, for every state.
+
+use super::env::*;
+use crate::engine::report::{Explanation, WaitReason};
+use crate::engine::{Request, TaskId, TaskState};
+
+fn explain(env: &TestEnv, task: u64) -> Explanation {
+    env.engine.explain(TaskId(task), env.now).unwrap()
+}
+
+fn lacks(resource: &str, demand: u64, free: u64, agent: Option<&str>) -> WaitReason {
+    WaitReason::Lacks {
+        resource: resource.into(),
+        demand: units(demand),
+        free: units(free),
+        agent: agent.map(Into::into),
+    }
+}
+
+#[test]
+fn nobody_there() {
+    let mut env = TestEnv::new(&["a"]);
+    env.submit(task("a"));
+    assert_eq!(explain(&env, 1).reasons, [WaitReason::NoAgents]);
+}
+
+#[test]
+fn unknown_and_ended_tasks_are_not_explained() {
+    let mut env = TestEnv::new(&["a"]);
+    env.submit(task("a"));
+    env.cancel(1);
+    assert!(env.engine.explain(TaskId(1), env.now).is_none());
+    assert!(env.engine.explain(TaskId(2), env.now).is_none());
+}
+
+#[test]
+fn place_in_the_queue() {
+    let mut env = TestEnv::new(&["a", "b"]);
+    env.try_submit(&[
+        task("a").array(20),
+        task("a").demand("cpus=2").priority(1).array(2),
+        task("b"),
+        task("a"),
+    ])
+    .unwrap();
+    let explained = explain(&env, 24);
+    assert_eq!(explained.n_ahead, 22);
+    assert_eq!(explained.ahead[..4], [21, 22, 1, 2].map(TaskId));
+    assert_eq!(explained.ahead.len(), 10);
+    assert_eq!(explain(&env, 5).n_ahead, 6);
+    assert_eq!(explain(&env, 21).n_ahead, 0);
+}
+
+#[test]
+fn waiting_and_pausing() {
+    let mut env = TestEnv::new(&["a"]);
+    env.run(task("a").array(3).key("k").retries(1));
+    env.submit(task("a").after_key("k"));
+    env.ends(attempt(2, 1), OK);
+    let (n_left, tasks) = (2, vec![TaskId(1), TaskId(3)]);
+    assert_eq!(explain(&env, 4).state, TaskState::Waiting);
+    assert_eq!(
+        explain(&env, 4).reasons,
+        [WaitReason::After { n_left, tasks }]
+    );
+    env.ends(attempt(1, 1), FAIL);
+    let until = env.now.after(std::time::Duration::from_secs(1));
+    assert_eq!(
+        explain(&env, 1).reasons,
+        [WaitReason::Pause { until }, WaitReason::OthersFirst][..1]
+    );
+}
+
+#[test]
+fn what_is_lacking() {
+    let mut env = TestEnv::new(&["a max:db=8", "b"]);
+    env.agent("m1", "cpus=4 mem=4");
+    env.agent("m2", "cpus=4 mem=8");
+    env.offer("m1", "cpus=4 mem=4");
+    env.submit(task("a").demand("cpus=3 mem=1 db=7"));
+    env.submit(task("a").demand("cpus=4 db=3"));
+    let at_max = WaitReason::QueueAtMax {
+        queue: "a".into(),
+        resource: "db".into(),
+        max: units(8),
+        used: units(7),
+    };
+    assert_eq!(explain(&env, 2).reasons, [at_max]);
+    let (resource, used) = ("db".into(), units(2));
+    env.request(Request::ReportOutside { resource, used })
+        .unwrap();
+    env.submit(task("b").demand("db=2"));
+    assert_eq!(explain(&env, 3).reasons, [lacks("db", 2, 1, None)]);
+    env.offer("m2", "cpus=4");
+    env.submit(task("b").demand("cpus=3"));
+    env.submit(task("b").demand("cpus=2 mem=2"));
+    assert_eq!(explain(&env, 5).reasons, [lacks("cpus", 2, 1, Some("m1"))]);
+    assert_eq!(explain(&env, 4).attempts, [(attempt(4, 1), "m2".into())]);
+    assert_eq!(
+        (explain(&env, 4).state, explain(&env, 4).reasons.len()),
+        (TaskState::Launching, 0)
+    );
+}
+
+#[test]
+fn what_never_fits() {
+    let mut env = TestEnv::new(&["a"]);
+    env.agent_with("m1", "cpus=8 mem=1", "rack=r1");
+    env.agent_with("m2", "cpus=1 mem=8", "rack=r2");
+    let never = |resource: &str, demand, most, limit: &str| WaitReason::NeverFits {
+        resource: resource.into(),
+        demand: units(demand),
+        most: units(most),
+        limit: limit.into(),
+    };
+    env.submit(task("a").demand("cpus=9"));
+    assert_eq!(explain(&env, 1).reasons, [never("cpus", 9, 8, "agent m1")]);
+    env.submit(task("a").demand("cpus=2 mem=2"));
+    assert_eq!(explain(&env, 2).reasons, [never("mem", 2, 1, "agent m1")]);
+    env.submit(task("a").demand("cpus=2").constraints("rack=r2"));
+    assert_eq!(explain(&env, 3).reasons, [never("cpus", 2, 1, "agent m2")]);
+    env.submit(task("a").constraints("rack=r3"));
+    let (attribute, value) = ("rack".into(), "r3".into());
+    assert_eq!(
+        explain(&env, 4).reasons,
+        [WaitReason::NoAgentMatches { attribute, value }]
+    );
+    assert_eq!(env.engine.queues()[0].n_unsatisfiable, 4);
+    let mut smaller = settings(&["a max:cpus=1"]);
+    smaller.live_max = 100;
+    env.reload(smaller).unwrap();
+    assert_eq!(explain(&env, 1).reasons, [never("cpus", 9, 1, "queue a")]);
+}
+
+#[test]
+fn others_first() {
+    let mut env = TestEnv::new(&["a", "b"]);
+    env.agent("m", "cpus=2 mem=2");
+    env.try_submit(&[task("a"), task("b").array(2)]).unwrap();
+    env.offer("m", "cpus=1");
+    assert_eq!(env.launched(), [(1, 1)]);
+    assert_eq!(explain(&env, 2).reasons, [WaitReason::OthersFirst]);
+}
+
+#[test]
+fn reports_of_agents_and_resources() {
+    let mut env = TestEnv::new(&["a", "b"]);
+    env.agent_with("m", "cpus=4 mem=4 gpus=1", "rack=r1");
+    env.offer("m", "cpus=2 mem=4");
+    env.submit(task("b").demand("cpus=2 db=5"));
+    env.offer("m", "cpus=1");
+    let agents = env.engine.agents();
+    assert_eq!(agents[0].total, amounts("cpus=4 mem=4"));
+    assert_eq!(agents[0].used, amounts("cpus=2 mem=0"));
+    assert_eq!(agents[0].offered, amounts("cpus=1 mem=0"));
+    assert_eq!(
+        (&agents[0].attributes, &agents[0].attempts[..]),
+        (&words("rack=r1"), &[attempt(1, 1)][..])
+    );
+    let resources = env.engine.resources();
+    let db = &resources[1];
+    assert_eq!(
+        (&*db.name, db.scope, db.capacity, db.used),
+        ("db", "cluster", units(10), units(5))
+    );
+    assert_eq!(
+        (resources[0].scope, resources[0].capacity),
+        ("host", units(4))
+    );
+    let queue = &env.engine.queues()[1];
+    assert_eq!(queue.dominant_share.to_string(), "1/2");
+    assert_eq!(queue.tasks[2], (TaskState::Launching, 1));
+    assert_eq!(queue.share.len(), 3);
+    assert_eq!(env.engine.policy_name(), "drf");
+}

@@ -1,0 +1,180 @@
+//! Starting again from what a store kept.
+
+use super::env::*;
+use crate::engine::outcome::{AttemptEnd, LossReason};
+use crate::engine::{Engine, TaskId, TaskState};
+
+const RESTARTED: AttemptEnd = AttemptEnd::Lost {
+    reason: LossReason::DaemonRestarted,
+};
+
+#[test]
+fn an_engine_that_starts_from_nothing_has_nothing() {
+    let mut env = TestEnv::new(&["a"]);
+    assert_eq!(env.crash(), []);
+    assert_eq!(env.submit(task("a")), 1);
+}
+
+#[test]
+fn what_ran_is_handed_to_the_backend_and_starts_again() {
+    let mut env = TestEnv::new(&["a"]);
+    env.try_submit(&[task("a").array(5), task("a").key("k")])
+        .unwrap();
+    env.agent("m", "cpus=3");
+    env.offer("m", "cpus=3");
+    env.ends(attempt(2, 1), OK);
+    env.started(attempt(3, 1));
+    env.launched();
+    assert_eq!(env.crash(), [attempt(1, 1), attempt(3, 1)]);
+    assert_eq!(env.state(2), Some(TaskState::Succeeded));
+    env.agent("m", "cpus=3");
+    env.offer("m", "cpus=3");
+    assert_eq!(
+        env.launched(),
+        [(4, 1)],
+        "the old attempts still hold two cpus"
+    );
+    env.ends(attempt(1, 1), RESTARTED);
+    env.ends(attempt(3, 1), RESTARTED);
+    env.offer("m", "cpus=3");
+    assert_eq!(env.launched(), [(1, 2), (3, 2)]);
+    assert_eq!(env.submit(task("a").key("k")), 6);
+    assert_eq!(env.submit(task("a")), 7);
+}
+
+#[test]
+fn those_that_were_asked_to_end_are_asked_again() {
+    let mut env = TestEnv::new(&["a"]);
+    env.agent("m", "cpus=9");
+    env.offer("m", "cpus=9");
+    env.try_submit(&[
+        task("a"),
+        task("a").timeout(5),
+        task("a").kill_grace(1),
+        task("a"),
+    ])
+    .unwrap();
+    env.cancel(1);
+    env.advance(5.0);
+    env.cancel(3);
+    env.retry(3);
+    env.crash();
+    assert_eq!(env.engine.wake_at(), Some(crate::engine::Time(0)));
+    env.advance(0.0);
+    assert_eq!(
+        env.killed(),
+        [(attempt(1, 1), 10), (attempt(2, 1), 10), (attempt(3, 1), 1)]
+    );
+    env.advance(1.0);
+    assert!(env.killed().is_empty());
+    env.ends(attempt(1, 1), RESTARTED);
+    env.ends(attempt(2, 1), RESTARTED);
+    let states = [1, 2, 3, 4].map(|task| env.state(task).unwrap());
+    assert_eq!(
+        states,
+        [
+            TaskState::Cancelled,
+            TaskState::Failed,
+            TaskState::Queued,
+            TaskState::Launching
+        ]
+    );
+}
+
+#[test]
+fn timers_go_on() {
+    let mut env = TestEnv::new(&["a"]);
+    env.agent("m", "cpus=9");
+    env.offer("m", "cpus=9");
+    env.try_submit(&[task("a").timeout(60), task("a").retries(1)])
+        .unwrap();
+    env.ends(attempt(2, 1), FAIL);
+    env.advance(0.5);
+    env.crash();
+    env.agent("m", "cpus=9");
+    env.offer("m", "cpus=9");
+    env.launched();
+    env.advance(0.499);
+    assert_eq!(env.launched(), []);
+    env.advance(0.001);
+    assert_eq!(env.launched(), [(2, 2)]);
+    env.advance(59.0);
+    assert_eq!(env.killed(), [(attempt(1, 1), 10)]);
+}
+
+#[test]
+fn what_waits_goes_on_waiting_and_retries_of_ended_tasks_work() {
+    let mut env = TestEnv::new(&["a"]);
+    env.run(task("a").array(3).key("k"));
+    env.try_submit(&[
+        task("a").after_key("k"),
+        task("a").after(1),
+        task("a").key("l").after_key("m"),
+        task("a").key("m"),
+    ])
+    .unwrap();
+    env.ends(attempt(2, 1), OK);
+    env.crash();
+    assert_eq!([4, 5, 6, 7].map(|task| env.state(task).unwrap()), {
+        [
+            TaskState::Waiting,
+            TaskState::Waiting,
+            TaskState::Waiting,
+            TaskState::Queued,
+        ]
+    });
+    env.ends(attempt(1, 1), FAIL);
+    assert_eq!(env.state(4), Some(TaskState::Cancelled));
+    assert_eq!(env.state(5), Some(TaskState::Cancelled));
+    env.crash();
+    env.retry(4);
+    env.retry(1);
+    env.crash();
+    assert_eq!(env.state(1), Some(TaskState::Queued));
+    env.cancel(7);
+    assert_eq!(env.state(6), Some(TaskState::Cancelled));
+}
+
+#[test]
+fn a_queue_or_resource_missing_from_the_settings_loses_no_task() {
+    let mut env = TestEnv::new(&["a", "b"]);
+    env.run(task("b").demand("mem=1"));
+    env.submit(task("b").demand("mem=1"));
+    let mut poorer = settings(&["b", "b/x"]);
+    poorer.resources.remove(2);
+    let mut engine = Engine::new(poorer.clone());
+    for fact in env.ledger.recover() {
+        engine.apply(&fact);
+    }
+    assert_eq!(engine.recovered(env.now), [attempt(1, 1)]);
+    engine.check_invariants();
+    let mut out = crate::engine::Output::default();
+    engine.turn(env.now, &mut out);
+    let paths: Vec<_> = engine
+        .queues()
+        .iter()
+        .map(|queue| queue.path.to_string())
+        .collect();
+    assert_eq!(paths, ["b", "b/x", "b"]);
+    assert!(engine.is_live(TaskId(2)));
+    let settings = Box::new(poorer.clone());
+    engine
+        .on_request(
+            env.now,
+            crate::engine::Request::Reload { settings },
+            &mut out,
+        )
+        .unwrap();
+    engine.check_invariants();
+    let settings = Box::new(super::env::settings(&["b"]));
+    engine
+        .on_request(
+            env.now,
+            crate::engine::Request::Reload { settings },
+            &mut out,
+        )
+        .unwrap();
+    engine.check_invariants();
+    assert_eq!(engine.queues().len(), 1, "it is configured again");
+    engine.turn(env.now, &mut out);
+}
