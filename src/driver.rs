@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::backend::Backend;
+pub use crate::backend::EventSender;
 use crate::engine::{Engine, Event, Fact, Refusal, Reply, Request};
 use crate::store::{Store, StoreError};
 
@@ -15,8 +16,6 @@ pub const CHANNEL_LEN: usize = 1024;
 
 /// What reaches the driver.
 pub enum Message {
-    /// From a backend.
-    Event(Event),
     /// From a person or a program.
     Request(Box<Request>, oneshot::Sender<Result<Reply, RequestError>>),
     /// A look at the engine, between two batches.
@@ -76,21 +75,5 @@ impl Handle {
     #[must_use]
     pub fn store_failure(&self) -> Option<StoreError> {
         unimplemented!()
-    }
-}
-
-/// A backend's way to tell what happened. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct EventSender(mpsc::Sender<Message>);
-
-impl EventSender {
-    /// Tells, and waits while the driver is busy. False when the driver is gone.
-    pub async fn send(&self, event: Event) -> bool {
-        self.0.send(Message::Event(event)).await.is_ok()
-    }
-
-    /// The same from a thread outside the runtime.
-    pub fn blocking_send(&self, event: Event) -> bool {
-        self.0.blocking_send(Message::Event(event)).is_ok()
     }
 }

@@ -1,5 +1,7 @@
 //! All integration tests in one binary: one link, and helpers that are shared without being shipped.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 mod bad_input;
 mod database;
 mod durability;

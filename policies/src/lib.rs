@@ -4,20 +4,34 @@
 //! The engine keeps the books in a [`QueueTree`] and shows them to a [`Policy`], which only chooses.
 //!
 //! Reading order: [`amount`] (integers), [`demand`] (what a task consumes), [`share`] (exact
-//! comparison), [`tree`] (the books), [`policy`] (the traits), then one file per policy.
+//! comparison), [`shapes`] and [`tree`] (the books), [`policy`] and [`ranking`] (the traits), then one
+//! file per policy, [`registry`] (their names) and [`descend`] (from a ranking to a policy).
 
 pub mod amount;
 pub mod demand;
+pub mod descend;
+pub mod drf;
+pub mod fifo;
 pub mod ids;
 pub mod offer;
 pub mod policy;
+pub mod ranking;
+pub mod registry;
+pub mod shapes;
 pub mod share;
 pub mod tree;
+pub mod weighted;
 
 pub use amount::{Amount, Weight};
 pub use demand::{Amounts, Demand};
+pub use descend::Descend;
+pub use drf::Drf;
+pub use fifo::Fifo;
 pub use ids::{QueueId, ResourceId, ShapeId};
 pub use offer::{Offer, ShapeSet};
 pub use policy::{Choice, Policy};
+pub use ranking::{Key, Ranking};
+pub use registry::{Registry, UnknownPolicy};
 pub use share::Share;
-pub use tree::{QueueSettings, QueueTree, Shape, TaskRank};
+pub use tree::{PolicySpec, QueueSettings, QueueTree, Shape, TaskRank};
+pub use weighted::Weighted;

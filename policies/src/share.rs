@@ -7,7 +7,8 @@ use crate::amount::{Amount, Weight};
 
 /// A share: an amount over a total, divided by a weight. Never a float, so equal shares are equal.
 ///
-/// Numerator below 2^48, denominator below 2^80, hence a comparison is two products below 2^128.
+/// Numerator below 2^48, denominator below 2^80, hence a comparison is two products below 2^128. A bare
+/// number ([`Share::count`]) may have 64 bits: its denominator is 1, or with a weight below 2^32.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
     part: u64,
@@ -27,6 +28,15 @@ impl Share {
         Self {
             part: used.milli(),
             whole: u128::from(total.milli()),
+        }
+    }
+
+    /// A bare number: a count, or an amount where all that it is compared with have the same total.
+    #[must_use]
+    pub const fn count(number: u64) -> Self {
+        Self {
+            part: number,
+            whole: 1,
         }
     }
 

@@ -1,6 +1,10 @@
 //! What carries decisions out: the trait, and one module per backend.
 
-use crate::engine::{AttemptId, Decision};
+use tokio::sync::mpsc;
+
+use crate::engine::{AttemptId, Decision, Event};
+
+pub mod settings;
 
 /// Carries decisions out. What comes of them returns as events, through the sender that the backend
 /// got when it was made.
@@ -44,4 +48,27 @@ pub trait Logs: Send + Sync {
         offset: u64,
         limit: usize,
     ) -> futures::future::BoxFuture<'_, std::io::Result<Option<LogChunk>>>;
+}
+
+/// A backend's way to tell the driver what happened. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EventSender(mpsc::Sender<Event>);
+
+impl EventSender {
+    /// Sends into this channel, which is bounded: whoever finds it full waits.
+    #[must_use]
+    pub fn new(events: mpsc::Sender<Event>) -> Self {
+        Self(events)
+    }
+
+    /// Tells, and waits while the driver is busy. False when the driver is gone.
+    pub async fn send(&self, event: Event) -> bool {
+        self.0.send(event).await.is_ok()
+    }
+
+    /// The same from a thread outside the runtime.
+    #[must_use]
+    pub fn blocking_send(&self, event: Event) -> bool {
+        self.0.blocking_send(event).is_ok()
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use apportion_policies::Amount;
 
+pub use crate::backend::settings::{LimitMode, LocalConfig};
 use crate::engine::EngineSettings;
 
 /// A valid configuration. Each key with its default stands in `config/apportion.toml`.
@@ -48,29 +49,4 @@ pub struct TaskDefaults {
 pub enum BackendConfig {
     /// This machine.
     Local(LocalConfig),
-}
-
-/// `[backend]` with `kind = "local"`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalConfig {
-    /// `backend.resources`: what this machine offers of host resources, by name. `cpus` and `mem` are found
-    /// out where they aren't named.
-    pub resources: BTreeMap<Arc<str>, Amount>,
-    /// `backend.attributes`: what constraints are compared with.
-    pub attributes: BTreeMap<Arc<str>, Arc<str>>,
-    /// `backend.limits`: how memory and cpu demands are enforced.
-    pub limits: LimitMode,
-}
-
-/// How the local backend enforces demands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitMode {
-    /// `auto`: cgroups where the daemon may, otherwise `watch`, and says once which.
-    Auto,
-    /// `cgroup`: cgroups, v2 or v1; the daemon doesn't start where it may not.
-    Cgroup,
-    /// `watch`: the memory of each process group is watched.
-    Watch,
-    /// `off`: demands only count, nothing is enforced.
-    Off,
 }

@@ -140,6 +140,8 @@ pub enum Fact {
     RestoredEnded {
         /// Which.
         task: TaskId,
+        /// The first task of its submission.
+        first: TaskId,
         /// How.
         state: TaskState,
         /// When.

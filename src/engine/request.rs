@@ -134,10 +134,10 @@ pub enum Refusal {
         leaves: Vec<Arc<str>>,
     },
     /// No such resource.
-    #[error("{}unknown resource '{resource}'; known: {}", at(*.place), list(.known))]
+    #[error("{}unknown resource '{resource}'; known: {}", .place.map_or_else(String::new, at), list(.known))]
     UnknownResource {
         /// Which of the tasks submitted, from 0; `None` outside a submission.
-        place: usize,
+        place: Option<usize>,
         /// The name.
         resource: Arc<str>,
         /// Those that exist.
@@ -203,9 +203,9 @@ pub enum Refusal {
         /// Its state.
         state: TaskState,
     },
-    /// A reload would take a queue away that still has tasks.
+    /// A reload would take a queue away that still has tasks, or add queues below it.
     #[error(
-        "queue '{queue}' still has {n_tasks} tasks; let them end or cancel them before removing it"
+        "queue '{queue}' still has {n_tasks} tasks; let them end or cancel them before removing it or adding queues below it"
     )]
     QueueInUse {
         /// Which.

@@ -88,8 +88,9 @@ pub struct TaskSpec {
     pub key: Option<Box<str>>,
     /// Where the finished task waits for whoever submitted it.
     pub inbox: Option<Arc<str>>,
-    /// What it consumes, by resource name, in order of names, zeros left out.
-    pub demand: BTreeMap<Arc<str>, Amount>,
+    /// What it consumes, by resource name, in order of names, zeros left out. Shared, since a million
+    /// tasks rarely have more than a few different demands: the engine keeps one copy of equal ones.
+    pub demand: Arc<BTreeMap<Arc<str>, Amount>>,
     /// What it runs.
     pub run: Run,
     /// Added to the environment.
@@ -102,8 +103,8 @@ pub struct TaskSpec {
     pub timeout: Option<Duration>,
     /// Between SIGTERM and SIGKILL; `None` for the configuration's.
     pub kill_grace: Option<Duration>,
-    /// Agent attributes wanted.
-    pub constraints: BTreeMap<Arc<str>, Arc<str>>,
+    /// Agent attributes wanted. Shared like the demand.
+    pub constraints: Arc<BTreeMap<Arc<str>, Arc<str>>>,
     /// The indexes, if this is an array.
     pub array: Option<ArrayRange>,
 }

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use crate::engine::request::StoredTask;
-use crate::engine::{Fact, TaskId};
+use crate::engine::{Fact, OutcomeKind, TaskId, TaskState};
+
+pub mod memory;
+pub mod reader;
+pub mod sqlite;
 
 /// Durable memory. One owner writes; readers go their own way (see [`reader`]).
 pub trait Store: Send {
@@ -75,4 +79,11 @@ pub enum StoreError {
     },
 }
 
-pub mod reader;
+/// The state of a task that ended so.
+pub(crate) fn ended_state(kind: OutcomeKind) -> TaskState {
+    match kind {
+        OutcomeKind::Succeeded => TaskState::Succeeded,
+        OutcomeKind::Failed => TaskState::Failed,
+        OutcomeKind::Cancelled => TaskState::Cancelled,
+    }
+}

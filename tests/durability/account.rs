@@ -21,7 +21,7 @@ fn read_witness(load: &Load) -> BTreeMap<u64, Vec<(bool, u64)>> {
 }
 
 /// Holds everything that was told against what is there now. Gives the number of tasks.
-pub fn check(http: &Http, load: &Load, n_kills: u64) -> usize {
+pub(crate) fn check(http: &Http, load: &Load, n_kills: u64) -> usize {
     let told = load.told.lock().unwrap();
     let witness = read_witness(load);
     let ids: BTreeSet<u64> = told.tasks.values().copied().collect();

@@ -14,32 +14,32 @@ use crate::support::wait;
 
 /// What the daemon told its clients. Only answers that arrived count.
 #[derive(Default)]
-pub struct Told {
+pub(crate) struct Told {
     /// Acknowledged submissions: key to id.
-    pub tasks: BTreeMap<String, u64>,
+    pub(crate) tasks: BTreeMap<String, u64>,
     /// Tasks that were answered as `cancelled`, with nothing of them running any more.
-    pub cancelled: BTreeSet<u64>,
+    pub(crate) cancelled: BTreeSet<u64>,
     /// Tasks seen as ended: how, and after how many attempts.
-    pub ended: BTreeMap<u64, (String, u64)>,
+    pub(crate) ended: BTreeMap<u64, (String, u64)>,
     /// Tasks whose delivery was acknowledged, and the acknowledgement was answered.
-    pub delivered: Vec<u64>,
+    pub(crate) delivered: Vec<u64>,
 }
 
 /// The clients and what they share.
-pub struct Load {
+pub(crate) struct Load {
     url: Mutex<String>,
     stopping: AtomicBool,
     /// How many requests were answered.
-    pub n_answers: AtomicU64,
+    pub(crate) n_answers: AtomicU64,
     /// What the clients were told.
-    pub told: Mutex<Told>,
+    pub(crate) told: Mutex<Told>,
     /// The file to which every attempt writes its start and its end.
-    pub witness: PathBuf,
+    pub(crate) witness: PathBuf,
 }
 
 impl Load {
     /// No clients yet.
-    pub fn new(folder: &Path) -> Arc<Self> {
+    pub(crate) fn new(folder: &Path) -> Arc<Self> {
         Arc::new(Self {
             url: Mutex::new(String::new()),
             stopping: AtomicBool::new(false),
@@ -50,12 +50,12 @@ impl Load {
     }
 
     /// Where the daemon listens now.
-    pub fn set_url(&self, url: &str) {
+    pub(crate) fn set_url(&self, url: &str) {
         url.clone_into(&mut self.url.lock().unwrap());
     }
 
     /// Lets the clients finish what they are at.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
     }
 
@@ -88,7 +88,7 @@ impl Load {
     }
 
     /// Submits until told to stop, single tasks and batches, each until it is acknowledged.
-    pub fn submit(&self, client: u64) {
+    pub(crate) fn submit(&self, client: u64) {
         let mut random = fastrand::Rng::with_seed(1000 + client);
         let mut number = 0;
         while !self.stopping.load(Ordering::SeqCst) {
@@ -110,7 +110,7 @@ impl Load {
     }
 
     /// Cancels some of the acknowledged tasks.
-    pub fn cancel(&self, client: u64) {
+    pub(crate) fn cancel(&self, client: u64) {
         let mut random = fastrand::Rng::with_seed(2000 + client);
         while !self.stopping.load(Ordering::SeqCst) {
             let ids: Vec<u64> = self.told.lock().unwrap().tasks.values().copied().collect();
@@ -136,7 +136,7 @@ impl Load {
     }
 
     /// Pops until told to stop; a pop acknowledges what the one before gave.
-    pub fn pop(&self) {
+    pub(crate) fn pop(&self) {
         let mut token = Value::Null;
         let mut unacknowledged: Vec<u64> = Vec::new();
         while !self.stopping.load(Ordering::SeqCst) {
@@ -146,7 +146,7 @@ impl Load {
     }
 
     /// One pop; gives what it delivered.
-    pub fn pop_once(
+    pub(crate) fn pop_once(
         &self,
         token: &mut Value,
         unacknowledged: &mut Vec<u64>,

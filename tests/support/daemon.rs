@@ -13,18 +13,18 @@ use super::wait;
 
 /// The program under test.
 #[must_use]
-pub fn program() -> &'static str {
+pub(crate) fn program() -> &'static str {
     env!("CARGO_BIN_EXE_apportion")
 }
 
 /// A running daemon. Killed on drop.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     folder: PathBuf,
     /// Where it listens.
-    pub url: String,
+    pub(crate) url: String,
     /// A client for it.
-    pub http: Http,
+    pub(crate) http: Http,
 }
 
 impl Daemon {
@@ -32,7 +32,7 @@ impl Daemon {
     /// stands below `[server]`; it may go on with keys of that section.
     #[track_caller]
     #[must_use]
-    pub fn start(folder: &Path, config: &str) -> Self {
+    pub(crate) fn start(folder: &Path, config: &str) -> Self {
         Self::try_start(folder, config)
             .unwrap_or_else(|log| panic!("the daemon did not start:\n{log}"))
     }
@@ -41,7 +41,7 @@ impl Daemon {
     ///
     /// # Errors
     /// It ended before it listened.
-    pub fn try_start(folder: &Path, config: &str) -> Result<Self, String> {
+    pub(crate) fn try_start(folder: &Path, config: &str) -> Result<Self, String> {
         let config_file = write_config(folder, config);
         let log_file = folder.join("daemon.log");
         let log = File::create(&log_file).unwrap();
@@ -72,30 +72,30 @@ impl Daemon {
 
     /// What it has said so far.
     #[must_use]
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("daemon.log")).unwrap_or_default()
     }
 
     /// Its process id.
     #[must_use]
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap())
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
     }
 
     /// SIGKILL, and waits until it is gone.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, and waits until it is gone.
     #[must_use]
-    pub fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         wait::until("the daemon to stop", Duration::from_secs(60), || {
             self.child.try_wait().unwrap()
@@ -103,13 +103,13 @@ impl Daemon {
     }
 
     /// Whether it still runs.
-    pub fn is_alive(&mut self) -> bool {
+    pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// A command line against this daemon.
     #[must_use]
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
         command
             .args(arguments)
@@ -121,7 +121,7 @@ impl Daemon {
     /// Runs a command line against this daemon and insists on its exit code; gives its standard output.
     #[track_caller]
     #[must_use]
-    pub fn cli(&self, arguments: &[&str], exit_code: i32) -> String {
+    pub(crate) fn cli(&self, arguments: &[&str], exit_code: i32) -> String {
         let output = self.command(arguments).output().unwrap();
         let (stdout, stderr) = (
             String::from_utf8_lossy(&output.stdout),
@@ -145,7 +145,7 @@ impl Drop for Daemon {
 
 /// Writes `folder/apportion.toml`.
 #[must_use]
-pub fn write_config(folder: &Path, config: &str) -> PathBuf {
+pub(crate) fn write_config(folder: &Path, config: &str) -> PathBuf {
     let file = folder.join("apportion.toml");
     let data = folder.join("data");
     let text = format!(

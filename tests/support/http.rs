@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Talks to one daemon.
-pub struct Http {
+pub(crate) struct Http {
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
     url: String,
@@ -13,30 +13,30 @@ pub struct Http {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// The body as JSON; a text that is none stands for itself.
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| Value::String(self.text()))
     }
 
     /// The body as text.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// Insists on a status and gives the body as JSON.
     #[track_caller]
     #[must_use]
-    pub fn expect(&self, status: u16) -> Value {
+    pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         self.json()
     }
@@ -44,7 +44,7 @@ impl Answer {
     /// Insists on an error of this status and code, and gives its message.
     #[track_caller]
     #[must_use]
-    pub fn expect_error(&self, status: u16, code: &str) -> String {
+    pub(crate) fn expect_error(&self, status: u16, code: &str) -> String {
         let body = self.expect(status);
         assert_eq!(body["error"]["code"], code, "{body}");
         body["error"]["message"]
@@ -57,7 +57,7 @@ impl Answer {
 impl Http {
     /// A client for the daemon at this address.
     #[must_use]
-    pub fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -88,7 +88,7 @@ impl Http {
     ///
     /// # Errors
     /// It is away.
-    pub fn try_get(&self, path: &str) -> Result<Answer, reqwest::Error> {
+    pub(crate) fn try_get(&self, path: &str) -> Result<Answer, reqwest::Error> {
         self.send(self.client.get(format!("{}{path}", self.url)))
     }
 
@@ -96,28 +96,28 @@ impl Http {
     ///
     /// # Errors
     /// It is away.
-    pub fn try_post(&self, path: &str, body: &Value) -> Result<Answer, reqwest::Error> {
+    pub(crate) fn try_post(&self, path: &str, body: &Value) -> Result<Answer, reqwest::Error> {
         self.send(self.client.post(format!("{}{path}", self.url)).json(body))
     }
 
     /// GET.
     #[track_caller]
     #[must_use]
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.try_get(path).unwrap()
     }
 
     /// POST of JSON.
     #[track_caller]
     #[must_use]
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.try_post(path, body).unwrap()
     }
 
     /// POST of any bytes.
     #[track_caller]
     #[must_use]
-    pub fn post_bytes(&self, path: &str, content_type: &str, body: Vec<u8>) -> Answer {
+    pub(crate) fn post_bytes(&self, path: &str, content_type: &str, body: Vec<u8>) -> Answer {
         let request = self.client.post(format!("{}{path}", self.url));
         self.send(request.header("content-type", content_type).body(body))
             .unwrap()
@@ -126,7 +126,7 @@ impl Http {
     /// Submits one task and gives its id.
     #[track_caller]
     #[must_use]
-    pub fn submit(&self, task: &Value) -> u64 {
+    pub(crate) fn submit(&self, task: &Value) -> u64 {
         let body = self.post("/v1/tasks", task).expect(201);
         body["tasks"][0]["id"]
             .as_u64()
@@ -136,13 +136,13 @@ impl Http {
     /// A task as it stands.
     #[track_caller]
     #[must_use]
-    pub fn task(&self, id: u64) -> Value {
+    pub(crate) fn task(&self, id: u64) -> Value {
         self.get(&format!("/v1/tasks/{id}")).expect(200)
     }
 
     /// Waits until a task is in this state, and gives it.
     #[track_caller]
-    pub fn wait_state(&self, id: u64, state: &str) -> Value {
+    pub(crate) fn wait_state(&self, id: u64, state: &str) -> Value {
         super::wait::until(
             &format!("task {id} to be {state}"),
             Duration::from_secs(60),
@@ -155,7 +155,7 @@ impl Http {
 
     /// Waits until a task has ended, and gives it.
     #[track_caller]
-    pub fn wait_ended(&self, id: u64) -> Value {
+    pub(crate) fn wait_ended(&self, id: u64) -> Value {
         super::wait::until(
             &format!("task {id} to end"),
             Duration::from_secs(60),

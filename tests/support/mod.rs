@@ -5,8 +5,8 @@
     reason = "not every helper is used by every selection of tests"
 )]
 
-pub mod daemon;
-pub mod http;
-pub mod postgres;
-pub mod programs;
-pub mod wait;
+pub(crate) mod daemon;
+pub(crate) mod http;
+pub(crate) mod postgres;
+pub(crate) mod programs;
+pub(crate) mod wait;

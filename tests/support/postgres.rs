@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{programs, wait};
 
 /// A running server, stopped on drop.
-pub struct Postgres {
+pub(crate) struct Postgres {
     server: Child,
     folder: tempfile::TempDir,
     programs: PathBuf,
@@ -32,7 +32,7 @@ impl Postgres {
     /// not installed.
     #[track_caller]
     #[must_use]
-    pub fn start(n_connections: u32) -> Option<Self> {
+    pub(crate) fn start(n_connections: u32) -> Option<Self> {
         let programs = programs::find_postgres()?;
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
@@ -87,7 +87,7 @@ impl Postgres {
 
     /// Asks as superuser; `None` where that fails.
     #[must_use]
-    pub fn query(&self, sql: &str) -> Option<String> {
+    pub(crate) fn query(&self, sql: &str) -> Option<String> {
         let output = Command::new(self.psql())
             .args([
                 "-h",
@@ -109,7 +109,7 @@ impl Postgres {
 
     /// The client program.
     #[must_use]
-    pub fn psql(&self) -> PathBuf {
+    pub(crate) fn psql(&self) -> PathBuf {
         let beside = self.programs.join("psql");
         if beside.exists() {
             beside
@@ -120,13 +120,13 @@ impl Postgres {
 
     /// The folder of its socket, for `-h`.
     #[must_use]
-    pub fn socket(&self) -> &str {
+    pub(crate) fn socket(&self) -> &str {
         self.folder.path().to_str().unwrap()
     }
 
     /// What the server logged.
     #[must_use]
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 /// Says loudly that a test can't show what it is for, or fails where `APPORTION_REQUIRE` (names joined by
 /// commas, or `all`) insists on it.
 #[track_caller]
-pub fn missing(need: &str, how_to_get_it: &str) {
+pub(crate) fn missing(need: &str, how_to_get_it: &str) {
     let required = std::env::var("APPORTION_REQUIRE").unwrap_or_default();
     let insisted = required
         .split(',')
@@ -20,7 +20,7 @@ pub fn missing(need: &str, how_to_get_it: &str) {
 
 /// The folder with PostgreSQL's server programs, the newest installed.
 #[track_caller]
-pub fn find_postgres() -> Option<PathBuf> {
+pub(crate) fn find_postgres() -> Option<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -37,7 +37,7 @@ pub fn find_postgres() -> Option<PathBuf> {
 
 /// Whether a program is on the path.
 #[track_caller]
-pub fn find(program: &str, package: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str, package: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
         .map(|folder| folder.join(program))
@@ -49,12 +49,12 @@ pub fn find(program: &str, package: &str) -> Option<PathBuf> {
 }
 
 /// A small file system in memory at a folder; unmounted on drop.
-pub struct Tmpfs(PathBuf);
+pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
     /// Mounts `size_kib` KiB at `folder`; `None` where that needs more rights.
     #[track_caller]
-    pub fn mount(folder: &Path, size_kib: u32) -> Option<Self> {
+    pub(crate) fn mount(folder: &Path, size_kib: u32) -> Option<Self> {
         let done = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size_kib}k"), "tmpfs"])
             .arg(folder)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
     reason = "tests of real processes need real deadlines"
 )]
 #[track_caller]
-pub fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = probe() {
@@ -27,6 +27,6 @@ pub fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Optio
 
 /// Like [`until`], for a condition, with 30 s.
 #[track_caller]
-pub fn for_true(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn for_true(what: &str, mut holds: impl FnMut() -> bool) {
     until(what, Duration::from_secs(30), || holds().then_some(()));
 }

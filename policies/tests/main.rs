@@ -1,0 +1,14 @@
+//! The tests of the policies, in one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests fail by panicking and have no readers outside"
+)]
+
+mod books;
+mod numbers;
+mod order;
+mod registry;
+mod sim;

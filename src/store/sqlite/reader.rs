@@ -1,0 +1,295 @@
+//! Reads beside the writer: a few read-only connections, each call in one snapshot of the last commit.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+
+use super::codec::{self, OUTCOME_COLUMNS, SUBMISSION_COLUMNS, Shared, count, int, time_option};
+use super::error::classify;
+use super::listing;
+use super::open::{BUSY_WAIT, STATEMENTS_MAX};
+use crate::engine::request::StoredTask;
+use crate::engine::{AttemptId, Outcome, Submission, TaskId, TaskState, Time};
+use crate::store::StoreError;
+use crate::store::reader::{AttemptRecord, Delivery, Reader, TaskFilter, TaskRecord};
+
+/// How many idle connections are kept. More calls than this at once open connections for themselves.
+const IDLE_MAX: usize = 8;
+
+/// Reads the database; shared by all threads, without ever waiting for the writer.
+#[derive(Debug)]
+pub struct SqliteReader {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl SqliteReader {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            idle: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Runs `read` on a connection of its own, in one snapshot.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.try_read(read)
+            .map_err(|error| classify(&self.path, &error))
+    }
+
+    fn try_read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let connection = idle.map_or_else(|| self.connect(), Ok)?;
+        let transaction = connection.unchecked_transaction()?;
+        let found = read(&transaction)?;
+        transaction.finish()?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(connection);
+        }
+        Ok(found)
+    }
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(BUSY_WAIT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        Ok(connection)
+    }
+}
+
+impl Reader for SqliteReader {
+    fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
+        self.read(|connection| listing::list(connection, filter))
+    }
+
+    fn find(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        self.read(|connection| Records::new(connection).find(task, Detail::Full))
+    }
+
+    fn inbox(&self, inbox: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+        self.read(|connection| deliveries(connection, inbox, limit))
+    }
+}
+
+/// How much of a task is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// For a list: no value, only the last attempt.
+    Brief,
+    /// All there is.
+    Full,
+}
+
+/// What the row of a task says.
+struct TaskRow {
+    state: TaskState,
+    n_attempts: u32,
+    not_before: Option<Time>,
+    ended_at: Option<Time>,
+    outcome: Option<Outcome>,
+}
+
+/// Puts records together from rows. Tasks of one submission asked for one after the other share it.
+pub(super) struct Records<'a> {
+    connection: &'a Connection,
+    shared: Shared,
+    /// The submission of the last task, and the state of those of its tasks that have no row.
+    last: Option<(Arc<Submission>, TaskState)>,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(connection: &'a Connection) -> Self {
+        Self {
+            connection,
+            shared: Shared::default(),
+            last: None,
+        }
+    }
+
+    /// One task; `None` if it isn't known (any more).
+    pub(super) fn find(
+        &mut self,
+        task: TaskId,
+        detail: Detail,
+    ) -> rusqlite::Result<Option<TaskRecord>> {
+        let Some((submission, first_state)) = self.submission(task)? else {
+            return Ok(None);
+        };
+        let row = self.task_row(task, detail)?.unwrap_or(TaskRow {
+            state: first_state,
+            n_attempts: 0,
+            not_before: None,
+            ended_at: None,
+            outcome: None,
+        });
+        Ok(Some(self.record(task, submission, row, detail)?))
+    }
+
+    fn record(
+        &mut self,
+        task: TaskId,
+        submission: Arc<Submission>,
+        row: TaskRow,
+        detail: Detail,
+    ) -> rusqlite::Result<TaskRecord> {
+        let from = match detail {
+            Detail::Brief => row.n_attempts,
+            Detail::Full => 1,
+        };
+        Ok(TaskRecord {
+            task,
+            submission,
+            state: row.state,
+            n_attempts: row.n_attempts,
+            ended_at: row.ended_at,
+            outcome: row.outcome,
+            not_before: row.not_before,
+            attempts: self.attempts(task, from, row.n_attempts)?,
+        })
+    }
+
+    fn submission(
+        &mut self,
+        task: TaskId,
+    ) -> rusqlite::Result<Option<(Arc<Submission>, TaskState)>> {
+        if let Some((submission, state)) = &self.last
+            && (submission.first..submission.end()).contains(&task)
+        {
+            return Ok(Some((Arc::clone(submission), *state)));
+        }
+        let mut query = self.connection.prepare_cached(&format!(
+            "SELECT {SUBMISSION_COLUMNS}, state FROM submissions WHERE first <= ?1 ORDER BY first DESC LIMIT 1"
+        ))?;
+        let shared = &mut self.shared;
+        let found = query
+            .query_row([int(task.0)], |row| {
+                let state = codec::state(row.get_ref(17)?.as_str()?)?;
+                Ok((Arc::new(codec::submission(row, shared)?), state))
+            })
+            .optional()?
+            .filter(|(submission, _)| task < submission.end());
+        self.last.clone_from(&found);
+        Ok(found)
+    }
+
+    fn task_row(&self, task: TaskId, detail: Detail) -> rusqlite::Result<Option<TaskRow>> {
+        let value = match detail {
+            Detail::Brief => "NULL",
+            Detail::Full => "value",
+        };
+        self.connection
+            .prepare_cached(&format!(
+                "SELECT state, n_attempts, not_before, ended_at, {OUTCOME_COLUMNS}, {value} FROM tasks WHERE id = ?1"
+            ))?
+            .query_row([int(task.0)], task_row)
+            .optional()
+    }
+
+    /// The attempts with these numbers, oldest first.
+    fn attempts(
+        &mut self,
+        task: TaskId,
+        from: u32,
+        to: u32,
+    ) -> rusqlite::Result<Vec<AttemptRecord>> {
+        let shared = &mut self.shared;
+        self.connection
+            .prepare_cached(
+                "SELECT number, agent, launched_at, started_at, ended_at, ending, ending_detail, wall_us, cpu_us, \
+                 memory_peak_bytes FROM attempts WHERE task = ?1 AND number BETWEEN ?2 AND ?3 ORDER BY number",
+            )?
+            .query_map((int(task.0), from, to), |row| attempt(row, task, shared))?
+            .collect()
+    }
+}
+
+/// Reads state, number of attempts, pause, end, [`OUTCOME_COLUMNS`] and value.
+fn task_row(row: &Row<'_>) -> rusqlite::Result<TaskRow> {
+    let state = codec::state(row.get_ref(0)?.as_str()?)?;
+    let kind = codec::state_kind(state);
+    Ok(TaskRow {
+        state,
+        n_attempts: row.get(1)?,
+        not_before: time_option(row, 2)?,
+        ended_at: time_option(row, 3)?,
+        outcome: kind.map(|kind| codec::outcome(row, 4, kind)).transpose()?,
+    })
+}
+
+fn attempt(row: &Row<'_>, task: TaskId, shared: &mut Shared) -> rusqlite::Result<AttemptRecord> {
+    let ended_at = time_option(row, 4)?;
+    let end = match row.get_ref(5)?.as_str_or_null()? {
+        Some(word) => Some(codec::read_end(word, row.get_ref(6)?.as_str_or_null()?)?),
+        None => None,
+    };
+    Ok(AttemptRecord {
+        attempt: AttemptId {
+            task,
+            number: row.get(0)?,
+        },
+        agent: shared.name(row.get_ref(1)?.as_str()?),
+        launched_at: Time(count(row, 2)?),
+        started_at: time_option(row, 3)?,
+        ended_at,
+        end,
+        usage: ended_at.map(|_| codec::usage(row, 7)).transpose()?,
+    })
+}
+
+fn deliveries(
+    connection: &Connection,
+    inbox: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<Delivery>> {
+    let mut records = Records::new(connection);
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT state, n_attempts, NULL, ended_at, {OUTCOME_COLUMNS}, value, seq, task \
+         FROM inbox WHERE inbox = ?1 ORDER BY seq LIMIT ?2"
+    ))?;
+    let mut rows = query.query((inbox, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (token, task) = (count(row, 12)?, TaskId(count(row, 13)?));
+        // Forgotten tasks' deliveries are on their way out.
+        let Some((submission, _)) = records.submission(task)? else {
+            continue;
+        };
+        let was_retried = time_option(row, 3)?.is_some();
+        let record = if was_retried {
+            let row = task_row(row)?;
+            Some(records.record(task, submission, row, Detail::Full)?)
+        } else {
+            records.find(task, Detail::Full)?
+        };
+        found.extend(record.map(|record| Delivery { token, record }));
+    }
+    Ok(found)
+}
+
+/// What a retry by hand needs to know of a task that has ended.
+pub(super) fn find_ended(
+    connection: &Connection,
+    task: TaskId,
+) -> rusqlite::Result<Option<StoredTask>> {
+    let record = Records::new(connection).find(task, Detail::Brief)?;
+    Ok(record
+        .filter(|record| record.state.is_ended())
+        .map(|record| StoredTask {
+            submission: record.submission,
+            state: record.state,
+            n_attempts: record.n_attempts,
+        }))
+}
