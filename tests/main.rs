@@ -6,6 +6,7 @@ mod bad_input;
 mod database;
 mod durability;
 mod life;
+mod local_backend;
 mod metrics;
 mod reload;
 mod support;

@@ -12,6 +12,7 @@ pub mod demand;
 pub mod descend;
 pub mod drf;
 pub mod fifo;
+mod fixed;
 pub mod ids;
 pub mod offer;
 pub mod policy;

@@ -46,6 +46,16 @@ impl ShapeSet {
         &self.words
     }
 
+    /// The same, to take shapes out, 64 at a time.
+    pub fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
+    /// Adds the next 64 shapes behind those that there is a word for.
+    pub fn push_word(&mut self, word: u64) {
+        self.words.push(word);
+    }
+
     /// Takes all shapes out.
     pub fn clear(&mut self) {
         self.words.clear();

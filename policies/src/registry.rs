@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::descend::Descend;
-use crate::drf::Drf;
+use crate::descend::{Descend, Order};
 use crate::fifo::Fifo;
 use crate::policy::Policy;
 use crate::ranking::Ranking;
 use crate::tree::{PolicySpec, QueueTree};
 use crate::weighted::Weighted;
 
-/// Makes a ranking as a queue's configuration asks for it.
-type Maker = Arc<dyn Fn(&PolicySpec) -> Arc<dyn Ranking> + Send + Sync>;
+/// Makes the order of a queue's children as its configuration asks for it.
+type Maker = Arc<dyn Fn(&PolicySpec) -> Order + Send + Sync>;
 
 /// A name that no policy has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +39,11 @@ impl Default for Registry {
         let mut registry = Self {
             makers: BTreeMap::new(),
         };
-        registry.register("drf", |_| Arc::new(Drf));
+        // Not a mere ranking: inner queues are scaled for each offer.
+        registry.makers.insert(
+            Arc::from("drf"),
+            Arc::new(|_| Order::Drf { rounded: false }),
+        );
         registry.register("fifo", |_| Arc::new(Fifo));
         registry.register("weighted", |spec| {
             Arc::new(Weighted {
@@ -63,7 +66,10 @@ impl Registry {
     where
         F: Fn(&PolicySpec) -> Arc<dyn Ranking> + Send + Sync + 'static,
     {
-        self.makers.insert(Arc::from(name), Arc::new(make));
+        self.makers.insert(
+            Arc::from(name),
+            Arc::new(move |spec| Order::Ranked(make(spec))),
+        );
     }
 
     /// The names there are, in alphabetical order.
@@ -105,8 +111,8 @@ impl Registry {
         })
     }
 
-    /// The ranking that a configuration names, `None` where the name isn't known.
-    pub(crate) fn find_ranking(&self, spec: &PolicySpec) -> Option<Arc<dyn Ranking>> {
+    /// The order that a configuration names, `None` where the name isn't known.
+    pub(crate) fn find_order(&self, spec: &PolicySpec) -> Option<Order> {
         Some(self.makers.get(&spec.name)?(spec))
     }
 }

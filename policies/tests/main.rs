@@ -10,5 +10,7 @@
 mod books;
 mod numbers;
 mod order;
+mod properties;
+mod reference;
 mod registry;
 mod sim;

@@ -47,7 +47,7 @@ fn the_policy_has_the_name_of_the_default() {
 
 #[test]
 fn a_program_registers_its_own() {
-    let mut sim = Sim::new("busiest");
+    let mut sim = Sim::new("busiest").without_reference();
     sim.registry.register("busiest", |_| Arc::new(Busiest));
     sim.agent(&[("cpus", "4")]);
     sim.queue("a", QueueSettings::default());

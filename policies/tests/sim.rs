@@ -10,6 +10,8 @@ use apportion_policies::{
     Registry, ResourceId, Shape, ShapeId, ShapeSet, TaskRank, Weight,
 };
 
+use crate::reference::{Reference, Rounding};
+
 /// A policy by name, for a whole tree or one queue.
 pub fn spec(name: &str) -> PolicySpec {
     PolicySpec {
@@ -41,6 +43,8 @@ pub struct Sim {
     pub tree: QueueTree,
     pub registry: Registry,
     policy: Option<Box<dyn Policy>>,
+    /// Asked beside the policy; must choose the same.
+    references: Vec<Reference>,
     resources: Vec<String>,
     cluster: Vec<bool>,
     cluster_free: Amounts,
@@ -61,6 +65,10 @@ impl Sim {
             tree: QueueTree::new(Amounts::default(), default),
             registry: Registry::default(),
             policy: None,
+            references: vec![
+                Reference::new(Rounding::Integers),
+                Reference::new(Rounding::None),
+            ],
             resources: Vec::new(),
             cluster: Vec::new(),
             cluster_free: Amounts::default(),
@@ -70,6 +78,12 @@ impl Sim {
             running: Vec::new(),
             seq: 0,
         }
+    }
+
+    /// Without asking what the reference would choose: it knows only the built-in policies.
+    pub fn without_reference(mut self) -> Self {
+        self.references.clear();
+        self
     }
 
     /// The id of a resource; one not heard of before is of host scope.
@@ -87,6 +101,14 @@ impl Sim {
             .iter()
             .map(|(name, text)| (self.resource(name), text.parse().unwrap()));
         Demand::new(pairs.collect::<Vec<_>>())
+    }
+
+    /// Amounts per resource, zeros kept: a limit of zero forbids.
+    pub fn demand_with_zeros(&mut self, amounts: &[(&str, &str)]) -> Vec<(ResourceId, Amount)> {
+        amounts
+            .iter()
+            .map(|(name, text)| (self.resource(name), text.parse().unwrap()))
+            .collect()
     }
 
     pub fn agent(&mut self, amounts: &[(&str, &str)]) {
@@ -127,7 +149,7 @@ impl Sim {
 
     /// A queue with a limit.
     pub fn queue_max(&mut self, path: &str, max: &[(&str, &str)]) -> QueueId {
-        let max = self.demand(max).iter().collect();
+        let max = self.demand_with_zeros(max);
         self.queue(
             path,
             QueueSettings {
@@ -188,14 +210,26 @@ impl Sim {
     pub fn offer_limited(&mut self, limit: usize) -> Vec<String> {
         let mut launched = Vec::new();
         for agent in 0..self.agents.len() {
-            while launched.len() < limit {
-                let Some(leaf) = self.launch(agent) else {
-                    break;
-                };
-                launched.push(self.tree.path(leaf).to_string());
-            }
+            launched.extend(self.offer_agent(agent, limit - launched.len()));
         }
         launched
+    }
+
+    /// One agent offers what is free.
+    pub fn offer_agent(&mut self, agent: usize, limit: usize) -> Vec<String> {
+        let launches: Vec<_> = (0..limit).map_while(|_| self.launch(agent)).collect();
+        let path = |leaf: &QueueId| self.tree.path(*leaf).to_string();
+        launches.iter().map(path).collect()
+    }
+
+    pub fn n_agents(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// The leaves with running tasks, one entry per task, the oldest first.
+    pub fn running_leaves(&self) -> Vec<String> {
+        let path = |task: &Running| self.tree.path(task.leaf).to_string();
+        self.running.iter().map(path).collect()
     }
 
     fn launch(&mut self, agent: usize) -> Option<QueueId> {
@@ -210,13 +244,15 @@ impl Sim {
             self.policy = Some(self.registry.policy_for(&self.tree).unwrap());
         }
         let policy = self.policy.as_mut().unwrap();
-        let choice = policy.choose(
-            &self.tree,
-            &Offer {
-                free: &free,
-                fits: &fits,
-            },
-        );
+        let offer = Offer {
+            free: &free,
+            fits: &fits,
+        };
+        let choice = policy.choose(&self.tree, &offer);
+        for reference in &mut self.references {
+            let right = reference.choose(&self.tree, &offer);
+            assert_eq!(choice, right, "the reference chooses otherwise");
+        }
         let Some(choice) = choice else {
             self.assert_nothing_can_go(&fits);
             return None;

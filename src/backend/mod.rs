@@ -4,6 +4,7 @@ use tokio::sync::mpsc;
 
 use crate::engine::{AttemptId, Decision, Event};
 
+pub mod local;
 pub mod settings;
 
 /// Carries decisions out. What comes of them returns as events, through the sender that the backend

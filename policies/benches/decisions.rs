@@ -1,0 +1,312 @@
+//! What one decision costs: on a full cluster one task ends and another starts.
+//!
+//! Each round gives back the use of the task launched longest ago, tells the policy, asks it who
+//! consumes what came free, charges that, moves the queue's next task and tells the policy again: two
+//! changes and one choice. The floor is the same round without a policy: only the books.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use apportion_policies::{
+    Amount, Amounts, Choice, Demand, Offer, Policy, PolicySpec, QueueId, QueueSettings, QueueTree,
+    Registry, ResourceId, Shape, ShapeId, ShapeSet, TaskRank, Weight,
+};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+
+const RESOURCES: usize = 4;
+
+struct Cluster {
+    tree: QueueTree,
+    policy: Box<dyn Policy>,
+    leaves: Vec<QueueId>,
+    shapes: Vec<ShapeId>,
+    fits: Vec<ShapeSet>,
+    running: VecDeque<Choice>,
+    free: Amounts,
+    seq: u64,
+}
+
+/// A tree of this many leaves. `levels` of groups with about the same number of children each; every
+/// tenth leaf wants a resource of which nothing is left.
+struct Plan {
+    policy: &'static str,
+    leaves: usize,
+    levels: u32,
+    shapes: usize,
+    /// How many waiting shapes a leaf has.
+    per_leaf: usize,
+    running: usize,
+}
+
+fn amount(units: u64) -> Amount {
+    Amount::from_units(units).expect("small")
+}
+
+fn totals(plan: &Plan) -> Amounts {
+    let mut totals = Amounts::default();
+    for resource in 0..RESOURCES {
+        totals.set(ResourceId::new(resource), amount(plan.running as u64 * 16));
+    }
+    totals
+}
+
+/// Shape `number` of many: mostly of one resource, a little of others.
+fn shape(number: usize) -> Shape {
+    let own = number % (RESOURCES - 1);
+    let pairs = (0..RESOURCES - 1).map(|resource| {
+        let units = if resource == own {
+            2 + (number / 3) as u64 % 7
+        } else {
+            1
+        };
+        (
+            ResourceId::new(resource),
+            Amount::from_milli(units * 1000 + number as u64).expect("small"),
+        )
+    });
+    Shape {
+        demand: Demand::new(pairs),
+        constraints: Vec::new(),
+    }
+}
+
+fn blocked_shape() -> Shape {
+    let scarce = ResourceId::new(RESOURCES - 1);
+    Shape {
+        demand: Demand::new([(scarce, amount(1))]),
+        constraints: Vec::new(),
+    }
+}
+
+/// Adds `leaves` leaves below `parent`, with so many levels of groups in between.
+fn grow(
+    tree: &mut QueueTree,
+    parent: QueueId,
+    leaves: usize,
+    levels: u32,
+    found: &mut Vec<QueueId>,
+) {
+    let width = if levels == 0 {
+        leaves
+    } else {
+        (leaves as f64).powf(1.0 / f64::from(levels + 1)).round() as usize
+    };
+    for number in 0..width {
+        let weight = Weight::from_milli(1000 * (1 + number as u32 % 3)).expect("above zero");
+        let settings = QueueSettings {
+            weight,
+            ..QueueSettings::default()
+        };
+        let path = format!("{}/{number}", tree.path(parent));
+        let queue = tree.add_queue(parent, Arc::from(path), settings);
+        if levels == 0 {
+            found.push(queue);
+        } else {
+            grow(tree, queue, leaves / width, levels - 1, found);
+        }
+    }
+}
+
+impl Cluster {
+    fn new(plan: &Plan) -> Self {
+        let spec = PolicySpec {
+            name: Arc::from(plan.policy),
+            resource: None,
+        };
+        let mut tree = QueueTree::new(totals(plan), spec);
+        let mut leaves = Vec::new();
+        let root = tree.root();
+        grow(&mut tree, root, plan.leaves, plan.levels, &mut leaves);
+        let shapes: Vec<_> = (0..plan.shapes)
+            .map(|number| tree.acquire_shape(shape(number)))
+            .collect();
+        let blocked = tree.acquire_shape(blocked_shape());
+        // What comes free is one shape's demand: the shapes that are no larger fit.
+        let mut fits = vec![ShapeSet::default(); plan.shapes + 1];
+        for (freed, fits) in shapes.iter().zip(&mut fits) {
+            for fitting in &shapes {
+                let demand = tree.shape(*fitting).demand.iter();
+                let has = &tree.shape(*freed).demand;
+                if demand
+                    .into_iter()
+                    .all(|(resource, amount)| amount <= has.get(resource))
+                {
+                    fits.insert(*fitting);
+                }
+            }
+        }
+        let mut seq = 0;
+        for (number, leaf) in leaves.iter().enumerate() {
+            for place in 0..plan.per_leaf {
+                seq += 1;
+                let shape = shapes[(number + place * 7) % shapes.len()];
+                let shape = if number % 10 == 3 { blocked } else { shape };
+                tree.set_head(
+                    *leaf,
+                    shape,
+                    Some(TaskRank {
+                        priority: Reverse(0),
+                        seq,
+                    }),
+                );
+            }
+        }
+        let mut running = VecDeque::new();
+        for number in 0..plan.running {
+            let leaf = number % leaves.len();
+            if leaf % 10 == 3 {
+                continue;
+            }
+            let choice = Choice {
+                leaf: leaves[leaf],
+                shape: shapes[leaf % shapes.len()],
+            };
+            tree.charge(choice.leaf, choice.shape);
+            running.push_back(choice);
+        }
+        let policy = Registry::default().policy_for(&tree).expect("known");
+        Self {
+            tree,
+            policy,
+            leaves,
+            shapes,
+            fits,
+            running,
+            free: Amounts::zero(RESOURCES),
+            seq,
+        }
+    }
+
+    /// One task ends, one starts.
+    fn round(&mut self) {
+        let ended = self.running.pop_front().expect("the cluster is full");
+        self.tree.release(ended.leaf, ended.shape);
+        self.policy.changed(&self.tree, ended.leaf);
+        let offer = Offer {
+            free: &self.free,
+            fits: &self.fits[ended.shape.index()],
+        };
+        let choice = self
+            .policy
+            .choose(&self.tree, &offer)
+            .expect("the same shape fits");
+        self.start(choice);
+        self.policy.changed(&self.tree, choice.leaf);
+        self.running.push_back(choice);
+    }
+
+    fn start(&mut self, choice: Choice) {
+        self.tree.charge(choice.leaf, choice.shape);
+        self.seq += 1;
+        let rank = TaskRank {
+            priority: Reverse(0),
+            seq: self.seq,
+        };
+        self.tree.set_head(choice.leaf, choice.shape, Some(rank));
+    }
+
+    /// The same without a policy.
+    fn bare_round(&mut self) {
+        let ended = self.running.pop_front().expect("the cluster is full");
+        self.tree.release(ended.leaf, ended.shape);
+        let choice = black_box(ended);
+        self.start(choice);
+        self.running.push_back(choice);
+    }
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let base = Plan {
+        policy: "drf",
+        leaves: 1000,
+        levels: 0,
+        shapes: 4,
+        per_leaf: 1,
+        running: 4000,
+    };
+    let plans = [
+        ("drf-flat-1000", Plan { ..base }),
+        (
+            "drf-flat-10000",
+            Plan {
+                leaves: 10_000,
+                running: 40_000,
+                ..base
+            },
+        ),
+        (
+            "drf-flat-10000-1000-shapes",
+            Plan {
+                leaves: 10_000,
+                running: 40_000,
+                shapes: 1000,
+                ..base
+            },
+        ),
+        (
+            "drf-flat-1000-3-shapes-a-leaf",
+            Plan {
+                shapes: 12,
+                per_leaf: 3,
+                ..base
+            },
+        ),
+        ("drf-three-levels-1000", Plan { levels: 2, ..base }),
+        (
+            "drf-three-levels-10000",
+            Plan {
+                leaves: 10_000,
+                running: 40_000,
+                levels: 2,
+                ..base
+            },
+        ),
+        (
+            "weighted-flat-1000",
+            Plan {
+                policy: "weighted",
+                ..base
+            },
+        ),
+        (
+            "fifo-flat-1000",
+            Plan {
+                policy: "fifo",
+                ..base
+            },
+        ),
+        (
+            "weighted-three-levels-1000",
+            Plan {
+                policy: "weighted",
+                levels: 2,
+                ..base
+            },
+        ),
+    ];
+    let mut group = criterion.benchmark_group("round");
+    for (name, plan) in plans {
+        let mut cluster = Cluster::new(&plan);
+        assert!(!cluster.leaves.is_empty() && cluster.shapes.len() == plan.shapes);
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| cluster.round());
+        });
+    }
+    let mut cluster = Cluster::new(&base);
+    group.bench_function(BenchmarkId::from_parameter("floor-books-only"), |bencher| {
+        bencher.iter(|| cluster.bare_round());
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(std::time::Duration::from_millis(300))
+        .measurement_time(std::time::Duration::from_millis(1000));
+    targets = decisions
+}
+criterion_main!(benches);

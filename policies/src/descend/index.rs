@@ -1,0 +1,136 @@
+//! The index over the queue tree, and how it is built.
+
+use super::bits::Counted;
+use super::facts::Facts;
+use super::queue::{Child, Inner, Leaf, Memo, Node, Order, Shares, Sums};
+use super::siblings::{LeastFirst, Siblings, narrow};
+use crate::ids::QueueId;
+use crate::registry::Registry;
+use crate::tree::QueueTree;
+
+/// See the module's text. Nodes and children are indexed as queues are; a child comes after its parent.
+#[derive(Default)]
+pub(super) struct Index {
+    pub(super) facts: Facts,
+    pub(super) nodes: Vec<Node>,
+    pub(super) children: Vec<Child>,
+    pub(super) resources: usize,
+    /// Room for the shares of the child at hand.
+    pub(super) room: Vec<u64>,
+}
+
+impl Index {
+    /// The index of a tree. Costs the whole tree.
+    ///
+    /// # Panics
+    /// If the tree names a policy that the registry doesn't know.
+    pub(super) fn new(registry: &Registry, tree: &QueueTree) -> Self {
+        let resources = tree.totals().as_slice().len();
+        let mut index = Self {
+            facts: Facts::new(resources),
+            resources,
+            room: vec![0; resources],
+            ..Self::default()
+        };
+        let paths = places_of_paths(tree);
+        for queue in tree.queues() {
+            index.add(registry, tree, queue, paths[queue.index()]);
+        }
+        for queue in tree.queues().filter(|queue| tree.is_leaf(*queue)) {
+            let learned = index.changed(tree, queue);
+            debug_assert!(learned, "a new index knows no shape by an old meaning");
+        }
+        index
+    }
+
+    fn add(&mut self, registry: &Registry, tree: &QueueTree, queue: QueueId, path: u32) {
+        let settings = tree.settings(queue);
+        let is_limited = !settings.max.is_empty();
+        let parent = tree.parent(queue).map(QueueId::index);
+        let mut child = Child {
+            path,
+            weight: settings.weight,
+            ..Child::default()
+        };
+        if let Some(parent) = parent {
+            child.parent = parent;
+            if self.inner(parent).has_sums() {
+                child.given = vec![0; self.resources];
+            }
+        }
+        self.children.push(child);
+        if tree.is_leaf(queue) {
+            self.nodes.push(Node::Leaf(Leaf {
+                is_limited,
+                ..Leaf::default()
+            }));
+            return;
+        }
+        let order = order_of(registry, tree, queue);
+        let above = parent.map(|parent| self.inner(parent));
+        let has_shares = above.is_some_and(|above| above.order.is_drf());
+        let shares = has_shares.then(|| Shares {
+            used: vec![0; self.resources],
+            standing: vec![0; self.resources],
+            sums: order.is_drf().then(|| Sums::new(self.resources)),
+        });
+        let ranks = above.is_some_and(|above| !above.order.is_drf() || above.ranks.is_some());
+        let ranks = ranks.then(LeastFirst::default);
+        self.nodes.push(Node::Inner(Box::new(Inner {
+            order,
+            is_limited,
+            waiting: Counted::default(),
+            offered: Counted::default(),
+            allowed: Vec::new(),
+            footprints: Vec::new(),
+            task_share: 0,
+            siblings: Siblings::default(),
+            ranks,
+            shares,
+            memo: Memo::default(),
+        })));
+    }
+
+    pub(super) fn inner(&self, queue: usize) -> &Inner {
+        match &self.nodes[queue] {
+            Node::Inner(inner) => inner,
+            Node::Leaf(_) => unreachable!("a queue with children is an inner queue"),
+        }
+    }
+
+    pub(super) fn inner_mut(&mut self, queue: usize) -> &mut Inner {
+        match &mut self.nodes[queue] {
+            Node::Inner(inner) => inner,
+            Node::Leaf(_) => unreachable!("a queue with children is an inner queue"),
+        }
+    }
+}
+
+/// Per queue, its place among the paths of its siblings.
+fn places_of_paths(tree: &QueueTree) -> Vec<u32> {
+    let mut places = vec![0; tree.len()];
+    for queue in tree.queues() {
+        let mut children = tree.children(queue).to_vec();
+        children.sort_by_key(|child| tree.path(*child));
+        for (place, child) in children.iter().enumerate() {
+            places[child.index()] = narrow(place);
+        }
+    }
+    places
+}
+
+/// How a queue orders its children.
+fn order_of(registry: &Registry, tree: &QueueTree, queue: QueueId) -> Order {
+    let order = |queue| registry.find_order(tree.policy_spec(queue));
+    let order_of = |queue| order(queue).expect("the names of policies were checked");
+    let is_inner = |child: &&QueueId| !tree.is_leaf(**child);
+    match order_of(queue) {
+        Order::Ranked(ranking) => Order::Ranked(ranking),
+        Order::Drf { .. } => {
+            let mut inner = tree.children(queue).iter().filter(is_inner);
+            Order::Drf {
+                rounded: inner.any(|child| order_of(*child).is_drf()),
+            }
+        }
+    }
+}

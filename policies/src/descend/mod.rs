@@ -1,0 +1,78 @@
+//! The adapter that makes rankings a policy, by descending the queue tree.
+//!
+//! It keeps an index beside the tree: for each inner queue its children in the order in which they
+//! would be served, leaves in one priority queue per waiting shape, so that a decision looks only at
+//! the shapes that fit and never at all siblings. A change moves the entries of one leaf and of the
+//! queues above it.
+//!
+//! Reading order: `queue` (what is kept), `siblings` (the children's orders), `index` (building),
+//! `update` (a change climbs), `decide` (a decision descends).
+
+mod bits;
+mod decide;
+mod facts;
+mod index;
+mod queue;
+mod siblings;
+mod update;
+
+use std::sync::Arc;
+
+use self::index::Index;
+pub(crate) use self::queue::Order;
+use crate::ids::QueueId;
+use crate::offer::Offer;
+use crate::policy::{Choice, Policy};
+use crate::registry::Registry;
+use crate::tree::QueueTree;
+
+/// Descends the queue tree: at each inner queue the child with the least key goes first, of equal ones
+/// that whose next task was submitted first, then that with the least path. Skips, doesn't stop: only
+/// children below which a task fits the offer within every `max` are looked at.
+///
+/// With n siblings, r resources and s shapes, [`Policy::changed`] costs about depth × (log n + r) and,
+/// below a queue with a `max`, the shapes that wait there; [`Policy::choose`] costs depth × the shapes
+/// that fit, and for inner queues those whose least possible key is below the best found.
+pub struct Descend {
+    registry: Registry,
+    name: Arc<str>,
+    index: Index,
+}
+
+impl Descend {
+    /// The policy of this tree.
+    ///
+    /// # Panics
+    /// If the tree names a policy that the registry doesn't know; see [`Registry::check`].
+    #[must_use]
+    pub fn new(registry: Registry, tree: &QueueTree) -> Self {
+        let mut descend = Self {
+            registry,
+            name: Arc::from(""),
+            index: Index::default(),
+        };
+        descend.rebuild(tree);
+        descend
+    }
+}
+
+impl Policy for Descend {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn rebuild(&mut self, tree: &QueueTree) {
+        self.name = Arc::clone(&tree.policy_spec(tree.root()).name);
+        self.index = Index::new(&self.registry, tree);
+    }
+
+    fn changed(&mut self, tree: &QueueTree, leaf: QueueId) {
+        if !self.index.changed(tree, leaf) {
+            self.rebuild(tree);
+        }
+    }
+
+    fn choose(&mut self, tree: &QueueTree, offer: &Offer<'_>) -> Option<Choice> {
+        self.index.choose(tree, offer.fits.words())
+    }
+}

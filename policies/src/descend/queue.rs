@@ -1,0 +1,333 @@
+//! What the index keeps of each queue: as a child of the queue above, as a leaf, as an inner queue.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::bits::{self, Counted};
+use super::facts::Facts;
+use super::siblings::{LeastFirst, Siblings, least};
+use crate::amount::{Amount, Weight};
+use crate::fixed;
+use crate::ids::{QueueId, ResourceId, ShapeId};
+use crate::policy::Choice;
+use crate::ranking::{Key, Ranking};
+use crate::share::Share;
+use crate::tree::{QueueTree, TaskRank};
+
+/// How an inner queue orders its children.
+#[derive(Clone)]
+pub(crate) enum Order {
+    /// By a ranking.
+    Ranked(Arc<dyn Ranking>),
+    /// By dominant share over weight as hierarchical DRF defines it. Keys are `rounded` where a child
+    /// is an inner queue with a scaled share, and exact fractions otherwise.
+    Drf {
+        /// See above.
+        rounded: bool,
+    },
+}
+
+impl Order {
+    pub(super) fn is_drf(&self) -> bool {
+        matches!(self, Self::Drf { .. })
+    }
+}
+
+/// A queue as a child of the one above. The root's is never read.
+#[derive(Default)]
+pub(super) struct Child {
+    pub(super) parent: usize,
+    /// The place among the siblings' paths.
+    pub(super) path: u32,
+    pub(super) weight: Weight,
+    /// What stands in the parent's `bounds` and `level_bounds`.
+    pub(super) bound: Option<Key>,
+    pub(super) level_bound: Option<u64>,
+    /// Whether `given` stands in the sum over idle children or in that over the others.
+    pub(super) is_idle: bool,
+    /// Per resource, what stands in the parent's sums; empty where there are none.
+    pub(super) given: Vec<u64>,
+}
+
+/// The first waiting task of one shape in a leaf.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) shape: ShapeId,
+    pub(super) rank: TaskRank,
+    /// Whether the leaf's own `max` lets it go.
+    pub(super) is_allowed: bool,
+}
+
+/// A leaf.
+#[derive(Default)]
+pub(super) struct Leaf {
+    pub(super) is_limited: bool,
+    /// In order of shapes.
+    pub(super) heads: Vec<Head>,
+    /// The classes that a narrow leaf stands in.
+    pub(super) slots: Vec<(ShapeId, usize)>,
+    /// The dominant share, in 2^-48; kept where the parent needs it.
+    pub(super) share: u64,
+    /// The least dominant share of a task that waits, in 2^-48.
+    pub(super) task_share: u64,
+}
+
+/// What would be launched below a queue.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) choice: Choice,
+    pub(super) next: TaskRank,
+    /// The queue's share for this offer, in 2^-48.
+    pub(super) share: u64,
+}
+
+/// What was found below an inner queue the last time.
+#[derive(Default)]
+pub(super) struct Memo {
+    /// Nothing below changed since.
+    pub(super) is_valid: bool,
+    /// The shapes that could go.
+    pub(super) going: Vec<u64>,
+    pub(super) found: Option<Found>,
+}
+
+/// The shares of an inner queue whose parent orders by dominant share, in 2^-48.
+#[derive(Default)]
+pub(super) struct Shares {
+    /// Per resource, what is really used.
+    pub(super) used: Vec<u64>,
+    /// Per resource, the standing share.
+    pub(super) standing: Vec<u64>,
+    /// Present where the children are ordered by dominant share, too.
+    pub(super) sums: Option<Sums>,
+}
+
+/// The children's shares added up, per resource.
+pub(super) struct Sums {
+    /// Over idle children, in 2^-48.
+    pub(super) idle: Vec<u128>,
+    /// Over the others, what the common level multiplies.
+    pub(super) dues: Vec<u128>,
+}
+
+/// An inner queue.
+pub(super) struct Inner {
+    pub(super) order: Order,
+    pub(super) is_limited: bool,
+    /// Shapes that wait below.
+    pub(super) waiting: Counted,
+    /// Shapes that the limits of the children, and of the queues below those, let go.
+    pub(super) offered: Counted,
+    /// Those of them that the own limit lets go. Unused without a limit.
+    pub(super) allowed: Vec<u64>,
+    /// How many of the shapes that may go ask for each set of resources.
+    pub(super) footprints: Vec<(usize, u32)>,
+    /// The least dominant share of a task that waits, in 2^-48.
+    pub(super) task_share: u64,
+    pub(super) siblings: Siblings,
+    /// Children by the best rank of a task that waits there; kept where a ranking above asks for it.
+    pub(super) ranks: Option<LeastFirst<TaskRank>>,
+    pub(super) shares: Option<Shares>,
+    pub(super) memo: Memo,
+}
+
+/// A node of the index.
+pub(super) enum Node {
+    Leaf(Leaf),
+    Inner(Box<Inner>),
+}
+
+impl Leaf {
+    /// The task that goes first if only these shapes can. Costs the leaf's waiting shapes.
+    pub(super) fn find(&self, leaf: usize, going: &[u64]) -> Option<Found> {
+        let can_go = |head: &&Head| head.is_allowed && bits::contains(going, head.shape);
+        let head = self
+            .heads
+            .iter()
+            .filter(can_go)
+            .min_by_key(|head| head.rank)?;
+        let choice = Choice {
+            leaf: QueueId::new(leaf),
+            shape: head.shape,
+        };
+        Some(Found {
+            choice,
+            next: head.rank,
+            share: self.share,
+        })
+    }
+
+    /// The rank of a waiting shape's first task.
+    pub(super) fn rank(&self, shape: ShapeId) -> TaskRank {
+        let index = self.heads.binary_search_by_key(&shape, |head| head.shape);
+        self.heads[index.expect("a shape of a class waits in its leaves")].rank
+    }
+
+    /// The best rank that could go, whatever the offer.
+    pub(super) fn best(&self) -> Option<TaskRank> {
+        self.heads
+            .iter()
+            .filter(|head| head.is_allowed)
+            .map(|head| head.rank)
+            .min()
+    }
+}
+
+impl Inner {
+    /// The shapes that could go below, if they fitted and no queue above forbade it.
+    pub(super) fn going(&self) -> &[u64] {
+        if self.is_limited {
+            &self.allowed
+        } else {
+            self.offered.words()
+        }
+    }
+
+    /// Whether the children's shares are added up: this queue and the one above order by them.
+    pub(super) fn has_sums(&self) -> bool {
+        self.shares
+            .as_ref()
+            .is_some_and(|shares| shares.sums.is_some())
+    }
+
+    /// The best rank below that could go, whatever the offer.
+    pub(super) fn best(&self) -> Option<TaskRank> {
+        self.ranks.as_ref().and_then(least)
+    }
+
+    /// One shape more, or one fewer, with this footprint may go.
+    pub(super) fn count_footprint(&mut self, footprint: usize, comes: bool) {
+        let found = self
+            .footprints
+            .iter()
+            .position(|(known, _)| *known == footprint);
+        match (found, comes) {
+            (Some(index), true) => self.footprints[index].1 += 1,
+            (None, true) => self.footprints.push((footprint, 1)),
+            (Some(index), false) => {
+                self.footprints[index].1 -= 1;
+                if self.footprints[index].1 == 0 {
+                    self.footprints.swap_remove(index);
+                }
+            }
+            (None, false) => unreachable!("a footprint leaves where it came in"),
+        }
+    }
+
+    /// The least, over the shapes that may go, of the largest share in what they ask for: no offer
+    /// can make the queue's share less.
+    pub(super) fn least_share<S: Ord + Copy>(
+        &self,
+        facts: &Facts,
+        zero: S,
+        share: impl Fn(ResourceId) -> S,
+    ) -> S {
+        let largest = |footprint: usize| {
+            facts
+                .resources(footprint)
+                .iter()
+                .map(|resource| share(*resource))
+                .max()
+                .unwrap_or(zero)
+        };
+        self.footprints
+            .iter()
+            .map(|(footprint, _)| largest(*footprint))
+            .min()
+            .unwrap_or(zero)
+    }
+
+    /// The share of one resource if the children are scaled to a common level, in 2^-48.
+    pub(super) fn share_at(&self, resource: usize, level: Option<u64>) -> u64 {
+        let Some(shares) = &self.shares else { return 0 };
+        let used = shares.used[resource];
+        let (Some(sums), Some(level)) = (&shares.sums, level) else {
+            return used;
+        };
+        let scaled = fixed::scaled(level, sums.dues[resource]);
+        let sum = scaled.and_then(|scaled| scaled.checked_add(sums.idle[resource]));
+        sum.and_then(|sum| u64::try_from(sum).ok())
+            .map_or(used, |sum| sum.min(used))
+    }
+
+    /// The queue's share where the shapes of `going` can go and the children are scaled to `level`.
+    pub(super) fn share_for(&self, facts: &Facts, going: &[u64], level: Option<u64>) -> u64 {
+        let Some(shares) = &self.shares else { return 0 };
+        let counting = (0..shares.used.len())
+            .filter(|resource| facts.counts(*resource, self.waiting.words(), going));
+        counting
+            .map(|resource| self.share_at(resource, level))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// As [`Inner::share_for`], exactly, where the real use counts.
+    pub(super) fn exact_share_for(
+        &self,
+        facts: &Facts,
+        tree: &QueueTree,
+        queue: usize,
+        going: &[u64],
+    ) -> Share {
+        let used = tree.used(QueueId::new(queue)).iter();
+        let counting = used.filter(|(resource, amount)| {
+            !amount.is_zero() && facts.counts(resource.index(), self.waiting.words(), going)
+        });
+        let share = |(resource, amount): (ResourceId, Amount)| {
+            Share::new(amount, tree.totals().get(resource))
+        };
+        counting.map(share).max().unwrap_or(Share::ZERO)
+    }
+}
+
+impl Shares {
+    /// The standing dominant share.
+    pub(super) fn dominant(&self) -> u64 {
+        self.standing.iter().copied().max().unwrap_or(0)
+    }
+}
+
+impl Sums {
+    pub(super) fn new(resources: usize) -> Self {
+        Self {
+            idle: vec![0; resources],
+            dues: vec![0; resources],
+        }
+    }
+
+    /// Puts a child's shares in, in place of what it had given before. `own` is the larger of the
+    /// child's dominant share and that of its smallest task.
+    pub(super) fn give(&mut self, child: &mut Child, is_idle: bool, shares: &[u64], own: u64) {
+        let was_idle = std::mem::replace(&mut child.is_idle, is_idle);
+        for (resource, given) in child.given.iter_mut().enumerate() {
+            let sum = if was_idle {
+                &mut self.idle
+            } else {
+                &mut self.dues
+            };
+            sum[resource] -= u128::from(*given);
+            let share = shares[resource];
+            *given = if is_idle {
+                share
+            } else {
+                fixed::due(share, own, child.weight)
+            };
+            let sum = if is_idle {
+                &mut self.idle
+            } else {
+                &mut self.dues
+            };
+            sum[resource] += u128::from(*given);
+        }
+    }
+}
+
+/// The priorities of ranks are compared reversed; within one priority, order is that of submission.
+pub(super) fn have_one_priority(heads: &[Head]) -> bool {
+    let mut priorities = heads
+        .iter()
+        .filter(|head| head.is_allowed)
+        .map(|head| head.rank.priority);
+    let first: Option<Reverse<i32>> = priorities.next();
+    priorities.all(|priority| Some(priority) == first)
+}

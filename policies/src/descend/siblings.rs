@@ -1,0 +1,157 @@
+//! The children of one inner queue, kept in the orders in which decisions ask for them.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use priority_queue::PriorityQueue;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+
+use super::bits;
+use crate::ids::ShapeId;
+use crate::ranking::Key;
+
+/// A priority queue of children by their index in the tree, the least priority first.
+pub(super) type LeastFirst<P> = PriorityQueue<u32, Reverse<P>, FxBuildHasher>;
+
+/// The least priority of a queue.
+pub(super) fn least<P: Ord + Copy>(queue: &LeastFirst<P>) -> Option<P> {
+    queue.peek().map(|(_, Reverse(priority))| *priority)
+}
+
+/// Sets a child's priority, or with `None` takes the child out.
+pub(super) fn set<P: Ord>(queue: &mut LeastFirst<P>, child: usize, priority: Option<P>) {
+    let child = narrow(child);
+    match priority {
+        Some(priority) => queue.push(child, Reverse(priority)),
+        None => queue.remove(&child).map(|(_, old)| old),
+    };
+}
+
+/// Indexes of queues are ids, and those have 32 bits.
+pub(super) fn narrow(queue: usize) -> u32 {
+    u32::try_from(queue).expect("ids of queues have 32 bits")
+}
+
+/// The whole order of siblings: key, then submission of the next task, then path.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) key: Key,
+    pub(super) seq: u64,
+    /// The place among the siblings' paths.
+    pub(super) path: u32,
+}
+
+/// The narrow leaves with one waiting shape: all fit an offer or none does.
+pub(super) struct Class {
+    shape: ShapeId,
+    by_place: LeastFirst<Place>,
+    /// By level, kept where the children's shares are summed.
+    by_level: LeastFirst<u64>,
+}
+
+/// What the classes that can go have to offer.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Heads {
+    /// The first leaf, with the shape that would go.
+    pub(super) first: Option<(Place, u32, ShapeId)>,
+    /// The least level.
+    pub(super) level: Option<u64>,
+}
+
+/// See the module's text. A narrow leaf stands in the class of each shape that it could launch. All
+/// other children stand in `bounds`, by a lower bound of their key for any offer.
+#[derive(Default)]
+pub(super) struct Siblings {
+    classes: Vec<Class>,
+    slots: FxHashMap<ShapeId, usize>,
+    pub(super) bounds: BTreeSet<(Key, u32)>,
+    /// As `bounds`, by a lower bound of the level; kept where the children's shares are summed.
+    pub(super) level_bounds: BTreeSet<(u64, u32)>,
+    /// Levels of the leaves that wait, whatever the offer.
+    pub(super) standing_leaves: LeastFirst<u64>,
+    /// Levels of the inner queues that wait, by their standing shares.
+    pub(super) standing_inner: LeastFirst<u64>,
+}
+
+impl Siblings {
+    /// The place of a shape's class, made where there is none yet.
+    pub(super) fn slot(&mut self, shape: ShapeId) -> usize {
+        *self.slots.entry(shape).or_insert_with(|| {
+            self.classes.push(Class {
+                shape,
+                by_place: LeastFirst::default(),
+                by_level: LeastFirst::default(),
+            });
+            self.classes.len() - 1
+        })
+    }
+
+    /// Puts a narrow leaf into a class, or moves it there.
+    pub(super) fn put(&mut self, slot: usize, leaf: usize, place: Place, level: Option<u64>) {
+        let class = &mut self.classes[slot];
+        set(&mut class.by_place, leaf, Some(place));
+        if level.is_some() {
+            set(&mut class.by_level, leaf, level);
+        }
+    }
+
+    /// Takes a narrow leaf out of a class.
+    pub(super) fn take(&mut self, slot: usize, leaf: usize) {
+        let class = &mut self.classes[slot];
+        set(&mut class.by_place, leaf, None);
+        set(&mut class.by_level, leaf, None);
+    }
+
+    /// The heads of the classes of these shapes. Costs the shapes, or the classes if those are fewer.
+    pub(super) fn heads(&self, going: &[u64]) -> Heads {
+        let mut heads = Heads::default();
+        let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
+        if shapes as usize >= self.classes.len() {
+            for class in &self.classes {
+                if bits::contains(going, class.shape) {
+                    heads.consider(class);
+                }
+            }
+        } else {
+            for shape in bits::shapes_of(going) {
+                if let Some(slot) = self.slots.get(&shape) {
+                    heads.consider(&self.classes[*slot]);
+                }
+            }
+        }
+        heads
+    }
+
+    /// The least level over the children that wait, by their standing shares.
+    pub(super) fn standing_level(&self) -> Option<u64> {
+        let levels = [least(&self.standing_leaves), least(&self.standing_inner)];
+        levels.into_iter().flatten().min()
+    }
+
+    /// A lower bound of the least level over the children that can go, for any offer.
+    pub(super) fn least_level(&self) -> Option<u64> {
+        let bound = self.level_bounds.first().map(|(level, _)| *level);
+        [least(&self.standing_leaves), bound]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+impl Heads {
+    fn consider(&mut self, class: &Class) {
+        let Some((leaf, Reverse(place))) = class.by_place.peek() else {
+            return;
+        };
+        if self
+            .first
+            .as_ref()
+            .is_none_or(|(least, _, _)| place < least)
+        {
+            self.first = Some((*place, *leaf, class.shape));
+        }
+        if let Some(level) = least(&class.by_level) {
+            self.level = Some(self.level.map_or(level, |least| least.min(level)));
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! How the index follows a change.
+//!
+//! A change climbs from its leaf to the root. At each queue on the way the entry in the queue above is
+//! moved and, under hierarchical DRF, what the queue gives to the sums of the one above is replaced. No
+//! sibling is touched.
+
+use super::bits;
+use super::facts::Facts;
+use super::index::Index;
+use super::queue::{Child, Head, Inner, Leaf, Node, Order, have_one_priority};
+use super::siblings::{Place, Siblings, narrow, set};
+use crate::fixed;
+use crate::ids::{QueueId, ResourceId, ShapeId};
+use crate::ranking::Key;
+use crate::share::Share;
+use crate::tree::{QueueTree, TaskRank};
+
+/// The most shapes with which a leaf stands in the class of each. Every change of such a leaf moves
+/// it in all of them; a leaf with more is looked at when its turn could have come.
+const NARROW_MAX: usize = 4;
+
+/// Which shapes came to wait, or to be free to go, below a queue, and which no longer are.
+#[derive(Default)]
+struct Change {
+    waiting_in: Vec<ShapeId>,
+    waiting_out: Vec<ShapeId>,
+    going_in: Vec<ShapeId>,
+    going_out: Vec<ShapeId>,
+}
+
+impl Index {
+    /// Brings the index up to date with one leaf and the queues above it. `false` if it can't: a
+    /// shape's id has another meaning than in a leaf whose change wasn't told. Then a new index is due.
+    #[must_use]
+    pub(super) fn changed(&mut self, tree: &QueueTree, leaf: QueueId) -> bool {
+        let heads = tree.heads(leaf);
+        let is_stale = |index: &Self, shape| index.facts.is_stale(tree, shape);
+        if heads.iter().any(|(shape, _)| is_stale(self, *shape)) {
+            self.update(tree, leaf.index(), &[]);
+            for (shape, _) in heads {
+                if is_stale(self, *shape) {
+                    if self.facts.is_waiting(*shape) {
+                        return false;
+                    }
+                    self.facts.learn(tree, *shape);
+                }
+            }
+        }
+        self.update(tree, leaf.index(), heads);
+        true
+    }
+
+    fn update(&mut self, tree: &QueueTree, leaf: usize, heads: &[(ShapeId, TaskRank)]) {
+        let mut change = Change::default();
+        self.update_leaf(tree, leaf, heads, &mut change);
+        let mut queue = leaf;
+        while queue > 0 {
+            let parent = self.children[queue].parent;
+            self.update_inner(tree, parent, &mut change);
+            queue = parent;
+        }
+    }
+
+    fn update_leaf(
+        &mut self,
+        tree: &QueueTree,
+        queue: usize,
+        heads: &[(ShapeId, TaskRank)],
+        change: &mut Change,
+    ) {
+        let child = &mut self.children[queue];
+        let (above, below) = self.nodes.split_at_mut(queue);
+        let (Node::Inner(parent), Node::Leaf(leaf)) = (&mut above[child.parent], &mut below[0])
+        else {
+            unreachable!("a leaf is below an inner queue");
+        };
+        let id = QueueId::new(queue);
+        leaf.take_heads(tree, id, heads, &mut self.facts, change);
+        let is_idle = leaf.heads.is_empty();
+        let has_sums = parent.has_sums();
+        if has_sums || matches!(parent.order, Order::Drf { rounded: true }) {
+            for (resource, share) in self.room.iter_mut().enumerate() {
+                *share = used_share(tree, id, resource);
+            }
+            leaf.share = self.room.iter().copied().max().unwrap_or(0);
+        }
+        let own = leaf.share.max(leaf.task_share);
+        let level = has_sums.then(|| fixed::level(own, child.weight));
+        if let Some(sums) = parent
+            .shares
+            .as_mut()
+            .and_then(|shares| shares.sums.as_mut())
+        {
+            sums.give(child, is_idle, &self.room, own);
+            set(
+                &mut parent.siblings.standing_leaves,
+                queue,
+                level.filter(|_| !is_idle),
+            );
+        }
+        if let Some(ranks) = &mut parent.ranks {
+            set(ranks, queue, leaf.best());
+        }
+        place_leaf(tree, queue, leaf, child, parent, level);
+    }
+
+    fn update_inner(&mut self, tree: &QueueTree, queue: usize, change: &mut Change) {
+        let child = &mut self.children[queue];
+        let (above, below) = self.nodes.split_at_mut(queue);
+        let Node::Inner(inner) = &mut below[0] else {
+            unreachable!("a queue with children is an inner queue");
+        };
+        let id = QueueId::new(queue);
+        inner.memo.is_valid = false;
+        inner.take_change(tree, id, &self.facts, change);
+        if queue == 0 {
+            return;
+        }
+        let Node::Inner(parent) = &mut above[child.parent] else {
+            unreachable!("a queue with children is an inner queue");
+        };
+        if let Some(ranks) = &mut parent.ranks {
+            set(ranks, queue, inner.best());
+        }
+        let least_share = inner.update_shares(tree, id, &self.facts);
+        let can_go = inner.going().iter().any(|word| *word != 0);
+        let bound =
+            can_go.then(|| inner_bound(tree, id, inner, child, parent, &self.facts, least_share));
+        let is_idle = inner.waiting.is_empty();
+        let mut level_bound = None;
+        if let (Some(shares), Some(above)) = (&inner.shares, &mut parent.shares)
+            && let Some(sums) = &mut above.sums
+        {
+            let own = shares.dominant().max(inner.task_share);
+            sums.give(child, is_idle, &shares.standing, own);
+            let level = (!is_idle).then(|| fixed::level(own, child.weight));
+            set(&mut parent.siblings.standing_inner, queue, level);
+            let least = fixed::level(least_share.max(inner.task_share), child.weight);
+            level_bound = can_go.then_some(least);
+        }
+        set_bounds(&mut parent.siblings, queue, child, bound, level_bound);
+    }
+}
+
+/// What a queue uses of a resource, in 2^-48.
+fn used_share(tree: &QueueTree, queue: QueueId, resource: usize) -> u64 {
+    let resource = ResourceId::new(resource);
+    fixed::share(tree.used(queue).get(resource), tree.totals().get(resource))
+}
+
+/// Puts a leaf where its parent looks for it: into the class of each shape that may go if those are
+/// few and of one priority, else among the bounds.
+fn place_leaf(
+    tree: &QueueTree,
+    queue: usize,
+    leaf: &mut Leaf,
+    child: &mut Child,
+    parent: &mut Inner,
+    level: Option<u64>,
+) {
+    let id = QueueId::new(queue);
+    let allowed = leaf.heads.iter().filter(|head| head.is_allowed).count();
+    // With several priorities the first of the shapes that fit need not be the oldest.
+    let is_narrow = allowed <= NARROW_MAX && have_one_priority(&leaf.heads);
+    let fair = match parent.order {
+        Order::Ranked(_) => None,
+        Order::Drf { rounded } => Some(leaf_key(tree, id, leaf.share, child, rounded)),
+    };
+    let key = |rank| match (&parent.order, fair) {
+        (Order::Ranked(ranking), _) => ranking.key(tree, id, rank),
+        (Order::Drf { .. }, fair) => fair.expect("a key under drf"),
+    };
+    if is_narrow {
+        let place = |rank: TaskRank| Place {
+            key: key(rank),
+            seq: rank.seq,
+            path: child.path,
+        };
+        let siblings = &mut parent.siblings;
+        leaf.update_slots(siblings, queue);
+        let heads = leaf.heads.iter().filter(|head| head.is_allowed);
+        for (head, (_, slot)) in heads.zip(&leaf.slots) {
+            siblings.put(*slot, queue, place(head.rank), level);
+        }
+        set_bounds(siblings, queue, child, None, None);
+    } else {
+        for (_, slot) in leaf.slots.drain(..) {
+            parent.siblings.take(slot, queue);
+        }
+        let bound = leaf.best().map(key);
+        set_bounds(
+            &mut parent.siblings,
+            queue,
+            child,
+            bound,
+            level.filter(|_| bound.is_some()),
+        );
+    }
+}
+
+/// The key of a leaf under `drf`.
+pub(super) fn leaf_key(
+    tree: &QueueTree,
+    leaf: QueueId,
+    share: u64,
+    child: &Child,
+    rounded: bool,
+) -> Key {
+    Key::share(if rounded {
+        Share::count(fixed::key(share, child.weight))
+    } else {
+        tree.dominant_share(leaf).0.per(child.weight)
+    })
+}
+
+/// A lower bound of an inner queue's key for any offer.
+fn inner_bound(
+    tree: &QueueTree,
+    queue: QueueId,
+    inner: &Inner,
+    child: &Child,
+    parent: &Inner,
+    facts: &Facts,
+    least_share: u64,
+) -> Key {
+    match &parent.order {
+        Order::Ranked(ranking) => {
+            let best = inner.best().expect("under a ranking, ranks are kept");
+            ranking.key(tree, queue, best)
+        }
+        Order::Drf { rounded: true } => {
+            Key::share(Share::count(fixed::key(least_share, child.weight)))
+        }
+        Order::Drf { rounded: false } => {
+            let (used, totals) = (tree.used(queue), tree.totals());
+            let least = inner.least_share(facts, Share::ZERO, |resource| {
+                Share::new(used.get(resource), totals.get(resource))
+            });
+            Key::share(least.per(child.weight))
+        }
+    }
+}
+
+/// Sets what stands of a child among the bounds; `None` takes it out.
+fn set_bounds(
+    siblings: &mut Siblings,
+    queue: usize,
+    child: &mut Child,
+    bound: Option<Key>,
+    level_bound: Option<u64>,
+) {
+    let queue = narrow(queue);
+    if child.bound != bound {
+        if let Some(old) = child.bound {
+            siblings.bounds.remove(&(old, queue));
+        }
+        siblings.bounds.extend(bound.map(|new| (new, queue)));
+        child.bound = bound;
+    }
+    if child.level_bound != level_bound {
+        if let Some(old) = child.level_bound {
+            siblings.level_bounds.remove(&(old, queue));
+        }
+        siblings
+            .level_bounds
+            .extend(level_bound.map(|new| (new, queue)));
+        child.level_bound = level_bound;
+    }
+}
+
+impl Leaf {
+    /// Takes over the heads as they are now and says which shapes came and went.
+    fn take_heads(
+        &mut self,
+        tree: &QueueTree,
+        leaf: QueueId,
+        heads: &[(ShapeId, TaskRank)],
+        facts: &mut Facts,
+        change: &mut Change,
+    ) {
+        let is_allowed = |facts: &Facts, shape| {
+            !self.is_limited || tree.exceeded_max(leaf, facts.demand(shape)).is_none()
+        };
+        let mut old = self.heads.iter().peekable();
+        let mut differs = self.heads.len() != heads.len();
+        for (shape, _) in heads {
+            while let Some(gone) = old.next_if(|head| head.shape < *shape) {
+                change.leaves(gone);
+                differs = true;
+            }
+            let now = is_allowed(facts, *shape);
+            match old.next_if(|head| head.shape == *shape) {
+                Some(head) if head.is_allowed == now => {}
+                Some(_) if now => change.going_in.push(*shape),
+                Some(_) => change.going_out.push(*shape),
+                None => {
+                    change.waiting_in.push(*shape);
+                    change.going_in.extend(now.then_some(*shape));
+                    differs = true;
+                }
+            }
+        }
+        old.for_each(|gone| change.leaves(gone));
+        self.heads.clear();
+        self.heads.extend(heads.iter().map(|(shape, rank)| Head {
+            shape: *shape,
+            rank: *rank,
+            is_allowed: !self.is_limited || tree.exceeded_max(leaf, facts.demand(*shape)).is_none(),
+        }));
+        change
+            .waiting_in
+            .iter()
+            .for_each(|shape| facts.add_leaf(*shape));
+        change
+            .waiting_out
+            .iter()
+            .for_each(|shape| facts.remove_leaf(*shape));
+        if differs {
+            let shares = self.heads.iter().map(|head| facts.share(head.shape));
+            self.task_share = shares.min().unwrap_or(0);
+        }
+    }
+
+    /// Leaves the classes of shapes that no longer may go, enters those of new ones.
+    fn update_slots(&mut self, siblings: &mut Siblings, queue: usize) {
+        let heads = || {
+            self.heads
+                .iter()
+                .filter(|head| head.is_allowed)
+                .map(|head| head.shape)
+        };
+        if self.slots.iter().map(|(shape, _)| *shape).eq(heads()) {
+            return;
+        }
+        for (shape, slot) in &self.slots {
+            if !heads().any(|known| known == *shape) {
+                siblings.take(*slot, queue);
+            }
+        }
+        let slots = heads().map(|shape| (shape, siblings.slot(shape))).collect();
+        self.slots = slots;
+    }
+}
+
+impl Change {
+    fn leaves(&mut self, head: &Head) {
+        self.waiting_out.push(head.shape);
+        self.going_out.extend(head.is_allowed.then_some(head.shape));
+    }
+}
+
+impl Inner {
+    /// Takes over a child's change and makes it this queue's own.
+    fn take_change(
+        &mut self,
+        tree: &QueueTree,
+        queue: QueueId,
+        facts: &Facts,
+        change: &mut Change,
+    ) {
+        let (waiting, offered) = (&mut self.waiting, &mut self.offered);
+        change.waiting_in.retain(|shape| waiting.add(*shape));
+        change.waiting_out.retain(|shape| waiting.remove(*shape));
+        if !change.waiting_in.is_empty() || !change.waiting_out.is_empty() {
+            self.task_share = waiting
+                .iter()
+                .map(|shape| facts.share(shape))
+                .min()
+                .unwrap_or(0);
+        }
+        change.going_in.retain(|shape| offered.add(*shape));
+        change.going_out.retain(|shape| offered.remove(*shape));
+        if self.is_limited {
+            self.apply_limit(tree, queue, facts, change);
+        }
+        for shape in &change.going_in {
+            self.count_footprint(facts.footprint(*shape), true);
+        }
+        for shape in &change.going_out {
+            self.count_footprint(facts.footprint(*shape), false);
+        }
+    }
+
+    /// Finds out anew which of the shapes offered the own limit lets go. Costs those shapes.
+    fn apply_limit(
+        &mut self,
+        tree: &QueueTree,
+        queue: QueueId,
+        facts: &Facts,
+        change: &mut Change,
+    ) {
+        let mut allowed = Vec::with_capacity(self.allowed.len());
+        for shape in self.offered.iter() {
+            if tree.exceeded_max(queue, facts.demand(shape)).is_none() {
+                bits::insert(&mut allowed, shape);
+            }
+        }
+        change.going_in.clear();
+        change.going_out.clear();
+        let old = std::mem::replace(&mut self.allowed, allowed);
+        let is_new = |shape: &ShapeId| !bits::contains(&old, *shape);
+        change
+            .going_in
+            .extend(bits::shapes_of(&self.allowed).filter(is_new));
+        let is_gone = |shape: &ShapeId| !bits::contains(&self.allowed, *shape);
+        change
+            .going_out
+            .extend(bits::shapes_of(&old).filter(is_gone));
+    }
+
+    /// Brings the shares up to date with the use and the children's sums. A lower bound of the share
+    /// for any offer, in 2^-48; zero where nothing can go or shares aren't kept.
+    fn update_shares(&mut self, tree: &QueueTree, queue: QueueId, facts: &Facts) -> u64 {
+        let Some(shares) = &mut self.shares else {
+            return 0;
+        };
+        for (resource, share) in shares.used.iter_mut().enumerate() {
+            *share = used_share(tree, queue, resource);
+        }
+        let level = self.siblings.standing_level();
+        for resource in 0..shares.standing.len() {
+            let share = self.share_at(resource, level);
+            if let Some(shares) = &mut self.shares {
+                shares.standing[resource] = share;
+            }
+        }
+        let least = self.siblings.least_level();
+        self.least_share(facts, 0, |resource| self.share_at(resource.index(), least))
+    }
+}

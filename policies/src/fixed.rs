@@ -1,0 +1,130 @@
+//! The fixed-point numbers of hierarchical DRF at inner queues.
+//!
+//! Exact shares of inner queues have denominators without bound (each child brings its own), so they
+//! are integers here: shares and levels in 2^-48, scaled shares per weight in 2^-32, keys in 2^-36.
+//! Every quotient is rounded to the nearest integer, halves up. Sums of integers are the same in any
+//! order, so keeping them up to date and adding them up anew give the same bits.
+
+use crate::amount::{Amount, Weight};
+
+/// Shares count at most as so much (2^12 times the total); real ones are at most 1, unless a total
+/// shrinks below what is in use.
+const SHARE_MAX: u128 = 1 << 60;
+
+/// `dividend / divisor` to the nearest integer. The sum of the dividend and half the divisor must stay
+/// within 128 bits.
+const fn rounded(dividend: u128, divisor: u128) -> u128 {
+    (dividend + divisor / 2) / divisor
+}
+
+/// `used / total` in 2^-48; zero for a total of zero.
+pub(crate) fn share(used: Amount, total: Amount) -> u64 {
+    if total.is_zero() || used.is_zero() {
+        return 0;
+    }
+    let share = rounded(u128::from(used.milli()) << 48, u128::from(total.milli()));
+    narrow(share.min(SHARE_MAX))
+}
+
+/// A share divided by a weight, in 2^-48.
+pub(crate) fn level(share: u64, weight: Weight) -> u64 {
+    narrow(rounded(
+        u128::from(share) * 1000,
+        u128::from(weight.milli()),
+    ))
+}
+
+/// A share divided by a weight, in 2^-36: coarse enough that shares which are equal as fractions are
+/// equal here, whatever was rounded on the way.
+pub(crate) fn key(share: u64, weight: Weight) -> u64 {
+    narrow(rounded(
+        u128::from(share) * 1000,
+        u128::from(weight.milli()) << 12,
+    ))
+}
+
+/// What a child adds to the sum that a common level multiplies: `weight · share / own level`, in
+/// thousandths of 2^-32. Zero where the level is zero: then the share is, too.
+pub(crate) fn due(share: u64, own: u64, weight: Weight) -> u64 {
+    if share == 0 || own == 0 {
+        return 0;
+    }
+    debug_assert!(share <= own, "a queue's dominant share is its largest");
+    if share == own {
+        return u64::from(weight.milli()) << 32;
+    }
+    narrow(rounded(
+        (u128::from(weight.milli()) * u128::from(share)) << 32,
+        u128::from(own),
+    ))
+}
+
+/// `level · sum of dues` in 2^-48, or `None` where the product passes 128 bits.
+pub(crate) fn scaled(level: u64, dues: u128) -> Option<u128> {
+    // Adding half of 1000·2^32 and dividing by it, in two steps that come to the same.
+    let product = u128::from(level)
+        .checked_mul(dues)?
+        .checked_add(500 << 32)?
+        >> 32;
+    Some(match u64::try_from(product) {
+        Ok(small) => u128::from(small / 1000),
+        Err(_) => product / 1000,
+    })
+}
+
+fn narrow(number: u128) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn amount(milli: u64) -> Amount {
+        Amount::from_milli(milli).unwrap()
+    }
+
+    #[test]
+    fn quotients_are_rounded_to_the_nearest() {
+        assert_eq!(share(amount(1), amount(2)), 1 << 47);
+        assert_eq!(share(amount(1), amount(3)), (1 << 48) / 3);
+        assert_eq!(share(amount(2), amount(3)), (1 << 49) / 3 + 1);
+        assert_eq!(share(amount(1), Amount::ZERO), 0);
+    }
+
+    #[test]
+    fn thirds_added_up_have_the_key_of_the_whole() {
+        let ninth = share(amount(1), amount(9));
+        let third = share(amount(1), amount(3));
+        assert_eq!(
+            key(3 * ninth, Weight::default()),
+            key(third, Weight::default())
+        );
+    }
+
+    #[test]
+    fn scaling_by_the_own_level_gives_the_share_back() {
+        let weight = Weight::from_milli(3000).unwrap();
+        let (part, own) = (share(amount(2), amount(7)), share(amount(5), amount(7)));
+        let back = scaled(level(own, weight), u128::from(due(part, own, weight))).unwrap();
+        assert!(back.abs_diff(u128::from(part)) < 1 << 18);
+    }
+
+    #[test]
+    fn extremes_neither_overflow_nor_panic() {
+        let (light, heavy) = (
+            Weight::from_milli(1).unwrap(),
+            Weight::from_milli(u32::MAX).unwrap(),
+        );
+        let most = share(Amount::MAX, amount(1));
+        assert_eq!(u128::from(most), SHARE_MAX);
+        for weight in [light, heavy] {
+            key(most, weight);
+            let level = level(most, weight);
+            scaled(level, u128::from(due(most, most, weight)) * 100_000);
+            due(most - 1, most, weight);
+        }
+        assert_eq!(scaled(u64::MAX, u128::MAX), None);
+        assert_eq!(due(0, 0, light), 0);
+    }
+}

@@ -1,0 +1,150 @@
+//! What the keeper knows of an attempt.
+
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use super::super::wire::{WireAttempt, WireEnd, WireUsage};
+use super::cgroup::Cgroup;
+
+/// Between looks at an attempt that is being ended, should no signal tell of a change.
+pub(super) const RECHECK: Duration = Duration::from_millis(50);
+
+/// An attempt whose first process was started and of which something is left.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) id: WireAttempt,
+    /// The first process's id, which is also that of its group.
+    pub(super) pid: i32,
+    /// To wait for it with; `None` once it has been.
+    pub(super) child: Option<Child>,
+    /// On the keeper's stopwatch.
+    pub(super) started_at: Duration,
+    /// What holds its processes, where cgroups are used.
+    pub(super) cgroup: Option<Cgroup>,
+    /// The demand for memory.
+    pub(super) mem_bytes: Option<u64>,
+    /// How its first process ended.
+    pub(super) exit: Option<Exit>,
+    /// Whether and how it is being ended.
+    pub(super) stage: Stage,
+    /// Why it is being ended, if it didn't end by itself.
+    pub(super) cause: Option<Cause>,
+    /// User and system time of processes that fell to the keeper.
+    pub(super) orphans_cpu: Duration,
+    /// The most memory seen by watching.
+    pub(super) memory_seen_bytes: u64,
+}
+
+/// How an attempt's first process ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exit {
+    pub(super) status: ExitStatus,
+    pub(super) wall: Duration,
+    pub(super) cpu: Duration,
+    pub(super) memory_peak_bytes: u64,
+}
+
+/// How far the end of an attempt has come. It only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Nobody ends it.
+    Running,
+    /// It was sent SIGTERM, and SIGKILL follows at this time.
+    Terminating(Duration),
+    /// It is sent SIGKILL until nothing is left.
+    Killing,
+}
+
+/// Why an attempt is being ended by the keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The daemon wants it.
+    Ordered,
+    /// It takes too much memory.
+    Memory,
+}
+
+impl Attempt {
+    /// Why it ended.
+    ///
+    /// # Panics
+    /// If its first process has not been waited for.
+    pub(super) fn end(&self, n_oom_kills: u64) -> WireEnd {
+        use std::os::unix::process::ExitStatusExt as _;
+        let exit = self.exit.expect("an attempt ends after its first process");
+        match self.cause {
+            Some(Cause::Memory) => return WireEnd::OutOfMemory,
+            Some(Cause::Ordered) => return WireEnd::Killed,
+            None => {}
+        }
+        // Whatever it made of that, part of its work is missing.
+        if n_oom_kills > 0 {
+            return WireEnd::OutOfMemory;
+        }
+        match (exit.status.code(), exit.status.signal()) {
+            (Some(code), _) => WireEnd::Exited(code),
+            (None, signal) => WireEnd::Signalled(signal.unwrap_or(0)),
+        }
+    }
+
+    /// What it used.
+    pub(super) fn usage(&self, cgroup_peak_bytes: Option<u64>) -> WireUsage {
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let Some(exit) = self.exit else { return WireUsage::default() };
+        WireUsage {
+            wall_micros: micros(exit.wall),
+            cpu_micros: micros(exit.cpu + self.orphans_cpu),
+            memory_peak_bytes: cgroup_peak_bytes
+                .unwrap_or_else(|| exit.memory_peak_bytes.max(self.memory_seen_bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    fn ended(raw_status: i32, cause: Option<Cause>) -> Attempt {
+        Attempt {
+            id: WireAttempt(1, 1),
+            pid: 2,
+            child: None,
+            started_at: Duration::ZERO,
+            cgroup: None,
+            mem_bytes: None,
+            exit: Some(Exit {
+                status: ExitStatus::from_raw(raw_status),
+                wall: Duration::from_millis(5),
+                cpu: Duration::from_millis(3),
+                memory_peak_bytes: 100,
+            }),
+            stage: Stage::Running,
+            cause,
+            orphans_cpu: Duration::from_millis(1),
+            memory_seen_bytes: 200,
+        }
+    }
+
+    #[test]
+    fn the_end_tells_who_wanted_it() {
+        let (failed, killed) = (1 << 8, 9);
+        assert_eq!(ended(0, None).end(0), WireEnd::Exited(0));
+        assert_eq!(ended(failed, None).end(0), WireEnd::Exited(1));
+        assert_eq!(ended(killed, None).end(0), WireEnd::Signalled(9));
+        assert_eq!(ended(killed, None).end(1), WireEnd::OutOfMemory);
+        assert_eq!(ended(failed, None).end(2), WireEnd::OutOfMemory);
+        assert_eq!(ended(0, None).end(1), WireEnd::OutOfMemory);
+        assert_eq!(ended(0, Some(Cause::Ordered)).end(0), WireEnd::Killed);
+        assert_eq!(ended(killed, Some(Cause::Memory)).end(0), WireEnd::OutOfMemory);
+    }
+
+    #[test]
+    fn the_usage_counts_what_fell_to_the_keeper() {
+        let attempt = ended(0, None);
+        assert_eq!(attempt.usage(None).cpu_micros, 4000);
+        assert_eq!(attempt.usage(None).memory_peak_bytes, 200);
+        assert_eq!(attempt.usage(Some(50)).memory_peak_bytes, 50);
+    }
+}

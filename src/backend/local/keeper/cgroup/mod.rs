@@ -1,0 +1,368 @@
+//! A cgroup for each attempt: what holds its processes together, bounds its memory, and weighs its cpu time.
+//!
+//! Cgroups are kept and used again: to make and remove one costs more than all else that is done for an attempt.
+//! A process is started inside its cgroup by moving the keeper there for the moment of the start
+//! ([`Cgroups::enter`], [`Cgroups::leave`]); so not even its first instruction runs outside, and no child
+//! escapes. The limit is set right after that, for the keeper must not be in a cgroup that can run out of memory.
+
+mod mounts;
+mod v1;
+mod v2;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a cgroup may still hold in memory (cached files, mostly) and be used again. More would be counted
+/// as the next attempt's.
+const REUSE_MAX_BYTES: u64 = 1 << 20;
+
+/// How many unused cgroups are kept.
+const POOL_MAX: usize = 256;
+
+/// The directories' names begin so; the rest says whose they are.
+const PREFIX: &str = "apportion-";
+
+/// Why cgroups can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CgroupError {
+    /// Neither version offers a controller for memory.
+    #[error("no cgroup hierarchy with the memory controller is mounted")]
+    NoMemoryController,
+    /// The kernel's list of mounts or of own cgroups can't be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something may not be done.
+    #[error("cannot {doing} {}: {source}", .path.display())]
+    Forbidden {
+        /// What.
+        doing: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// In v2 only leaves hold processes, and others are in the way.
+    #[error(
+        "the cgroup {} holds other processes too; start the daemon in a cgroup of its own (systemd: Delegate=yes)",
+        .0.display()
+    )]
+    NotAlone(PathBuf),
+}
+
+/// What the files of a new cgroup say.
+const FRESH: Demand = Demand { cpu_milli: Some(1000), mem_bytes: None };
+
+/// What of an attempt's demand is enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Demand {
+    /// Cpus, in thousandths.
+    pub(super) cpu_milli: Option<u64>,
+    /// Memory.
+    pub(super) mem_bytes: Option<u64>,
+}
+
+/// The two versions of the interface, each with its directories.
+#[derive(Debug)]
+enum Hierarchy {
+    V1(v1::Hierarchy),
+    V2(v2::Hierarchy),
+}
+
+/// One attempt's cgroup.
+#[derive(Debug)]
+pub(super) struct Cgroup {
+    /// The name of its directory.
+    name: String,
+    /// What its files say now.
+    demand: Demand,
+    /// How many processes had been killed in it for want of memory before this attempt.
+    n_oom_kills_before: u64,
+}
+
+/// All cgroups of one keeper.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    hierarchy: Hierarchy,
+    unused: Vec<Cgroup>,
+    n_made: u64,
+}
+
+impl Cgroups {
+    /// Finds out which version serves, makes the directories, and removes what an earlier keeper with the
+    /// same `identity` left, its processes included. `record` is a file that remembers where they were.
+    ///
+    /// # Errors
+    /// Why cgroups can't be used here.
+    pub(super) fn find(identity: &str, record: &Path, daemon: u32) -> Result<Self, CgroupError> {
+        let name = format!("{PREFIX}{identity}");
+        let stuck = clear_recorded(record, &name);
+        let own = mounts::Own::read()?;
+        let hierarchy = match v1::Hierarchy::prepare(&own, &name) {
+            Some(v1) => Hierarchy::V1(v1?),
+            None => Hierarchy::V2(v2::Hierarchy::prepare(&own, &name, daemon)?),
+        };
+        let mut cgroups = Self { hierarchy, unused: Vec::new(), n_made: 0 };
+        cgroups.remember(record, stuck)?;
+        cgroups.try_out()?;
+        Ok(cgroups)
+    }
+
+    /// Goes into a cgroup and out again, so that it is known now whether that can be done.
+    fn try_out(&mut self) -> Result<(), CgroupError> {
+        let parent = self.parents().into_iter().next().unwrap_or_default();
+        let cgroup = self.take().map_err(forbidden("make a cgroup in", &parent))?;
+        let entered = self.enter(&cgroup);
+        let left = self.leave();
+        let result = entered.and(left).map_err(forbidden("move a process to", &parent.join(&cgroup.name)));
+        self.give_back(cgroup);
+        if result.is_err() {
+            self.remove_all();
+        }
+        result
+    }
+
+    /// For people.
+    pub(super) fn version(&self) -> &'static str {
+        match &self.hierarchy {
+            Hierarchy::V1(_) => "cgroup v1",
+            Hierarchy::V2(_) => "cgroup v2",
+        }
+    }
+
+    /// A cgroup without processes and limits.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(super) fn take(&mut self) -> io::Result<Cgroup> {
+        if let Some(cgroup) = self.unused.pop() {
+            return Ok(cgroup);
+        }
+        self.n_made += 1;
+        let name = self.n_made.to_string();
+        match &self.hierarchy {
+            Hierarchy::V1(v1) => v1.make(&name)?,
+            Hierarchy::V2(v2) => v2.make(&name)?,
+        }
+        Ok(Cgroup { name, demand: FRESH, n_oom_kills_before: 0 })
+    }
+
+    /// Moves this process into the cgroup. What it starts is born there.
+    ///
+    /// # Errors
+    /// What the system said; it may be there in part. [`Cgroups::leave`] all the same.
+    pub(super) fn enter(&self, cgroup: &Cgroup) -> io::Result<()> {
+        match &self.hierarchy {
+            Hierarchy::V1(v1) => v1.enter(&cgroup.name),
+            Hierarchy::V2(v2) => v2.enter(&cgroup.name),
+        }
+    }
+
+    /// Moves this process back.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(super) fn leave(&mut self) -> io::Result<()> {
+        match &mut self.hierarchy {
+            Hierarchy::V1(v1) => v1.leave(),
+            Hierarchy::V2(v2) => v2.leave(),
+        }
+    }
+
+    /// Enforces a demand.
+    ///
+    /// # Errors
+    /// What the system said; for one, that more memory is in use already.
+    pub(super) fn limit(&self, cgroup: &mut Cgroup, demand: Demand) -> io::Result<()> {
+        if cgroup.demand == demand {
+            return Ok(());
+        }
+        let before = cgroup.demand;
+        // Should this fail half way, it is not known what holds; then nothing is taken for granted later.
+        cgroup.demand = Demand { cpu_milli: Some(u64::MAX), mem_bytes: Some(u64::MAX) };
+        match &self.hierarchy {
+            Hierarchy::V1(v1) => v1.limit(&cgroup.name, before, demand)?,
+            Hierarchy::V2(v2) => v2.limit(&cgroup.name, before, demand)?,
+        }
+        cgroup.demand = demand;
+        Ok(())
+    }
+
+    /// The processes in the cgroup, dead ones left out.
+    pub(super) fn processes(&self, cgroup: &Cgroup) -> Vec<i32> {
+        let dir = self.dir(cgroup);
+        read_processes(&dir)
+    }
+
+    /// How many of the attempt's processes were killed because its memory was used up.
+    pub(super) fn n_oom_kills(&self, cgroup: &Cgroup) -> u64 {
+        self.n_oom_kills_ever(cgroup).saturating_sub(cgroup.n_oom_kills_before)
+    }
+
+    /// The most memory that was in use, in bytes, cached files included; `None` where the kernel doesn't tell.
+    pub(super) fn memory_peak_bytes(&self, cgroup: &Cgroup) -> Option<u64> {
+        match &self.hierarchy {
+            Hierarchy::V1(_) => read_number(&self.dir(cgroup).join("memory.max_usage_in_bytes")),
+            Hierarchy::V2(_) => read_number(&self.dir(cgroup).join("memory.peak")),
+        }
+    }
+
+    /// Takes back a cgroup in which no process is left.
+    pub(super) fn give_back(&mut self, mut cgroup: Cgroup) {
+        if self.unused.len() >= POOL_MAX || !self.make_as_new(&mut cgroup) {
+            self.remove(&cgroup);
+            return;
+        }
+        self.unused.push(cgroup);
+    }
+
+    /// Removes all that is not in use.
+    pub(super) fn remove_all(&mut self) {
+        for cgroup in std::mem::take(&mut self.unused) {
+            self.remove(&cgroup);
+        }
+        for dir in self.parents() {
+            let _ = fs::remove_dir(dir);
+        }
+    }
+
+    fn remove(&self, cgroup: &Cgroup) {
+        for parent in self.parents() {
+            // One that can't be removed (the kernel is still busy with it) is removed at the next start.
+            let _ = fs::remove_dir(parent.join(&cgroup.name));
+        }
+    }
+
+    /// Lifts limits and resets counters. False if the cgroup had better not be used again.
+    fn make_as_new(&self, cgroup: &mut Cgroup) -> bool {
+        let usage = match &self.hierarchy {
+            Hierarchy::V1(_) => "memory.usage_in_bytes",
+            Hierarchy::V2(_) => "memory.current",
+        };
+        if read_number(&self.dir(cgroup).join(usage)).is_none_or(|bytes| bytes > REUSE_MAX_BYTES) {
+            return false;
+        }
+        let lifted = Demand { mem_bytes: None, ..cgroup.demand };
+        if self.limit(cgroup, lifted).is_err() {
+            return false;
+        }
+        cgroup.n_oom_kills_before = self.n_oom_kills_ever(cgroup);
+        match &self.hierarchy {
+            Hierarchy::V1(v1) => v1.reset_peak(&cgroup.name).is_ok(),
+            // Before Linux 6.12 the peak can't be reset, and the cgroup would tell that of an earlier attempt.
+            Hierarchy::V2(_) => false,
+        }
+    }
+
+    fn n_oom_kills_ever(&self, cgroup: &Cgroup) -> u64 {
+        let file = match &self.hierarchy {
+            Hierarchy::V1(_) => "memory.oom_control",
+            Hierarchy::V2(_) => "memory.events",
+        };
+        read_keyed(&self.dir(cgroup).join(file), "oom_kill").unwrap_or(0)
+    }
+
+    /// The directory that tells about processes and memory.
+    fn dir(&self, cgroup: &Cgroup) -> PathBuf {
+        match &self.hierarchy {
+            Hierarchy::V1(v1) => v1.memory_dir().join(&cgroup.name),
+            Hierarchy::V2(v2) => v2.dir().join(&cgroup.name),
+        }
+    }
+
+    /// The directories above the cgroups, one in each hierarchy.
+    fn parents(&self) -> Vec<PathBuf> {
+        match &self.hierarchy {
+            Hierarchy::V1(v1) => v1.parents(),
+            Hierarchy::V2(v2) => vec![v2.dir().to_path_buf()],
+        }
+    }
+
+    /// Writes down where the cgroups are: the next daemon may live in another cgroup and would not find them.
+    fn remember(&self, record: &Path, mut dirs: BTreeSet<PathBuf>) -> Result<(), CgroupError> {
+        dirs.extend(self.parents());
+        let lines: Vec<String> = dirs.iter().map(|dir| format!("{}\n", dir.display())).collect();
+        fs::write(record, lines.concat()).map_err(|source| CgroupError::Forbidden {
+            doing: "write",
+            path: record.to_path_buf(),
+            source,
+        })
+    }
+}
+
+/// Removes the cgroups that an earlier keeper wrote down, with all processes in them. Only directories of
+/// the expected name are touched, whatever the file says. Returns those that can't be removed yet.
+fn clear_recorded(record: &Path, name: &str) -> BTreeSet<PathBuf> {
+    let dirs: BTreeSet<PathBuf> = fs::read_to_string(record)
+        .unwrap_or_default()
+        .lines()
+        .map(PathBuf::from)
+        .filter(|dir| dir.file_name().is_some_and(|last| last == name))
+        .collect();
+    for dir in &dirs {
+        let children = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+        for child in children.filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir())) {
+            end_processes(&child.path());
+            let _ = fs::remove_dir(child.path());
+        }
+        let _ = fs::remove_dir(dir);
+    }
+    dirs.into_iter().filter(|dir| dir.exists()).collect()
+}
+
+/// SIGKILLs what is in a cgroup until nothing is left, or gives up on what can't be killed.
+fn end_processes(dir: &Path) {
+    const ROUNDS_MAX: usize = 200;
+    for _ in 0..ROUNDS_MAX {
+        let left = read_processes(dir);
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            super::process::send(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+fn read_processes(dir: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    // A 0 stands for a process of another pid namespace, and signal 0's target would be this group.
+    text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
+}
+
+fn read_number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The number behind a word at the beginning of a line.
+fn read_keyed(path: &Path, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// Writes to a file that is there. Unlike [`fs::write`] it neither makes nor empties it: the files of cgroups know neither.
+fn write_to(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+}
+
+/// The error for a step of the preparation.
+fn forbidden(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
+    let path = path.to_path_buf();
+    move |source| CgroupError::Forbidden { doing, path, source }
+}
+
+/// Makes a directory, or takes the one that is there.
+fn make_dir(path: &Path) -> Result<(), CgroupError> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.map_err(forbidden("make the directory", path)),
+    }
+}

@@ -1,0 +1,124 @@
+//! Version 1: one hierarchy for each controller. Memory is needed, cpu is taken where it may be.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::{CgroupError, Demand, forbidden, make_dir, mounts, write_to};
+
+/// What the kernel takes for "no limit".
+const UNLIMITED: &str = "-1";
+
+/// The directories, and the way back to the keeper's own cgroups.
+#[derive(Debug)]
+pub(super) struct Hierarchy {
+    memory: PathBuf,
+    /// Limits memory and swap together; only where the kernel counts swap.
+    has_memsw: bool,
+    cpu: Option<PathBuf>,
+    /// The `tasks` files of the keeper's own cgroups, open for good.
+    homes: Vec<File>,
+}
+
+impl Hierarchy {
+    /// Makes the directories. `None` where v1 has no memory controller.
+    pub(super) fn prepare(own: &mounts::Own, name: &str) -> Option<Result<Self, CgroupError>> {
+        let memory_home = own.v1("memory")?;
+        let prepare = || {
+            let memory = memory_home.join(name);
+            make_dir(&memory)?;
+            let open_home = |dir: &Path| {
+                let path = dir.join("tasks");
+                OpenOptions::new().write(true).open(&path).map_err(forbidden("open", &path))
+            };
+            let mut homes = vec![open_home(memory_home)?];
+            // Without a cpu controller memory is limited all the same.
+            let cpu = own.v1("cpu").and_then(|home| {
+                let dir = home.join(name);
+                make_dir(&dir).ok()?;
+                homes.push(open_home(home).ok()?);
+                Some(dir)
+            });
+            let has_memsw = memory.join("memory.memsw.limit_in_bytes").exists();
+            Ok(Self { memory, has_memsw, cpu, homes })
+        };
+        Some(prepare())
+    }
+
+    pub(super) fn memory_dir(&self) -> &Path {
+        &self.memory
+    }
+
+    pub(super) fn parents(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.memory).chain(&self.cpu).cloned().collect()
+    }
+
+    pub(super) fn make(&self, name: &str) -> io::Result<()> {
+        for parent in self.parents() {
+            std::fs::create_dir(parent.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Into `tasks`, not `cgroup.procs`: this process has one thread, and to move a thread is cheaper.
+    pub(super) fn enter(&self, name: &str) -> io::Result<()> {
+        for parent in std::iter::once(&self.memory).chain(&self.cpu) {
+            write_to(&parent.join(name).join("tasks"), "0")?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self) -> io::Result<()> {
+        for home in &mut self.homes {
+            home.write_all(b"0")?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn limit(&self, name: &str, before: Demand, demand: Demand) -> io::Result<()> {
+        let dir = self.memory.join(name);
+        if before.mem_bytes != demand.mem_bytes {
+            let set = |file: &str, value: &str| write_to(&dir.join(file), value);
+            // The limit of both may never be below that of memory alone, so lift it first.
+            if self.has_memsw {
+                set("memory.memsw.limit_in_bytes", UNLIMITED)?;
+            }
+            match demand.mem_bytes {
+                Some(bytes) => {
+                    let bytes = bytes.to_string();
+                    set("memory.limit_in_bytes", &bytes)?;
+                    if self.has_memsw {
+                        set("memory.memsw.limit_in_bytes", &bytes)?;
+                    }
+                }
+                None => set("memory.limit_in_bytes", UNLIMITED)?,
+            }
+        }
+        if let Some(cpu) = self.cpu.as_ref().filter(|_| before.cpu_milli != demand.cpu_milli) {
+            write_to(&cpu.join(name).join("cpu.shares"), &shares(demand.cpu_milli).to_string())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn reset_peak(&self, name: &str) -> io::Result<()> {
+        write_to(&self.memory.join(name).join("memory.max_usage_in_bytes"), "0")
+    }
+}
+
+/// 1024 for a cpu, as everyone counts; the kernel's least for an attempt that demands none.
+fn shares(cpu_milli: Option<u64>) -> u64 {
+    (cpu_milli.unwrap_or(0).saturating_mul(1024) / 1000).clamp(2, 1 << 18)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_follow_the_demand_within_what_the_kernel_takes() {
+        assert_eq!(shares(Some(1000)), 1024);
+        assert_eq!(shares(Some(500)), 512);
+        assert_eq!(shares(None), 2);
+        assert_eq!(shares(Some(u64::MAX)), 1 << 18);
+    }
+}

@@ -1,0 +1,268 @@
+//! How attempts end: by themselves, by order, or because something of them is left over.
+//!
+//! An attempt has ended when none of its processes is left. If its first process ends by itself, the
+//! others are SIGKILLed at once: whoever wants to wait for them does so in the task, and batch systems do
+//! the same. If it is ended, all get SIGTERM, and SIGKILL after the grace.
+
+use std::io;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use wait4::Wait4 as _;
+
+use super::super::layout;
+use super::super::wire::WireAttempt;
+use super::attempt::{Cause, Exit, RECHECK, Stage};
+use super::process::{self, Process};
+use super::run::{Keeper, Limits};
+use super::tree::Look;
+
+/// How often to look for processes that fell to the keeper, and for what the kernel killed.
+const ADOPT_EVERY: Duration = Duration::from_secs(1);
+
+impl Keeper {
+    /// Waits for all children that have ended.
+    pub(super) fn reap(&mut self) {
+        loop {
+            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+            match waitid(Id::All, flags) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(status) => {
+                    if let Some(pid) = status.pid() {
+                        self.reap_one(pid.as_raw());
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                // The status of a child that a realtime signal ended can't be told by this call.
+                Err(_) => {
+                    if !self.reap_by_listing() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for all children that have ended, found the long way. False if there were none.
+    fn reap_by_listing(&mut self) -> bool {
+        let ended: Vec<i32> = process::own_children()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|pid| Process::read(*pid).is_some_and(|process| process.is_zombie))
+            .collect();
+        for pid in &ended {
+            self.reap_one(*pid);
+        }
+        !ended.is_empty()
+    }
+
+    /// Waits for one child, which has ended.
+    fn reap_one(&mut self, pid: i32) {
+        let attempt = self.by_pid.get(&pid).and_then(|id| self.attempts.get_mut(id));
+        let Some((attempt, child)) = attempt.and_then(|attempt| {
+            let child = attempt.child.take()?;
+            Some((attempt, child))
+        }) else {
+            self.reap_orphan(pid);
+            return;
+        };
+        let wall = self.clock.elapsed().saturating_sub(attempt.started_at);
+        let exit = child.wait4().map(|used| Exit {
+            status: used.status,
+            wall,
+            cpu: used.rusage.utime + used.rusage.stime,
+            memory_peak_bytes: used.rusage.maxrss,
+        });
+        // It can't fail: the child has ended, and nobody else waits for it.
+        attempt.exit = Some(exit.expect("a child of this thread that has ended can be waited for"));
+        self.exited.insert(attempt.id);
+    }
+
+    /// Waits for a process that lost its parent, and counts what it used.
+    fn reap_orphan(&mut self, pid: i32) {
+        if let Some(process) = Process::read(pid) {
+            let owner = self.adopted.get(&pid).copied().flatten();
+            let owner = owner.or_else(|| self.by_pid.get(&process.group).copied());
+            if let Some(attempt) = owner.and_then(|owner| self.attempts.get_mut(&owner)) {
+                attempt.orphans_cpu += process.cpu();
+            }
+        }
+        self.adopted.remove(&pid);
+        let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+    }
+
+    /// Ends attempts whose first process has ended, or what is left of them.
+    pub(super) fn settle(&mut self) {
+        let mut look = Look::default();
+        for id in self.exited.clone() {
+            let left = self.left_of(id, &mut look);
+            if left.is_empty() {
+                self.finish(id);
+                continue;
+            }
+            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+            if attempt.stage == Stage::Running {
+                attempt.stage = Stage::Killing;
+                self.ending.insert(id);
+            }
+            if attempt.stage == Stage::Killing {
+                for pid in left {
+                    process::send(pid, Signal::SIGKILL);
+                }
+            }
+            self.recheck_soon();
+        }
+    }
+
+    /// The attempt has ended.
+    fn finish(&mut self, id: WireAttempt) {
+        self.exited.remove(&id);
+        self.ending.remove(&id);
+        let Some(mut attempt) = self.attempts.remove(&id) else { return };
+        if self.by_pid.get(&attempt.pid) == Some(&id) {
+            self.by_pid.remove(&attempt.pid);
+        }
+        let (mut n_oom_kills, mut peak) = (0, None);
+        if let (Limits::Cgroups(cgroups), Some(cgroup)) = (&mut self.limits, attempt.cgroup.take()) {
+            if attempt.mem_bytes.is_some() {
+                n_oom_kills = cgroups.n_oom_kills(&cgroup);
+            }
+            peak = cgroups.memory_peak_bytes(&cgroup);
+            cgroups.give_back(cgroup);
+        }
+        let (end, usage) = (attempt.end(n_oom_kills), attempt.usage(peak));
+        let _ = std::fs::remove_dir(layout::work_dir(&self.home.tasks_dir, id.into()));
+        self.report_end(id, end, usage);
+    }
+
+    /// Begins to end attempts. Those that are being ended already have no more time than they had.
+    pub(super) fn kill_all(&mut self, ids: &[WireAttempt], grace: Duration, cause: Cause) {
+        let now = self.clock.elapsed();
+        let wanted = if grace.is_zero() { Stage::Killing } else { Stage::Terminating(now.saturating_add(grace)) };
+        let mut look = Look::default();
+        for id in ids {
+            let Some(attempt) = self.attempts.get_mut(id) else { continue };
+            if attempt.exit.is_none() {
+                attempt.cause.get_or_insert(cause);
+            }
+            let stage = attempt.stage;
+            attempt.stage = match (stage, wanted) {
+                (Stage::Terminating(before), Stage::Terminating(after)) => Stage::Terminating(before.min(after)),
+                (before, wanted) => before.max(wanted),
+            };
+            let signal = match (stage, attempt.stage) {
+                (_, Stage::Killing) => Some(Signal::SIGKILL),
+                (Stage::Running, _) => Some(Signal::SIGTERM),
+                (Stage::Terminating(_) | Stage::Killing, _) => None,
+            };
+            self.ending.insert(*id);
+            if let Some(signal) = signal {
+                self.signal(*id, signal, &mut look);
+            }
+        }
+    }
+
+    /// Signals all processes of an attempt.
+    fn signal(&mut self, id: WireAttempt, signal: Signal, look: &mut Look) {
+        let mut targets = self.left_of(id, look);
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        if attempt.child.is_some() {
+            // The whole group in one blow, so that none of it can answer by starting another.
+            targets.insert(0, -attempt.pid);
+        }
+        for pid in targets.iter().copied().filter(|pid| *pid < 0 || signal == Signal::SIGKILL) {
+            process::send(pid, signal);
+        }
+        if signal == Signal::SIGKILL {
+            return;
+        }
+        // Those of the group have it already, and SIGTERM twice may mean something else than once.
+        let others = targets.iter().copied().filter(|pid| *pid > 0);
+        let others: Vec<i32> = match attempt.child {
+            Some(_) => others
+                .filter(|pid| Process::read(*pid).is_some_and(|process| process.group != attempt.pid))
+                .collect(),
+            None => others.collect(),
+        };
+        for pid in others {
+            process::send(pid, signal);
+        }
+        // What is stopped hears nothing else.
+        for pid in targets {
+            process::send(pid, Signal::SIGCONT);
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn on_time(&mut self) {
+        let now = self.clock.elapsed();
+        if self.attempts.is_empty() {
+            return;
+        }
+        let mut look = Look::default();
+        let is_recheck = self.recheck_at.is_some_and(|at| at <= now);
+        if is_recheck {
+            self.recheck_at = None;
+        }
+        for id in self.ending.clone() {
+            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+            let is_due = match attempt.stage {
+                Stage::Running => false,
+                Stage::Terminating(at) => at <= now,
+                Stage::Killing => is_recheck,
+            };
+            if is_due {
+                attempt.stage = Stage::Killing;
+                self.signal(id, Signal::SIGKILL, &mut look);
+            }
+            if self.attempts.get(&id).is_some_and(|attempt| attempt.stage == Stage::Killing) {
+                self.recheck_soon();
+            }
+        }
+        if self.adopt_at <= now {
+            self.adopt_at = now + ADOPT_EVERY;
+            self.adopt(&mut look);
+            self.end_those_out_of_memory();
+        }
+        self.watch(now, &mut look);
+    }
+
+    /// How long at most to wait for something to happen.
+    pub(super) fn wait_max(&self) -> Option<Duration> {
+        if self.attempts.is_empty() {
+            return None;
+        }
+        let deadlines = self.ending.iter().filter_map(|id| match self.attempts.get(id)?.stage {
+            Stage::Terminating(at) => Some(at),
+            Stage::Running | Stage::Killing => None,
+        });
+        let next = deadlines.chain([self.adopt_at]).chain(self.recheck_at).chain(self.watch_at()).min();
+        next.map(|at| at.saturating_sub(self.clock.elapsed()))
+    }
+
+    fn recheck_soon(&mut self) {
+        let at = self.clock.elapsed() + RECHECK;
+        self.recheck_at.get_or_insert(at);
+    }
+
+    /// The living processes of an attempt.
+    pub(super) fn left_of(&mut self, id: WireAttempt, look: &mut Look) -> Vec<i32> {
+        if let (Limits::Cgroups(cgroups), Some(attempt)) = (&self.limits, self.attempts.get(&id))
+            && let Some(cgroup) = &attempt.cgroup
+        {
+            return cgroups.processes(cgroup);
+        }
+        self.members(id, look)
+    }
+
+    /// Finds the owners of processes that have fallen to the keeper since the last look.
+    fn adopt(&mut self, look: &mut Look) {
+        let orphans: io::Result<Vec<i32>> = self.orphans(look);
+        if let Err(error) = orphans {
+            self.reports.warn(format!("cannot list own children: {error}"));
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The keeper's loop: take orders, start attempts, notice their ends, report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, PipeReader, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::super::wire::{
+    LaunchOrder, Lines, Order, Report, WireAttempt, WireEnd, WireLimits, WireUsage, write_line,
+};
+use super::attempt::{Attempt, Cause, Stage};
+use super::cgroup::{CgroupError, Cgroups, Demand};
+use super::watch::Watch;
+use super::{Home, process, spawn};
+use crate::clock::Stopwatch;
+
+/// The file under the tasks' directory that remembers where cgroups are.
+const CGROUPS_RECORD: &str = "cgroups";
+
+/// How demands are enforced.
+#[derive(Debug)]
+pub(super) enum Limits {
+    Cgroups(Cgroups),
+    Watch(Watch),
+    Off,
+}
+
+/// What the keeper knows.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) home: Home,
+    pub(super) clock: Stopwatch,
+    pub(super) limits: Limits,
+    pub(super) attempts: BTreeMap<WireAttempt, Attempt>,
+    /// Attempts by the id of their first process. Of two with the same id, the older of which has
+    /// leftovers only, the newer.
+    pub(super) by_pid: BTreeMap<i32, WireAttempt>,
+    /// Attempts whose first process has ended.
+    pub(super) exited: BTreeSet<WireAttempt>,
+    /// Attempts that are being ended.
+    pub(super) ending: BTreeSet<WireAttempt>,
+    /// Processes that fell to the keeper, with the attempt that they belong to.
+    pub(super) adopted: BTreeMap<i32, Option<WireAttempt>>,
+    /// When to look for new ones of these.
+    pub(super) adopt_at: Duration,
+    /// When to look again at attempts that are being ended.
+    pub(super) recheck_at: Option<Duration>,
+    pub(super) reports: Reports,
+    shutting_down: bool,
+}
+
+/// Reports on their way to the daemon.
+#[derive(Debug)]
+pub(super) struct Reports {
+    out: File,
+    bytes: Vec<u8>,
+}
+
+impl Reports {
+    pub(super) fn push(&mut self, report: &Report) {
+        // Only a message for people could be too long, and none is.
+        let _ = write_line(&mut self.bytes, report);
+    }
+
+    pub(super) fn warn(&mut self, message: String) {
+        self.push(&Report::Warning { message });
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.bytes)?;
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+/// Lets signals end the wait for orders.
+#[derive(Debug)]
+pub(super) struct Wake(PipeReader);
+
+impl Wake {
+    /// Listens for the ends of children and for that of the guard.
+    pub(super) fn on_signals(guard_died: &Arc<AtomicBool>) -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        signal_hook::flag::register(nix::libc::SIGUSR1, Arc::clone(guard_died))?;
+        signal_hook::low_level::pipe::register(nix::libc::SIGUSR1, writer.try_clone()?)?;
+        signal_hook::low_level::pipe::register(nix::libc::SIGCHLD, writer)?;
+        Ok(Self(reader))
+    }
+
+    /// Forgets the signals so far. Call only when there are some.
+    fn clear(&mut self) -> io::Result<()> {
+        let mut bytes = [0; 512];
+        match self.0.read(&mut bytes) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            Err(_) | Ok(_) => Ok(()),
+        }
+    }
+}
+
+/// Keeps until the daemon is gone or wants no more. What is then left is the caller's to end.
+///
+/// # Errors
+/// The pipes fail, or what comes through them is no order.
+pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Result<()> {
+    let mut orders = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut lines = Lines::default();
+    let Some(mut keeper) = Keeper::start(home, &mut orders, &mut lines)? else { return Ok(()) };
+    let result = loop {
+        match keeper.turn(&mut lines) {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+        let (has_orders, has_signals) = wait(&orders, &wake, keeper.wait_max())?;
+        if has_signals {
+            wake.clear()?;
+        }
+        if guard_died.load(Ordering::Relaxed) {
+            break Ok(());
+        }
+        match if has_orders { lines.fill(&mut orders) } else { Ok(true) } {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    process::end_all_descendants();
+    if let Limits::Cgroups(cgroups) = &mut keeper.limits {
+        for attempt in keeper.attempts.into_values() {
+            if let Some(cgroup) = attempt.cgroup {
+                cgroups.give_back(cgroup);
+            }
+        }
+        cgroups.remove_all();
+    }
+    result
+}
+
+/// Waits for orders, signals, or the time. Tells which of the first two there are.
+fn wait(orders: &File, wake: &Wake, longest: Option<Duration>) -> io::Result<(bool, bool)> {
+    let timeout = longest.map_or(PollTimeout::NONE, |longest| {
+        // Rounded up: to wake too early would mean to wake again at once.
+        let millis = longest.as_micros().div_ceil(1000).min(1 << 30);
+        PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
+    });
+    let mut fds = [
+        PollFd::new(orders.as_fd(), PollFlags::POLLIN),
+        PollFd::new(wake.0.as_fd(), PollFlags::POLLIN),
+    ];
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let any = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+    Ok((any(&fds[0]), any(&fds[1])))
+}
+
+impl Keeper {
+    /// Waits for the first order and does it. `None` where there is nothing to keep.
+    fn start(home: Home, orders: &mut File, lines: &mut Lines) -> io::Result<Option<Self>> {
+        let (limits, daemon) = loop {
+            if let Some(line) = lines.next_line() {
+                match parse(line)? {
+                    Order::Start { limits, daemon } => break (limits, daemon),
+                    order @ (Order::Launch(_) | Order::Kill { .. } | Order::ShutDown { .. }) => {
+                        return Err(io::Error::other(format!("{order:?} comes before the start")));
+                    }
+                }
+            }
+            if !lines.fill(orders)? {
+                return Ok(None);
+            }
+        };
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let mut reports = Reports { out, bytes: Vec::new() };
+        let n_leftovers = super::end_leftovers(&home);
+        if n_leftovers > 0 {
+            reports.warn(format!("ended {n_leftovers} processes that an earlier daemon had left behind"));
+        }
+        let (limits, instead_because) = match Limits::choose(limits, &home, daemon) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                reports.push(&Report::Refused { message: error.to_string() });
+                reports.flush()?;
+                return Ok(None);
+            }
+        };
+        reports.push(&Report::Ready { limits: limits.to_string(), instead_because });
+        Ok(Some(Self {
+            home,
+            clock: Stopwatch::start(),
+            limits,
+            attempts: BTreeMap::new(),
+            by_pid: BTreeMap::new(),
+            exited: BTreeSet::new(),
+            ending: BTreeSet::new(),
+            adopted: BTreeMap::new(),
+            adopt_at: Duration::ZERO,
+            recheck_at: None,
+            reports,
+            shutting_down: false,
+        }))
+    }
+
+    /// Does all there is to do now. False once the keeper is no longer needed.
+    fn turn(&mut self, lines: &mut Lines) -> io::Result<bool> {
+        while let Some(line) = lines.next_line() {
+            match parse(line)? {
+                Order::Start { .. } => return Err(io::Error::other("a second start")),
+                Order::Launch(launch) => self.launch(&launch)?,
+                Order::Kill { attempt, grace_millis } => self.on_kill(attempt, grace_millis),
+                Order::ShutDown { grace_millis } => {
+                    self.shutting_down = true;
+                    let all: Vec<_> = self.attempts.keys().copied().collect();
+                    self.kill_all(&all, Duration::from_millis(grace_millis), Cause::Ordered);
+                }
+            }
+        }
+        self.reap();
+        self.on_time();
+        self.settle();
+        self.reports.flush()?;
+        Ok(!(self.shutting_down && self.attempts.is_empty()))
+    }
+
+    fn on_kill(&mut self, attempt: WireAttempt, grace_millis: u64) {
+        if self.attempts.contains_key(&attempt) {
+            self.kill_all(&[attempt], Duration::from_millis(grace_millis), Cause::Ordered);
+        } else {
+            self.report_end(attempt, WireEnd::Killed, WireUsage::default());
+        }
+    }
+
+    /// Starts an attempt.
+    ///
+    /// # Errors
+    /// The keeper can't get out of the attempt's cgroup, and is of no use any more.
+    fn launch(&mut self, order: &LaunchOrder<'_>) -> io::Result<()> {
+        if self.shutting_down || self.attempts.contains_key(&order.attempt) {
+            self.reports.warn(format!("{:?} is not launched: it runs already, or all is ending", order.attempt));
+            return Ok(());
+        }
+        match self.start_process(order)? {
+            Ok(attempt) => {
+                self.by_pid.insert(attempt.pid, attempt.id);
+                self.reports.push(&Report::Started { attempt: attempt.id });
+                self.attempts.insert(attempt.id, attempt);
+                self.limit(order);
+            }
+            Err(end) => {
+                let _ = std::fs::remove_dir(super::super::layout::work_dir(
+                    &self.home.tasks_dir,
+                    order.attempt.into(),
+                ));
+                self.report_end(order.attempt, end, WireUsage::default());
+            }
+        }
+        Ok(())
+    }
+
+    fn start_process(&mut self, order: &LaunchOrder<'_>) -> io::Result<Result<Attempt, WireEnd>> {
+        let prepared = match spawn::prepare(&self.home.tasks_dir, order) {
+            Ok(prepared) => prepared,
+            Err(end) => return Ok(Err(end)),
+        };
+        let (started, cgroup) = match &mut self.limits {
+            Limits::Watch(_) | Limits::Off => (prepared.start(), None),
+            Limits::Cgroups(cgroups) => {
+                let cgroup = match cgroups.take() {
+                    Ok(cgroup) => cgroup,
+                    Err(error) => return Ok(Err(WireEnd::Failed(format!("cannot make a cgroup: {error}")))),
+                };
+                let entered = cgroups.enter(&cgroup);
+                let started = match entered {
+                    Ok(()) => prepared.start(),
+                    Err(error) => Err(WireEnd::Failed(format!("cannot enter a cgroup: {error}"))),
+                };
+                cgroups.leave()?;
+                (started, Some(cgroup))
+            }
+        };
+        let child = match (started, cgroup, &mut self.limits) {
+            (Ok(child), cgroup, _) => (child, cgroup),
+            (Err(end), Some(cgroup), Limits::Cgroups(cgroups)) => {
+                cgroups.give_back(cgroup);
+                return Ok(Err(end));
+            }
+            (Err(end), _, _) => return Ok(Err(end)),
+        };
+        let (child, cgroup) = child;
+        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+        Ok(Ok(Attempt {
+            id: order.attempt,
+            pid,
+            child: Some(child),
+            started_at: self.clock.elapsed(),
+            cgroup,
+            mem_bytes: order.mem_bytes,
+            exit: None,
+            stage: Stage::Running,
+            cause: None,
+            orphans_cpu: Duration::ZERO,
+            memory_seen_bytes: 0,
+        }))
+    }
+
+    /// Sets the limits of an attempt that has just been started.
+    fn limit(&mut self, order: &LaunchOrder<'_>) {
+        let Limits::Cgroups(cgroups) = &mut self.limits else { return };
+        let Some(attempt) = self.attempts.get_mut(&order.attempt) else { return };
+        let Some(cgroup) = &mut attempt.cgroup else { return };
+        let demand = Demand { cpu_milli: order.cpu_milli, mem_bytes: order.mem_bytes };
+        match cgroups.limit(cgroup, demand) {
+            Ok(()) => {}
+            // It has more than it may have, already.
+            Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) => {
+                self.kill_all(&[order.attempt], Duration::ZERO, Cause::Memory);
+            }
+            Err(error) => {
+                let id = crate::engine::AttemptId::from(order.attempt);
+                self.reports.warn(format!("cannot limit attempt {id} to its demand: {error}"));
+            }
+        }
+    }
+
+    pub(super) fn report_end(&mut self, attempt: WireAttempt, end: WireEnd, usage: WireUsage) {
+        self.reports.push(&Report::Ended { attempt, end, usage });
+    }
+}
+
+impl Limits {
+    /// What to do on this machine, and where it isn't cgroups, why.
+    fn choose(
+        wanted: WireLimits,
+        home: &Home,
+        daemon: u32,
+    ) -> Result<(Self, Option<String>), CgroupError> {
+        let find = || Cgroups::find(&home.identity, &home.tasks_dir.join(CGROUPS_RECORD), daemon);
+        match wanted {
+            WireLimits::Off => Ok((Self::Off, None)),
+            WireLimits::Watch => Ok((Self::Watch(Watch::default()), None)),
+            WireLimits::Cgroup => find().map(|cgroups| (Self::Cgroups(cgroups), None)),
+            WireLimits::Auto => Ok(match find() {
+                Ok(cgroups) => (Self::Cgroups(cgroups), None),
+                Err(error) => (Self::Watch(Watch::default()), Some(error.to_string())),
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for Limits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Cgroups(cgroups) => cgroups.version(),
+            Self::Watch(_) => "watch",
+            Self::Off => "off",
+        })
+    }
+}
+
+fn parse(line: &[u8]) -> io::Result<Order<'static>> {
+    serde_json::from_slice(line).map_err(|error| io::Error::other(format!("not an order: {error}")))
+}

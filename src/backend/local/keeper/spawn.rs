@@ -1,0 +1,148 @@
+//! Starts the first process of an attempt.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+
+use super::super::layout;
+use super::super::wire::{LaunchOrder, WireEnd};
+use crate::backend::LogStream;
+use crate::engine::AttemptId;
+
+/// What is ready for the start.
+pub(super) struct Prepared {
+    command: Command,
+    program: String,
+}
+
+/// Makes the working directory and the files for the outputs.
+///
+/// # Errors
+/// The disk is full, or the like: the machine's trouble, not the task's.
+pub(super) fn prepare(tasks_dir: &Path, order: &LaunchOrder<'_>) -> Result<Prepared, WireEnd> {
+    let attempt = AttemptId::from(order.attempt);
+    let failed = |what: &Path, error: io::Error| WireEnd::Failed(format!("cannot make {}: {error}", what.display()));
+    let work_dir = layout::work_dir(tasks_dir, attempt);
+    make_work_dir(&work_dir).map_err(|error| failed(&work_dir, error))?;
+    let output = |stream| {
+        let path = layout::output_file(tasks_dir, attempt, stream);
+        File::create(&path).map_err(|error| failed(&path, error))
+    };
+    let (stdout, stderr) = (output(LogStream::Stdout)?, output(LogStream::Stderr)?);
+    let program = order.argv.first().map(|program| program.to_string()).unwrap_or_default();
+    let mut command = Command::new(find_program(&program, &order.env, &work_dir));
+    command
+        .arg0(&program)
+        .args(order.argv.iter().skip(1).map(|arg| &**arg))
+        .envs(order.env.iter().map(|(name, value)| (&**name, &**value)))
+        .current_dir(&work_dir)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr);
+    Ok(Prepared { command, program })
+}
+
+impl Prepared {
+    /// Starts the process, in whatever cgroup the keeper is. The command's outputs are closed in the keeper on return.
+    ///
+    /// # Errors
+    /// Whose fault it is that there is no process.
+    pub(super) fn start(mut self) -> Result<Child, WireEnd> {
+        self.command.spawn().map_err(|error| {
+            let message = format!("cannot start '{}': {error}", self.program);
+            if is_own_fault(&error) { WireEnd::NotStarted(message) } else { WireEnd::Failed(message) }
+        })
+    }
+}
+
+/// Whether it is the task's fault that it can't be started, and it would not start the next time either.
+fn is_own_fault(error: &io::Error) -> bool {
+    let Some(code) = error.raw_os_error() else {
+        // A zero byte in an argument, found before the system was asked.
+        return error.kind() == io::ErrorKind::InvalidInput;
+    };
+    [
+        Errno::ENOENT,
+        Errno::EACCES,
+        Errno::EPERM,
+        Errno::ENOEXEC,
+        Errno::ENOTDIR,
+        Errno::EISDIR,
+        Errno::ELOOP,
+        Errno::ENAMETOOLONG,
+        Errno::E2BIG,
+        Errno::ELIBBAD,
+        Errno::EINVAL,
+    ]
+    .contains(&Errno::from_raw(code))
+}
+
+/// Makes the directory anew, and what is above it where that isn't there yet.
+fn make_work_dir(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(path),
+        // Left from a data directory whose database is gone: numbers start again, and nobody's files may be found.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_dir_all(path)?;
+            fs::create_dir(path)
+        }
+        result => result,
+    }
+}
+
+/// The file to execute. A name without a slash is looked up in the task's own `PATH` where it has one;
+/// otherwise the system does the same with the keeper's.
+fn find_program(program: &str, env: &[(impl AsRef<str>, impl AsRef<str>)], work_dir: &Path) -> OsString {
+    let path = env.iter().rev().find(|(name, _)| name.as_ref() == "PATH");
+    let (Some((_, path)), false) = (path, program.contains('/')) else { return program.into() };
+    let mut found = path
+        .as_ref()
+        .as_bytes()
+        .split(|byte| *byte == b':')
+        .map(|dir| work_dir.join(OsStr::from_bytes(dir)).join(program))
+        .filter(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok());
+    // With a slash in it, the name is not looked up again, and the error names what was wanted.
+    found.next().unwrap_or_else(|| PathBuf::from("/nonexistent").join(program)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_in_the_path_of_the_task() {
+        let dir = tempfile::tempdir().unwrap();
+        let find = |name: &str, path: &str| find_program(name, &[("PATH", "/wrong"), ("PATH", path)], dir.path());
+        assert_eq!(find("sh", "/nowhere:/bin"), "/bin/sh");
+        assert_eq!(find("bin/sh", "/"), "bin/sh");
+        assert_eq!(find("sh", "/nowhere"), "/nonexistent/sh");
+        assert_eq!(find_program("sh", &[("HOME", "/")], dir.path()), "sh", "the system looks it up");
+    }
+
+    #[test]
+    fn a_fault_of_the_machine_is_not_the_task_s() {
+        let error = |code: Errno| io::Error::from_raw_os_error(code as i32);
+        for code in [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENOSPC, Errno::EIO] {
+            assert!(!is_own_fault(&error(code)), "{code}");
+        }
+        assert!(is_own_fault(&error(Errno::ENOENT)));
+    }
+
+    #[test]
+    fn a_working_directory_is_empty_at_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0/00/1.1");
+        make_work_dir(&path).unwrap();
+        fs::write(path.join("old"), "").unwrap();
+        make_work_dir(&path).unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    }
+}

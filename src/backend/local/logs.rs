@@ -1,0 +1,124 @@
+//! Reads what attempts wrote, from their files, also while they run.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use futures::future::BoxFuture;
+
+use super::layout;
+use crate::backend::{LogChunk, LogStream, Logs};
+use crate::engine::AttemptId;
+use crate::engine::outcome::Value;
+
+/// How much of its standard output is the value of a command, in bytes.
+pub const VALUE_MAX_BYTES: usize = 64 << 10;
+
+/// The outputs under one directory of tasks.
+#[derive(Clone, Debug)]
+pub struct LocalLogs {
+    tasks_dir: PathBuf,
+}
+
+impl LocalLogs {
+    /// Of the tasks whose files are here. Needs no backend that runs.
+    #[must_use]
+    pub fn new(tasks_dir: impl Into<PathBuf>) -> Self {
+        Self { tasks_dir: tasks_dir.into() }
+    }
+}
+
+impl Logs for LocalLogs {
+    fn read(
+        &self,
+        attempt: AttemptId,
+        stream: LogStream,
+        offset: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, io::Result<Option<LogChunk>>> {
+        let path = layout::output_file(&self.tasks_dir, attempt, stream);
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || read_chunk(&path, offset, limit))
+                .await
+                .map_err(io::Error::other)?
+        })
+    }
+}
+
+/// A piece of a file; `None` where there is no file.
+fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogChunk>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let total_bytes = file.metadata()?.len();
+    let n_left = usize::try_from(total_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; limit.min(n_left)];
+    let mut n_read = 0;
+    // The task may cut its own output short while it is read.
+    while n_read < bytes.len() {
+        match file.read_at(&mut bytes[n_read..], offset + n_read as u64) {
+            Ok(0) => break,
+            Ok(n_bytes) => n_read += n_bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(n_read);
+    Ok(Some(LogChunk { bytes, total_bytes }))
+}
+
+/// The value of a command that has ended: the first [`VALUE_MAX_BYTES`] of its standard output. Empty
+/// where there is no file.
+///
+/// # Errors
+/// What the file system says.
+pub(super) fn read_value(tasks_dir: &Path, attempt: AttemptId) -> io::Result<Value> {
+    let path = layout::output_file(tasks_dir, attempt, LogStream::Stdout);
+    let Some(chunk) = read_chunk(&path, 0, VALUE_MAX_BYTES)? else { return Ok(Value::default()) };
+    let truncated = chunk.total_bytes > chunk.bytes.len() as u64;
+    Ok(Value { bytes: chunk.bytes.into(), truncated })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::TaskId;
+
+    const ATTEMPT: AttemptId = AttemptId { task: TaskId(3), number: 1 };
+
+    fn with_stdout(bytes: &[u8]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(layout::shard_dir(dir.path(), ATTEMPT.task)).unwrap();
+        std::fs::write(layout::output_file(dir.path(), ATTEMPT, LogStream::Stdout), bytes).unwrap();
+        dir
+    }
+
+    #[tokio::test]
+    async fn reads_from_any_offset_and_no_more_than_asked_for() {
+        let dir = with_stdout(b"0123456789");
+        let logs = LocalLogs::new(dir.path());
+        let read = async |offset, limit| {
+            let chunk = logs.read(ATTEMPT, LogStream::Stdout, offset, limit).await.unwrap().unwrap();
+            assert_eq!(chunk.total_bytes, 10);
+            String::from_utf8(chunk.bytes).unwrap()
+        };
+        assert_eq!(read(0, 100).await, "0123456789");
+        assert_eq!(read(3, 4).await, "3456");
+        assert_eq!(read(10, 4).await, "");
+        assert_eq!(read(u64::MAX, 4).await, "");
+        assert_eq!(read(0, 0).await, "");
+        assert_eq!(logs.read(ATTEMPT, LogStream::Stderr, 0, 9).await.unwrap(), None);
+    }
+
+    #[test]
+    fn the_value_is_cut_at_its_bound() {
+        for (length, truncated) in [(0, false), (VALUE_MAX_BYTES, false), (VALUE_MAX_BYTES + 1, true)] {
+            let dir = with_stdout(&vec![b'x'; length]);
+            let value = read_value(dir.path(), ATTEMPT).unwrap();
+            assert_eq!(value.bytes.len(), length.min(VALUE_MAX_BYTES));
+            assert_eq!(value.truncated, truncated);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The local backend: tasks are processes on this machine.
+//!
+//! ```text
+//! driver ─ act() ─► worker thread ─ orders ─► keeper process ─► attempts
+//!    ▲                  │   ▲                      │
+//!    └── events thread ◄┘   └─ reports thread ◄────┘
+//! ```
+//! [`LocalBackend`] only passes messages on. The `worker` keeps the books of what is offered; the
+//! [`keeper`] starts and ends processes. Reading order: `wire`, `books`, `worker`, [`keeper`], [`layout`].
+//!
+//! A machine that is all of the cluster is one agent, [`AGENT`], in every data directory: what was
+//! submitted on a laptop under one host name still fits after it got another.
+
+mod books;
+mod environment;
+pub mod keeper;
+pub mod layout;
+mod link;
+mod logs;
+mod machine;
+mod wire;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+pub use self::logs::{LocalLogs, VALUE_MAX_BYTES};
+
+use self::books::Books;
+use self::link::Recipe;
+use self::wire::{Report, WireLimits};
+use self::worker::{Message, Worker};
+use super::Backend;
+use crate::clock::Stopwatch;
+use crate::backend::settings::{LimitMode, LocalConfig};
+use crate::engine::{AttemptId, Decision, Event};
+
+/// The name of the one agent.
+pub const AGENT: &str = "local";
+
+/// How long a keeper may take to clear away what an earlier one left. Long, for a task may hang in the kernel.
+const READY_MAX: Duration = Duration::from_secs(30);
+
+/// How much longer than the grace [`LocalBackend::shut_down`] waits for what can't be killed.
+const SHUT_DOWN_MARGIN: Duration = Duration::from_secs(5);
+
+/// Where and how.
+#[derive(Clone, Debug)]
+pub struct LocalOptions {
+    /// Where the attempts' files go; made if it isn't there. One daemon at a time may use it.
+    pub tasks_dir: PathBuf,
+    /// The program `apportion`, whose hidden command `keeper` is started; `None` where this process runs it.
+    pub keeper_program: Option<PathBuf>,
+    /// Between SIGTERM and SIGKILL when the daemon stops in good order.
+    pub shut_down_grace: Duration,
+}
+
+impl LocalOptions {
+    /// The usual ones.
+    #[must_use]
+    pub fn new(tasks_dir: impl Into<PathBuf>) -> Self {
+        Self { tasks_dir: tasks_dir.into(), keeper_program: None, shut_down_grace: Duration::from_secs(5) }
+    }
+}
+
+/// Why the backend can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// The directory for the tasks' files.
+    #[error("cannot use the directory {} for the files of tasks: {source}", .path.display())]
+    TasksDir {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No process or no thread.
+    #[error("cannot start the keeper of tasks: {0}")]
+    Keeper(#[from] io::Error),
+    /// `backend.limits` asks for cgroups, and they can't be had.
+    #[error("backend.limits is \"cgroup\", but {0}; make that possible, or set it to \"watch\" or \"auto\"")]
+    NoCgroups(String),
+    /// The keeper ended or said nothing.
+    #[error("the keeper of tasks did not become ready; what it wrote to standard error says why")]
+    NotReady,
+}
+
+/// This machine as a backend.
+///
+/// On start it tells of its one agent and, once [`Backend::reconcile`] was called, offers everything.
+/// What an accepted offer leaves and what ended attempts held comes as further offers; they add up.
+pub struct LocalBackend {
+    messages: Sender<Message>,
+    /// Closed when the worker ends.
+    worker_ended: Receiver<()>,
+    shut_down_grace: Duration,
+}
+
+impl LocalBackend {
+    /// Starts. When it returns, nothing of an earlier daemon on the same directory runs any more.
+    ///
+    /// Events go to `on_event`, on a thread that may wait as long as it likes; false means that nobody
+    /// listens any more. Costs two processes and three threads, however many attempts run.
+    ///
+    /// # Errors
+    /// See [`LocalError`].
+    pub fn start(
+        config: &LocalConfig,
+        options: &LocalOptions,
+        on_event: impl FnMut(Event) -> bool + Send + 'static,
+    ) -> Result<Self, LocalError> {
+        let tasks_dir = prepare_tasks_dir(&options.tasks_dir)
+            .map_err(|source| LocalError::TasksDir { path: options.tasks_dir.clone(), source })?;
+        let recipe = Recipe {
+            // The file that runs, even if another has taken its name since.
+            program: options.keeper_program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+            home: keeper::Home { identity: identity(&tasks_dir), tasks_dir },
+            limits: wire_limits(config.limits),
+        };
+        let (messages, inbox) = channel();
+        let (events, outbox) = channel();
+        let mut worker = Worker {
+            agent: AGENT.into(),
+            recipe,
+            books: Books::new(machine::resources(&config.resources)),
+            link: None,
+            n_keepers: 0,
+            messages: inbox,
+            own: messages.clone(),
+            events,
+            held: BTreeMap::new(),
+            waiting: Vec::new(),
+            freed: BTreeMap::new(),
+            last_start: Stopwatch::start(),
+            shutting_down: false,
+        };
+        worker.start_keeper()?;
+        wait_until_ready(&worker.messages)?;
+        let seen = Event::AgentSeen {
+            agent: AGENT.into(),
+            total: worker.books.total().clone(),
+            attributes: config.attributes.clone(),
+        };
+        let _ = worker.events.send(seen);
+        let (ended, worker_ended) = channel();
+        spawn_thread("local-events", move || forward(&outbox, on_event))?;
+        spawn_thread("local-backend", move || {
+            worker.run();
+            drop::<Sender<()>>(ended);
+        })?;
+        Ok(Self { messages, worker_ended, shut_down_grace: options.shut_down_grace })
+    }
+}
+
+impl Backend for LocalBackend {
+    fn act(&mut self, decision: Decision) {
+        let _ = self.messages.send(Message::Act(decision));
+    }
+
+    fn reconcile(&mut self, attempts: Vec<AttemptId>) {
+        let _ = self.messages.send(Message::Reconcile(attempts));
+    }
+
+    /// Sends SIGTERM to everything, SIGKILL after the grace, and returns when nothing is left; at the latest
+    /// a few seconds after the grace. No event comes any more.
+    fn shut_down(&mut self) {
+        let _ = self.messages.send(Message::ShutDown { grace: self.shut_down_grace });
+        if self.worker_ended.recv_timeout(self.shut_down_grace + SHUT_DOWN_MARGIN) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("some processes of tasks cannot be ended yet; they are when the system lets go of them");
+        }
+    }
+}
+
+impl Drop for LocalBackend {
+    /// Without [`Backend::shut_down`] everything is SIGKILLed at once.
+    fn drop(&mut self) {
+        let _ = self.messages.send(Message::Abandon);
+    }
+}
+
+/// Hands events over, and waits for the driver so that the worker needn't.
+fn forward(events: &Receiver<Event>, mut on_event: impl FnMut(Event) -> bool) {
+    while let Ok(event) = events.recv() {
+        if !on_event(event) {
+            return;
+        }
+    }
+}
+
+fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+}
+
+/// Waits for the keeper's first word.
+fn wait_until_ready(messages: &Receiver<Message>) -> Result<(), LocalError> {
+    let since = Stopwatch::start();
+    loop {
+        match messages.recv_timeout(READY_MAX.saturating_sub(since.elapsed())) {
+            Ok(Message::Reported(_, Some(Report::Ready { limits, instead_because }))) => {
+                worker::tell_limits(&limits, instead_because.as_deref());
+                return Ok(());
+            }
+            Ok(Message::Reported(_, Some(Report::Refused { message }))) => return Err(LocalError::NoCgroups(message)),
+            Ok(Message::Reported(_, Some(Report::Warning { message }))) => tracing::warn!("{message}"),
+            Ok(Message::Reported(_, None)) | Err(_) => return Err(LocalError::NotReady),
+            // Nobody else can send yet, and a keeper that isn't ready has nothing else to say.
+            Ok(_) => {}
+        }
+    }
+}
+
+fn wire_limits(mode: LimitMode) -> WireLimits {
+    match mode {
+        LimitMode::Auto => WireLimits::Auto,
+        LimitMode::Cgroup => WireLimits::Cgroup,
+        LimitMode::Watch => WireLimits::Watch,
+        LimitMode::Off => WireLimits::Off,
+    }
+}
+
+/// Makes the directory and tells its one true name.
+fn prepare_tasks_dir(path: &Path) -> io::Result<PathBuf> {
+    std::fs::create_dir_all(path)?;
+    std::fs::canonicalize(path)
+}
+
+/// What tells this daemon's processes and cgroups from those of a daemon with another directory.
+fn identity(tasks_dir: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let hash = blake3::hash(tasks_dir.as_os_str().as_bytes()).to_hex();
+    hash[..16].to_owned()
+}

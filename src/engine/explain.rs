@@ -1,0 +1,198 @@
+//! Why a task stands where it does.
+
+use std::sync::Arc;
+
+use apportion_policies::{Amounts, Shape, ShapeSet, TaskRank};
+
+use super::report::{Explanation, WaitReason};
+use super::state::{Group, Phase, Slot, State};
+use super::{Engine, TaskId, TaskState, Time};
+
+/// How many tasks are named where there may be many.
+const LISTED_MAX: usize = 10;
+
+impl Engine {
+    /// Where a live task stands, and what it waits for; `None` if it has ended or isn't known. Costs the
+    /// ranges of waiting tasks that go before it in its leaf, and the agents.
+    #[must_use]
+    pub fn explain(&self, task: TaskId, _now: Time) -> Option<Explanation> {
+        let slot = self.state.find_live(task)?;
+        let record = self.state.submissions.get(slot);
+        let group = self.state.queues.get(record.group);
+        let state = self.state.state_in(task, slot);
+        let (n_ahead, ahead) = match state {
+            TaskState::Waiting | TaskState::Queued => self.state.ahead(group, record.rank(task)),
+            TaskState::Launching
+            | TaskState::Running
+            | TaskState::Cancelling
+            | TaskState::Succeeded
+            | TaskState::Failed
+            | TaskState::Cancelled => (0, Vec::new()),
+        };
+        let live = self.state.live.get(&task);
+        let attempts = live.map_or_else(Vec::new, |live| live.attempts(task));
+        let attempts = attempts.into_iter().map(|attempt| {
+            let agent = self.state.agents.get(self.state.attempts[&attempt].agent);
+            (attempt, Arc::clone(&agent.name))
+        });
+        Some(Explanation {
+            task,
+            state,
+            queue: Arc::clone(&record.submission.spec.queue),
+            n_ahead,
+            ahead,
+            reasons: self.state.reasons(task, slot, group),
+            attempts: attempts.collect(),
+        })
+    }
+}
+
+impl State {
+    /// How many ready tasks of the leaf go before this rank, and the first of them.
+    fn ahead(&self, group: &Group, rank: TaskRank) -> (u64, Vec<TaskId>) {
+        let mut n_ahead = 0;
+        let mut ahead: Vec<TaskRank> = Vec::new();
+        for other in self.queues.groups_of(group.leaf) {
+            n_ahead += other.ready.n_before(rank);
+            ahead.extend(other.ready.before(rank, LISTED_MAX));
+        }
+        ahead.sort_unstable();
+        let ahead = ahead.into_iter().take(LISTED_MAX);
+        (n_ahead, ahead.map(|rank| TaskId(rank.seq)).collect())
+    }
+
+    fn reasons(&self, task: TaskId, slot: Slot, group: &Group) -> Vec<WaitReason> {
+        let shape = self.queues.tree.shape(group.shape);
+        let live = self.live.get(&task);
+        match self.state_in(task, slot) {
+            TaskState::Waiting => {
+                let mut reasons = vec![self.after(slot)];
+                reasons.extend(self.find_never_fits(group.leaf, shape));
+                reasons
+            }
+            TaskState::Queued => {
+                if let Some(never) = self.find_never_fits(group.leaf, shape) {
+                    return vec![never];
+                }
+                let mut reasons = Vec::new();
+                if let Some(Phase::Paused { until }) = live.map(|live| &live.phase) {
+                    reasons.push(WaitReason::Pause { until: *until });
+                }
+                reasons.extend(self.lacking(group, shape));
+                if reasons.is_empty() {
+                    reasons.push(WaitReason::OthersFirst);
+                }
+                reasons
+            }
+            TaskState::Launching
+            | TaskState::Running
+            | TaskState::Cancelling
+            | TaskState::Succeeded
+            | TaskState::Failed
+            | TaskState::Cancelled => Vec::new(),
+        }
+    }
+
+    /// What a waiting submission waits for.
+    fn after(&self, slot: Slot) -> WaitReason {
+        let mut n_left = 0;
+        let mut tasks = Vec::new();
+        for dependency in &self.submissions.get(slot).submission.after {
+            let n_here = self.n_left(*dependency);
+            n_left += u64::from(n_here);
+            let ids = dependency.first.0..dependency.first.0 + u64::from(dependency.count);
+            let left = ids
+                .map(TaskId)
+                .filter(|task| self.find_live(*task).is_some());
+            let n_wanted = LISTED_MAX.saturating_sub(tasks.len()).min(n_here as usize);
+            tasks.extend(left.take(n_wanted));
+        }
+        WaitReason::After { n_left, tasks }
+    }
+
+    /// What keeps a queued task from running now, beside others that go first.
+    fn lacking(&self, group: &Group, shape: &Shape) -> Vec<WaitReason> {
+        let mut reasons = Vec::new();
+        let tree = &self.queues.tree;
+        if self.agents.known().next().is_none() {
+            reasons.push(WaitReason::NoAgents);
+        }
+        if let Some((queue, resource)) = tree.blocking_max(group.leaf, &shape.demand) {
+            let max = tree
+                .settings(queue)
+                .max
+                .iter()
+                .find(|(id, _)| *id == resource);
+            reasons.extend(max.map(|(_, max)| WaitReason::QueueAtMax {
+                queue: Arc::clone(tree.path(queue)),
+                resource: Arc::clone(self.resources.name(resource)),
+                max: *max,
+                used: tree.used(queue).get(resource),
+            }));
+        }
+        let used = tree.used(tree.root());
+        for (id, demand) in shape.demand.iter() {
+            let Some(capacity) = self.resources.capacity(id) else {
+                continue;
+            };
+            let outside = self.resources.get(id).outside;
+            let free = capacity
+                .saturating_sub(outside)
+                .saturating_sub(used.get(id));
+            if demand > free {
+                reasons.push(WaitReason::Lacks {
+                    resource: Arc::clone(self.resources.name(id)),
+                    demand,
+                    free,
+                    agent: None,
+                });
+            }
+        }
+        reasons.extend(self.lacking_on_agents(group, shape));
+        reasons
+    }
+
+    /// What the agent where least is missing has too little of now; empty where one has enough offered.
+    fn lacking_on_agents(&self, group: &Group, shape: &Shape) -> Vec<WaitReason> {
+        let (mut free, mut fits) = (Amounts::default(), ShapeSet::default());
+        let mut offering = self.agents.offering();
+        let fits_one = offering.any(|agent| {
+            self.fill_offer(agent, &mut free, &mut fits);
+            fits.contains(group.shape)
+        });
+        if fits_one {
+            return Vec::new();
+        }
+        let mut least: Option<(usize, Vec<WaitReason>)> = None;
+        for agent in self
+            .agents
+            .known()
+            .filter(|agent| agent.meets(&shape.constraints))
+        {
+            let lacks: Vec<WaitReason> = (shape.demand.iter())
+                .filter(|(id, _)| self.resources.is_host(*id))
+                .map(|(id, demand)| {
+                    (
+                        id,
+                        demand,
+                        agent.total.get(id).saturating_sub(agent.used.get(id)),
+                    )
+                })
+                .filter(|(_, demand, free)| demand > free)
+                .map(|(id, demand, free)| WaitReason::Lacks {
+                    resource: Arc::clone(self.resources.name(id)),
+                    demand,
+                    free,
+                    agent: Some(Arc::clone(&agent.name)),
+                })
+                .collect();
+            if least
+                .as_ref()
+                .is_none_or(|(n_lacking, _)| lacks.len() < *n_lacking)
+            {
+                least = Some((lacks.len(), lacks));
+            }
+        }
+        least.map_or_else(Vec::new, |(_, lacks)| lacks)
+    }
+}

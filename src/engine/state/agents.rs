@@ -1,0 +1,315 @@
+//! The agents with what they have, what live attempts hold of it, and what is offered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apportion_policies::{Amount, Amounts, Demand};
+
+use super::super::event::OfferId;
+use super::super::request::ByName;
+use super::resources::Resources;
+
+/// The place of an agent. Used again when it is gone and nothing of it is left.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct AgentIndex(u32);
+
+/// An offer at hand.
+#[derive(Clone, Debug)]
+struct HeldOffer {
+    id: OfferId,
+    /// Its place among all offers, in the order they came.
+    order: u64,
+    free: ByName<Amount>,
+}
+
+/// An agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Agent {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// False before it is first seen and after it is lost, while attempts are still on it.
+    pub(crate) is_known: bool,
+    /// All it has; zero while it isn't known.
+    pub(crate) total: Amounts,
+    /// What constraints are compared with.
+    pub(crate) attributes: ByName<Arc<str>>,
+    /// What live attempts demand, cluster resources included.
+    pub(crate) used: Amounts,
+    /// How many live attempts are on it.
+    pub(crate) n_attempts: u64,
+    /// The sum of its offers.
+    pub(crate) offered: Amounts,
+    total_by_name: ByName<Amount>,
+    offers: Vec<HeldOffer>,
+    /// Whether it is among those to be looked at in the next turn.
+    is_touched: bool,
+}
+
+impl Agent {
+    /// Its first offer's place in the order they came; `None` where nothing is offered.
+    fn order(&self) -> Option<u64> {
+        self.offers.first().map(|offer| offer.order)
+    }
+
+    fn sum_offers(&mut self, resources: &Resources) {
+        let mut sum = Amounts::zero(resources.len());
+        for offer in &self.offers {
+            for (id, amount) in resources.host_amounts(&offer.free).iter() {
+                sum.set(id, sum.get(id).saturating_add(amount));
+            }
+        }
+        self.offered = sum;
+    }
+
+    /// Whether an agent of these attributes meets constraints.
+    pub(crate) fn meets(&self, constraints: &[(Arc<str>, Arc<str>)]) -> bool {
+        let met = |(name, value): &(Arc<str>, Arc<str>)| self.attributes.get(name) == Some(value);
+        constraints.iter().all(met)
+    }
+}
+
+/// All agents.
+#[derive(Debug, Default)]
+pub(crate) struct Agents {
+    slots: Vec<Option<Agent>>,
+    free: Vec<AgentIndex>,
+    by_name: BTreeMap<Arc<str>, AgentIndex>,
+    offers: BTreeMap<OfferId, AgentIndex>,
+    /// Agents with offers, in the order of their first offer.
+    offering: BTreeMap<u64, AgentIndex>,
+    /// Agents whose offer grew, or of which something was given back.
+    touched: Vec<AgentIndex>,
+    next_order: u64,
+    /// Whether what all agents have together, or what one has, changed.
+    pub(crate) has_changed: bool,
+}
+
+impl Agents {
+    /// The agent of a name, known or not.
+    pub(crate) fn find(&self, name: &str) -> Option<AgentIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The agent of an index in use.
+    pub(crate) fn get(&self, index: AgentIndex) -> &Agent {
+        self.slots[index.0 as usize]
+            .as_ref()
+            .expect("an agent in use is there")
+    }
+
+    fn get_mut(&mut self, index: AgentIndex) -> &mut Agent {
+        self.slots[index.0 as usize]
+            .as_mut()
+            .expect("an agent in use is there")
+    }
+
+    /// All agents, those that aren't known included, in order of names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (AgentIndex, &Agent)> {
+        self.by_name
+            .values()
+            .map(|index| (*index, self.get(*index)))
+    }
+
+    /// The agents that are known, in order of names.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &Agent> {
+        self.iter()
+            .map(|(_, agent)| agent)
+            .filter(|agent| agent.is_known)
+    }
+
+    /// The agent of a name, made if need be.
+    pub(crate) fn ensure(&mut self, name: &Arc<str>) -> AgentIndex {
+        if let Some(index) = self.find(name) {
+            return index;
+        }
+        let agent = Agent {
+            name: Arc::clone(name),
+            is_known: false,
+            total: Amounts::default(),
+            attributes: ByName::new(),
+            used: Amounts::default(),
+            n_attempts: 0,
+            offered: Amounts::default(),
+            total_by_name: ByName::new(),
+            offers: Vec::new(),
+            is_touched: false,
+        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            AgentIndex(u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 agents"))
+        });
+        self.slots[index.0 as usize] = Some(agent);
+        self.by_name.insert(Arc::clone(name), index);
+        index
+    }
+
+    /// An agent was seen, or what it has has changed.
+    pub(crate) fn seen(
+        &mut self,
+        name: &Arc<str>,
+        total: ByName<Amount>,
+        attributes: ByName<Arc<str>>,
+        resources: &Resources,
+    ) {
+        let index = self.ensure(name);
+        let agent = self.get_mut(index);
+        if agent.is_known && agent.total_by_name == total && agent.attributes == attributes {
+            return;
+        }
+        agent.is_known = true;
+        agent.total = resources.host_amounts(&total);
+        agent.total_by_name = total;
+        agent.attributes = attributes;
+        self.has_changed = true;
+        self.touch(index);
+    }
+
+    /// An agent is gone, with its offers.
+    pub(crate) fn lost(&mut self, name: &str) {
+        let Some(index) = self.find(name) else { return };
+        self.drop_offers(index);
+        let agent = self.get_mut(index);
+        self.has_changed |= agent.is_known;
+        let agent = self.get_mut(index);
+        agent.is_known = false;
+        agent.total = Amounts::default();
+        agent.total_by_name.clear();
+        agent.attributes.clear();
+        self.drop_if_unused(index);
+    }
+
+    /// Takes in an offer, unless its agent isn't known or the offer is at hand already.
+    pub(crate) fn offered(
+        &mut self,
+        id: OfferId,
+        name: &str,
+        free: ByName<Amount>,
+        resources: &Resources,
+    ) {
+        let Some(index) = self.find(name).filter(|index| self.get(*index).is_known) else {
+            return;
+        };
+        if self.offers.contains_key(&id) {
+            return;
+        }
+        self.offers.insert(id, index);
+        let order = self.next_order;
+        self.next_order += 1;
+        let agent = self.get_mut(index);
+        agent.offers.push(HeldOffer { id, order, free });
+        agent.sum_offers(resources);
+        if agent.offers.len() == 1 {
+            self.offering.insert(order, index);
+        }
+        self.touch(index);
+    }
+
+    /// An offer doesn't hold any more.
+    pub(crate) fn rescinded(&mut self, id: OfferId, resources: &Resources) {
+        let Some(index) = self.offers.remove(&id) else {
+            return;
+        };
+        let agent = self.get_mut(index);
+        let old = agent.order();
+        agent.offers.retain(|offer| offer.id != id);
+        agent.sum_offers(resources);
+        let new = agent.order();
+        if old != new {
+            old.and_then(|order| self.offering.remove(&order));
+            new.and_then(|order| self.offering.insert(order, index));
+        }
+    }
+
+    /// Uses up, or drops, all offers of an agent, and says which they were.
+    pub(crate) fn drop_offers(&mut self, index: AgentIndex) -> Vec<OfferId> {
+        let agent = self.get_mut(index);
+        let order = agent.order();
+        let offers: Vec<OfferId> = agent.offers.drain(..).map(|offer| offer.id).collect();
+        agent.offered = Amounts::default();
+        order.and_then(|order| self.offering.remove(&order));
+        for id in &offers {
+            self.offers.remove(id);
+        }
+        offers
+    }
+
+    /// An attempt holds this of the agent from now on.
+    pub(crate) fn charge(&mut self, index: AgentIndex, demand: &Demand) {
+        let agent = self.get_mut(index);
+        agent.used.add(demand);
+        agent.n_attempts += 1;
+    }
+
+    /// An attempt gave it back.
+    pub(crate) fn release(&mut self, index: AgentIndex, demand: &Demand) {
+        let agent = self.get_mut(index);
+        agent.used.subtract(demand);
+        agent.n_attempts -= 1;
+        self.touch(index);
+        self.drop_if_unused(index);
+    }
+
+    fn drop_if_unused(&mut self, index: AgentIndex) {
+        let agent = self.get(index);
+        if !agent.is_known && agent.n_attempts == 0 {
+            let name = Arc::clone(&agent.name);
+            self.by_name.remove(&name);
+            self.slots[index.0 as usize] = None;
+            self.free.push(index);
+        }
+    }
+
+    fn touch(&mut self, index: AgentIndex) {
+        let agent = self.get_mut(index);
+        if !std::mem::replace(&mut agent.is_touched, true) {
+            self.touched.push(index);
+        }
+    }
+
+    /// The agents with offers to look at, in the order of their first offer: all of them, or those
+    /// where something came free since this was asked last.
+    pub(crate) fn take_offering(&mut self, all: bool) -> Vec<AgentIndex> {
+        let mut orders = Vec::new();
+        for index in std::mem::take(&mut self.touched) {
+            let Some(agent) = &mut self.slots[index.0 as usize] else {
+                continue;
+            };
+            // A place used again may stand here twice; the flag counts once.
+            if std::mem::replace(&mut agent.is_touched, false) {
+                orders.extend(agent.order().map(|order| (order, index)));
+            }
+        }
+        if all {
+            return self.offering.values().copied().collect();
+        }
+        orders.sort_unstable();
+        orders.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// All agents with offers, in the order of their first offer.
+    pub(crate) fn offering(&self) -> impl Iterator<Item = AgentIndex> + '_ {
+        self.offering.values().copied()
+    }
+
+    /// Sets `free` to what may be consumed of an agent's host resources now: what it offers, but
+    /// never more than it has left, whatever a backend offers.
+    pub(crate) fn free_of(&self, index: AgentIndex, resources: &Resources, free: &mut Amounts) {
+        let agent = self.get(index);
+        for (id, _) in resources.iter().filter(|(id, _)| resources.is_host(*id)) {
+            let left = agent.total.get(id).saturating_sub(agent.used.get(id));
+            free.set(id, agent.offered.get(id).min(left));
+        }
+    }
+
+    /// Other resources, or other ids of the same: everything by id is made anew from the names. What
+    /// attempts hold must be charged again.
+    pub(crate) fn reload(&mut self, resources: &Resources) {
+        for agent in self.slots.iter_mut().flatten() {
+            agent.total = resources.host_amounts(&agent.total_by_name);
+            agent.sum_offers(resources);
+            agent.used = Amounts::zero(resources.len());
+            agent.n_attempts = 0;
+        }
+        self.has_changed = true;
+    }
+}

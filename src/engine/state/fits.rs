@@ -1,0 +1,184 @@
+//! Which shapes fit an offer: demands by column, so that 64 shapes are compared in a few instructions
+//! a resource.
+
+use apportion_policies::{Amounts, Demand, ResourceId, ShapeId, ShapeSet};
+
+/// Shapes in one word of a set.
+const WORD_LEN: usize = 64;
+
+/// The demands of all shapes in use, one column a resource, and which shapes wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FitTable {
+    /// By resource, then by shape: the demand in thousandths. As long as all words together.
+    columns: Vec<Vec<u64>>,
+    /// By shape: in how many leaves a task of it waits.
+    n_heads: Vec<u32>,
+    /// The shapes that wait.
+    waiting: Vec<u64>,
+    /// The shapes with constraints.
+    constrained: Vec<u64>,
+}
+
+impl FitTable {
+    /// A shape came into use.
+    pub(crate) fn set_row(&mut self, shape: ShapeId, demand: &Demand, has_constraints: bool) {
+        let (word, bit) = (shape.index() / WORD_LEN, shape.index() % WORD_LEN);
+        let n_words = self.waiting.len().max(word + 1);
+        self.waiting.resize(n_words, 0);
+        self.constrained.resize(n_words, 0);
+        self.n_heads.resize(n_words * WORD_LEN, 0);
+        let n_columns = demand
+            .iter()
+            .map(|(id, _)| id.index() + 1)
+            .max()
+            .unwrap_or(0);
+        if n_columns > self.columns.len() {
+            self.columns.resize(n_columns, Vec::new());
+        }
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            column.resize(n_words * WORD_LEN, 0);
+            column[shape.index()] = demand.get(ResourceId::new(index)).milli();
+        }
+        self.constrained[word] &= !(1 << bit);
+        self.constrained[word] |= u64::from(has_constraints) << bit;
+    }
+
+    /// A task of this shape waits in one more leaf, or in one fewer.
+    pub(crate) fn count_head(&mut self, shape: ShapeId, is_there: bool) {
+        let count = &mut self.n_heads[shape.index()];
+        *count = if is_there {
+            *count + 1
+        } else {
+            count.checked_sub(1).expect("a head that goes was there")
+        };
+        let (word, bit) = (shape.index() / WORD_LEN, shape.index() % WORD_LEN);
+        self.waiting[word] &= !(1 << bit);
+        self.waiting[word] |= u64::from(*count > 0) << bit;
+    }
+
+    /// Whether nothing waits anywhere.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.iter().all(|word| *word == 0)
+    }
+
+    /// The shapes that wait and whose demand `free` holds. `meets` is asked for those with constraints.
+    /// Costs the shapes that wait times the resources, 64 shapes at a time.
+    pub(crate) fn fitting(
+        &self,
+        free: &Amounts,
+        meets: impl Fn(ShapeId) -> bool,
+        fits: &mut ShapeSet,
+    ) {
+        fits.clear();
+        for (index, waiting) in self.waiting.iter().enumerate() {
+            let mut word = self.holding(index, *waiting, free, 0..self.columns.len());
+            let mut asked = word & self.constrained[index];
+            while asked != 0 {
+                let bit = asked.trailing_zeros() as usize;
+                asked &= asked - 1;
+                if !meets(ShapeId::new(index * WORD_LEN + bit)) {
+                    word &= !(1 << bit);
+                }
+            }
+            fits.push_word(word);
+        }
+    }
+
+    /// Takes out of `fits` what no longer fits after `demand` was taken off `free`. False if nothing
+    /// that waits is left.
+    pub(crate) fn shrink(&self, free: &Amounts, demand: &Demand, fits: &mut ShapeSet) -> bool {
+        let mut any = false;
+        for (index, word) in fits.words_mut().iter_mut().enumerate() {
+            if *word != 0 {
+                let columns = demand.iter().map(|(id, _)| id.index());
+                *word = self.holding(index, *word & self.waiting[index], free, columns);
+                any |= *word != 0;
+            }
+        }
+        any
+    }
+
+    /// Those of the shapes of a word whose demand of these resources `free` holds.
+    fn holding(
+        &self,
+        index: usize,
+        word: u64,
+        free: &Amounts,
+        columns: impl Iterator<Item = usize>,
+    ) -> u64 {
+        let mut word = word;
+        for column in columns {
+            if word == 0 {
+                break;
+            }
+            let free = free.get(ResourceId::new(column)).milli();
+            let rows = &self.columns[column][index * WORD_LEN..(index + 1) * WORD_LEN];
+            let mut holding = 0;
+            for (bit, demand) in rows.iter().enumerate() {
+                holding |= u64::from(*demand <= free) << bit;
+            }
+            word &= holding;
+        }
+        word
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apportion_policies::Amount;
+
+    use super::*;
+
+    fn demand(pairs: &[(usize, u64)]) -> Demand {
+        Demand::new(
+            pairs
+                .iter()
+                .map(|(id, milli)| (ResourceId::new(*id), Amount::from_milli(*milli).unwrap())),
+        )
+    }
+
+    fn free(milli: &[u64]) -> Amounts {
+        let mut amounts = Amounts::default();
+        for (id, milli) in milli.iter().enumerate() {
+            amounts.set(ResourceId::new(id), Amount::from_milli(*milli).unwrap());
+        }
+        amounts
+    }
+
+    fn shapes(fits: &ShapeSet) -> Vec<usize> {
+        (0..200)
+            .filter(|shape| fits.contains(ShapeId::new(*shape)))
+            .collect()
+    }
+
+    #[test]
+    fn only_waiting_shapes_that_fit_and_whose_constraints_hold_are_found() {
+        let mut table = FitTable::default();
+        table.set_row(ShapeId::new(0), &demand(&[(0, 1)]), false);
+        table.set_row(ShapeId::new(1), &demand(&[(0, 3), (1, 1)]), false);
+        table.set_row(ShapeId::new(70), &demand(&[(2, 5)]), true);
+        table.set_row(ShapeId::new(71), &demand(&[]), true);
+        assert!(table.is_idle());
+        for shape in [0, 1, 70, 71] {
+            table.count_head(ShapeId::new(shape), true);
+        }
+        let mut fits = ShapeSet::default();
+        let is_70 = |shape: ShapeId| shape.index() == 70;
+        table.fitting(&free(&[3, 1, 5]), is_70, &mut fits);
+        assert_eq!(shapes(&fits), [0, 1, 70]);
+        table.fitting(&free(&[2, 1]), |_| true, &mut fits);
+        assert_eq!(shapes(&fits), [0, 71]);
+        table.fitting(&free(&[3, 1, 5]), |_| true, &mut fits);
+        assert!(table.shrink(&free(&[1, 1, 0]), &demand(&[(0, 2)]), &mut fits));
+        assert_eq!(
+            shapes(&fits),
+            [0, 70, 71],
+            "only what was taken is looked at"
+        );
+        for shape in [0, 70, 71] {
+            table.count_head(ShapeId::new(shape), false);
+        }
+        assert!(!table.shrink(&free(&[1]), &demand(&[(0, 1)]), &mut fits));
+        assert!(!table.is_idle());
+    }
+}

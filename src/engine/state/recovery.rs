@@ -1,0 +1,142 @@
+//! Recovery: folding what the store gives back, and setting up what follows from it.
+
+use super::super::fact::{LiveAttempt, LiveTask};
+use super::super::outcome::OutcomeKind;
+use super::super::spec::{AttemptId, TaskId, TaskState};
+use super::super::time::Time;
+use super::State;
+use super::attempts::{AttemptRecord, Phase};
+use super::submissions::Slot;
+
+impl State {
+    /// A task that has ended and is still kept.
+    pub(super) fn restored_ended(
+        &mut self,
+        task: TaskId,
+        first: TaskId,
+        state: TaskState,
+        at: Time,
+    ) {
+        let kind = match state {
+            TaskState::Succeeded => OutcomeKind::Succeeded,
+            TaskState::Failed => OutcomeKind::Failed,
+            TaskState::Cancelled => OutcomeKind::Cancelled,
+            TaskState::Waiting
+            | TaskState::Queued
+            | TaskState::Launching
+            | TaskState::Running
+            | TaskState::Cancelling => panic!(
+                "task {task} is restored as ended, but is {}",
+                state.as_str()
+            ),
+        };
+        self.ended.insert(task, kind);
+        self.kept.restore(first, at);
+        self.next_id = self.next_id.max(TaskId(task.0 + 1));
+    }
+
+    /// A task that had left its first state.
+    pub(super) fn restored(&mut self, task: &LiveTask) {
+        let slot = self
+            .find_live(task.task)
+            .expect("a task's submission is restored before it");
+        let from = self.state_in(task.task, slot);
+        if task.state == TaskState::Waiting || self.live.contains_key(&task.task) {
+            return;
+        }
+        let record = self.submissions.get(slot);
+        let (group, rank, ready_since) = (record.group, record.rank(task.task), record.ready_since);
+        if !record.is_waiting {
+            self.queues.take_ready(group, rank);
+        }
+        self.leave_first_state(task.task, slot, ready_since);
+        for attempt in &task.attempts {
+            self.restored_attempt(task, attempt, slot);
+        }
+        let has_current =
+            |number: u32| number == task.n_attempts && task.state != TaskState::Queued;
+        let numbers = task.attempts.iter().map(|attempt| attempt.number);
+        let (current, dying): (Vec<u32>, Vec<u32>) =
+            numbers.partition(|number| has_current(*number));
+        let live = self.live.get_mut(&task.task).expect("it was put in above");
+        live.current = current.first().copied();
+        live.dying = dying;
+        live.n_attempts = task.n_attempts;
+        live.n_failures = task.n_failures;
+        live.n_losses = task.n_losses;
+        match task.state {
+            TaskState::Queued => self.queue_after(task.task, task.not_before, Time::default()),
+            TaskState::Launching => live.phase = Phase::Launching,
+            TaskState::Running => live.phase = Phase::Running,
+            TaskState::Cancelling => {
+                let reason = task.cancel_reason.clone();
+                live.phase = Phase::Cancelling { reason };
+            }
+            TaskState::Waiting
+            | TaskState::Succeeded
+            | TaskState::Failed
+            | TaskState::Cancelled => {
+                panic!(
+                    "task {} is restored as live, but is {}",
+                    task.task,
+                    task.state.as_str()
+                )
+            }
+        }
+        let leaf = self.queues.get(group).leaf;
+        self.queues.count(leaf, Some(from), Some(task.state), 1);
+    }
+
+    fn restored_attempt(&mut self, task: &LiveTask, attempt: &LiveAttempt, slot: Slot) {
+        let record = self.submissions.get(slot);
+        let group = record.group;
+        let timeout = record.submission.spec.timeout;
+        // Only the word of the current attempt counts, so only its time does.
+        let has_timer = matches!(task.state, TaskState::Launching | TaskState::Running)
+            && attempt.number == task.n_attempts
+            && !attempt.timed_out;
+        let timeout = timeout.filter(|_| has_timer);
+        let record = AttemptRecord {
+            group,
+            agent: self.agents.ensure(&attempt.agent),
+            launched_at: attempt.launched_at,
+            timeout_at: timeout.map(|timeout| attempt.launched_at.after(timeout)),
+            timed_out: attempt.timed_out,
+        };
+        let id = AttemptId {
+            task: task.task,
+            number: attempt.number,
+        };
+        self.insert_attempt(id, record);
+    }
+
+    /// Ends recovery: what waits is set up to be told, now that all submissions are there. What waits
+    /// for tasks that don't live any more has seen them succeed: a task that ends otherwise takes those
+    /// that wait for it along, in the same batch.
+    pub(crate) fn finish_recovery(&mut self) {
+        self.is_recovering = false;
+        let submissions = &self.submissions;
+        self.kept
+            .finish_recovery(|first| submissions.find_first(first).is_some());
+        let is_waiting =
+            |(slot, record): (Slot, &super::SubmissionRecord)| record.is_waiting.then_some(slot);
+        let waiting: Vec<Slot> = self.submissions.iter().filter_map(is_waiting).collect();
+        for slot in waiting {
+            self.watch_dependencies(slot);
+            let record = self.submissions.get_mut(slot);
+            if record.n_watches > 0 {
+                continue;
+            }
+            record.is_waiting = false;
+            let (group, n_fresh) = (record.group, record.n_fresh);
+            let leaf = self.queues.get(group).leaf;
+            self.queues.count(
+                leaf,
+                Some(TaskState::Waiting),
+                Some(TaskState::Queued),
+                u64::from(n_fresh),
+            );
+            self.make_fresh_ready(slot);
+        }
+    }
+}

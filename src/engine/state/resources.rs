@@ -1,0 +1,161 @@
+//! The resources: their names, who brings them, and what others use of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apportion_policies::{Amount, Amounts, Demand, ResourceId};
+
+use super::super::request::ByName;
+use super::super::settings::{ResourceSettings, Scope};
+
+/// A resource.
+#[derive(Clone, Debug)]
+pub(crate) struct Resource {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// Who brings it.
+    pub(crate) scope: Scope,
+    /// What others use of it; cluster scope only.
+    pub(crate) outside: Amount,
+    /// Whether it isn't configured, but demanded by tasks that were taken in when it was.
+    is_stray: bool,
+}
+
+/// All resources, by dense id.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resources {
+    list: Vec<Resource>,
+    by_name: BTreeMap<Arc<str>, ResourceId>,
+}
+
+impl Resources {
+    /// As configured, nothing used by others.
+    pub(crate) fn new(settings: &[ResourceSettings]) -> Self {
+        let mut resources = Self::default();
+        for resource in settings {
+            resources.push(Arc::clone(&resource.name), resource.scope);
+        }
+        resources
+    }
+
+    /// Adds a resource.
+    pub(crate) fn push(&mut self, name: Arc<str>, scope: Scope) -> ResourceId {
+        let id = ResourceId::new(self.list.len());
+        self.by_name.insert(Arc::clone(&name), id);
+        self.list.push(Resource {
+            name,
+            scope,
+            outside: Amount::ZERO,
+            is_stray: false,
+        });
+        id
+    }
+
+    /// Adds a host resource that no agent has, for tasks that were taken in when it was configured.
+    pub(crate) fn push_stray(&mut self, name: Arc<str>) {
+        let id = self.push(name, Scope::Host);
+        self.list[id.index()].is_stray = true;
+    }
+
+    /// Whether it isn't configured, but demanded by tasks that were taken in when it was.
+    pub(crate) fn is_stray(&self, id: ResourceId) -> bool {
+        self.get(id).is_stray
+    }
+
+    /// The id of a name.
+    pub(crate) fn find(&self, name: &str) -> Option<ResourceId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The resource of an id.
+    pub(crate) fn get(&self, id: ResourceId) -> &Resource {
+        &self.list[id.index()]
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self, id: ResourceId) -> &Arc<str> {
+        &self.get(id).name
+    }
+
+    /// Whether agents bring it.
+    pub(crate) fn is_host(&self, id: ResourceId) -> bool {
+        match self.get(id).scope {
+            Scope::Host => true,
+            Scope::Cluster { .. } => false,
+        }
+    }
+
+    /// The configured capacity of a cluster resource.
+    pub(crate) fn capacity(&self, id: ResourceId) -> Option<Amount> {
+        match self.get(id).scope {
+            Scope::Host => None,
+            Scope::Cluster { capacity } => Some(capacity),
+        }
+    }
+
+    /// Others use so much of it.
+    pub(crate) fn set_outside(&mut self, id: ResourceId, used: Amount) {
+        self.list[id.index()].outside = used;
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// All ids with their resources.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ResourceId, &Resource)> {
+        let numbered = self.list.iter().enumerate();
+        numbered.map(|(index, resource)| (ResourceId::new(index), resource))
+    }
+
+    /// The names, in order.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        self.by_name.keys().cloned().collect()
+    }
+
+    /// What an agent has or offers. What isn't configured, or isn't of host scope, is left out.
+    pub(crate) fn host_amounts(&self, by_name: &ByName<Amount>) -> Amounts {
+        let mut amounts = Amounts::zero(self.len());
+        for (name, amount) in by_name {
+            if let Some(id) = self.find(name).filter(|id| self.is_host(*id)) {
+                amounts.set(id, *amount);
+            }
+        }
+        amounts
+    }
+
+    /// A demand by ids.
+    ///
+    /// # Errors
+    /// The first name that isn't known.
+    pub(crate) fn demand<'a>(&self, by_name: &'a ByName<Amount>) -> Result<Demand, &'a Arc<str>> {
+        let mut pairs = Vec::with_capacity(by_name.len());
+        for (name, amount) in by_name {
+            pairs.push((self.find(name).ok_or(name)?, *amount));
+        }
+        Ok(Demand::new(pairs))
+    }
+
+    /// A demand by ids. A name that isn't known, because it was taken out of the configuration while
+    /// the daemon was down, becomes a host resource that no agent has: its tasks wait, and say so.
+    pub(crate) fn demand_of_stored(&mut self, by_name: &ByName<Amount>) -> Demand {
+        for name in by_name.keys() {
+            if self.find(name).is_none() {
+                self.push_stray(Arc::clone(name));
+            }
+        }
+        self.demand(by_name).expect("all names are known now")
+    }
+
+    /// Amounts by name, of the resources that `wanted` holds for.
+    pub(crate) fn by_name(
+        &self,
+        amounts: &Amounts,
+        wanted: impl Fn(ResourceId) -> bool,
+    ) -> ByName<Amount> {
+        let ids = self.iter().filter(|(id, _)| wanted(*id));
+        ids.map(|(id, resource)| (Arc::clone(&resource.name), amounts.get(id)))
+            .collect()
+    }
+}

@@ -1,0 +1,473 @@
+//! The front door of the tests: an engine with a scripted outside, a second engine that follows its
+//! facts, and a third that recovers from what a store would have kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apportion_policies::{Amount, Weight};
+
+use super::ledger::Ledger;
+use crate::engine::outcome::{AttemptEnd, Cause, LossReason, Usage, Value};
+use crate::engine::request::{After, NewTask, StoredTask};
+use crate::engine::settings::{PolicyConfig, QueueConfig, ResourceSettings, Scope};
+use crate::engine::spec::Run;
+use crate::engine::{
+    AttemptId, Decision, Engine, EngineSettings, Event, Fact, Output, Refusal, Reply, Request, TaskId,
+    TaskSpec, TaskState, Time, event::OfferId,
+};
+
+/// Whole units.
+pub(super) fn units(units: u64) -> Amount {
+    Amount::from_units(units).unwrap()
+}
+
+/// Amounts by name: `amounts("cpus=2 mem=4")`.
+pub(super) fn amounts(text: &str) -> BTreeMap<Arc<str>, Amount> {
+    let pair = |word: &str| {
+        let (name, amount) = word.split_once('=').unwrap();
+        (Arc::from(name), amount.parse().unwrap())
+    };
+    text.split_whitespace().map(pair).collect()
+}
+
+/// Names with values: `words("rack=r1")`.
+pub(super) fn words(text: &str) -> BTreeMap<Arc<str>, Arc<str>> {
+    let pair = |word: &str| {
+        let (name, value) = word.split_once('=').unwrap();
+        (Arc::from(name), Arc::from(value))
+    };
+    text.split_whitespace().map(pair).collect()
+}
+
+/// Settings with these queues (`"a weight=2 max:db=3 policy=fifo"`), and a cluster resource `db` of 10.
+pub(super) fn settings(queues: &[&str]) -> EngineSettings {
+    let resource = |name: &str, scope| ResourceSettings {
+        name: Arc::from(name),
+        scope,
+    };
+    let capacity = units(10);
+    EngineSettings {
+        resources: vec![
+            resource("cpus", Scope::Host),
+            resource("db", Scope::Cluster { capacity }),
+            resource("mem", Scope::Host),
+        ],
+        queues: queues.iter().map(|text| queue(text)).collect(),
+        policy: PolicyConfig {
+            name: Arc::from("drf"),
+            resource: None,
+        },
+        lost_max: 3,
+        kill_grace: Duration::from_secs(10),
+        retry_pause: Duration::from_secs(1),
+        retry_pause_max: Duration::from_secs(5),
+        live_max: 1_000_000,
+    }
+}
+
+fn queue(text: &str) -> QueueConfig {
+    let mut words = text.split_whitespace();
+    let mut config = QueueConfig {
+        path: Arc::from(words.next().unwrap()),
+        weight: Weight::default(),
+        max: Vec::new(),
+        policy: None,
+    };
+    for word in words {
+        let (name, value) = word.split_once('=').unwrap();
+        match name.split_once(':') {
+            Some(("max", resource)) => config.max.push((Arc::from(resource), value.parse().unwrap())),
+            _ if name == "weight" => config.weight = value.parse().unwrap(),
+            _ => {
+                config.policy = Some(PolicyConfig {
+                    name: Arc::from(value),
+                    resource: None,
+                });
+            }
+        }
+    }
+    config
+}
+
+/// A task to submit, one cpu in queue `a` unless said otherwise.
+#[derive(Clone, Debug)]
+pub(super) struct Builder {
+    pub(super) task: NewTask,
+}
+
+/// One cpu in this queue.
+pub(super) fn task(queue: &str) -> Builder {
+    let spec = TaskSpec {
+        queue: Arc::from(queue),
+        name: "".into(),
+        key: None,
+        inbox: None,
+        demand: Arc::new(amounts("cpus=1")),
+        run: Run::Command("true".into()),
+        env: BTreeMap::new(),
+        priority: 0,
+        retries: 0,
+        timeout: None,
+        kill_grace: None,
+        constraints: Arc::default(),
+        array: None,
+    };
+    let digest = [0; 16];
+    let after = Vec::new();
+    Builder {
+        task: NewTask { spec, after, digest },
+    }
+}
+
+impl Builder {
+    pub(super) fn demand(mut self, text: &str) -> Self {
+        self.task.spec.demand = Arc::new(amounts(text));
+        self
+    }
+
+    pub(super) fn constraints(mut self, text: &str) -> Self {
+        self.task.spec.constraints = Arc::new(words(text));
+        self
+    }
+
+    pub(super) fn key(mut self, key: &str) -> Self {
+        self.task.spec.key = Some(key.into());
+        self
+    }
+
+    pub(super) fn digest(mut self, byte: u8) -> Self {
+        self.task.digest = [byte; 16];
+        self
+    }
+
+    pub(super) fn inbox(mut self, inbox: &str) -> Self {
+        self.task.spec.inbox = Some(inbox.into());
+        self
+    }
+
+    pub(super) fn array(mut self, count: u32) -> Self {
+        self.task.spec.array = Some(crate::engine::spec::ArrayRange {
+            first: 0,
+            last: count - 1,
+            step: 1,
+        });
+        self
+    }
+
+    pub(super) fn retries(mut self, retries: u32) -> Self {
+        self.task.spec.retries = retries;
+        self
+    }
+
+    pub(super) fn timeout(mut self, seconds: u64) -> Self {
+        self.task.spec.timeout = Some(Duration::from_secs(seconds));
+        self
+    }
+
+    pub(super) fn kill_grace(mut self, seconds: u64) -> Self {
+        self.task.spec.kill_grace = Some(Duration::from_secs(seconds));
+        self
+    }
+
+    pub(super) fn priority(mut self, priority: i32) -> Self {
+        self.task.spec.priority = priority;
+        self
+    }
+
+    pub(super) fn after(mut self, task: u64) -> Self {
+        self.task.after.push(After::Task(TaskId(task)));
+        self
+    }
+
+    pub(super) fn after_key(mut self, key: &str) -> Self {
+        self.task.after.push(After::Key(key.into()));
+        self
+    }
+}
+
+/// The ends that tests name.
+pub(super) const OK: AttemptEnd = AttemptEnd::Exited { code: 0 };
+pub(super) const FAIL: AttemptEnd = AttemptEnd::Exited { code: 7 };
+pub(super) const LOST: AttemptEnd = AttemptEnd::Lost {
+    reason: LossReason::AgentLost,
+};
+
+/// An attempt by its task and number.
+pub(super) fn attempt(task: u64, number: u32) -> AttemptId {
+    let task = TaskId(task);
+    AttemptId { task, number }
+}
+
+/// An engine with what it said, what a store would keep of it, and a second engine that only ever sees
+/// its facts.
+pub(super) struct TestEnv {
+    pub(super) engine: Engine,
+    /// Applies every fact, and never decides anything.
+    follower: Engine,
+    pub(super) ledger: Ledger,
+    pub(super) now: Time,
+    settings: EngineSettings,
+    next_offer: u64,
+    /// What the last step said.
+    pub(super) facts: Vec<Fact>,
+    pub(super) decisions: Vec<Decision>,
+    /// Attempts launched and not yet taken by [`TestEnv::launched`].
+    launched: Vec<AttemptId>,
+}
+
+impl TestEnv {
+    pub(super) fn new(queues: &[&str]) -> Self {
+        Self::with(settings(queues))
+    }
+
+    pub(super) fn with(settings: EngineSettings) -> Self {
+        let mut engine = Engine::new(settings.clone());
+        let mut follower = Engine::new(settings.clone());
+        let now = Time(1_000_000);
+        assert_eq!(engine.recovered(now), []);
+        assert_eq!(follower.recovered(now), []);
+        Self {
+            engine,
+            follower,
+            ledger: Ledger::default(),
+            now,
+            settings,
+            next_offer: 1,
+            facts: Vec::new(),
+            decisions: Vec::new(),
+            launched: Vec::new(),
+        }
+    }
+
+    /// One batch: what `happens`, and a turn; then everything is checked.
+    fn batch<T>(&mut self, happens: impl FnOnce(&mut Engine, Time, &mut Output) -> T) -> T {
+        let mut out = Output::default();
+        let answer = happens(&mut self.engine, self.now, &mut out);
+        self.engine.turn(self.now, &mut out);
+        self.engine.check_invariants();
+        self.engine.check_work_conserving();
+        for fact in &out.facts {
+            self.follower.apply(fact);
+            self.ledger.commit(fact);
+        }
+        // That a pause is over is no fact, but the time.
+        self.follower.state.end_pauses(self.now);
+        self.follower.check_invariants();
+        self.facts = out.facts;
+        self.decisions = out.decisions;
+        for decision in &self.decisions {
+            if let Decision::Accept { launches, .. } = decision {
+                self.launched.extend(launches.iter().map(|launch| launch.attempt));
+            }
+        }
+        self.assert_followed();
+        answer
+    }
+
+    /// The follower and an engine that recovers now stand where the engine stands.
+    fn assert_followed(&self) {
+        let due = self.engine.wake_at().is_some_and(|at| at <= self.now);
+        assert!(!due, "a turn leaves no timer due");
+        let standing = super::standing::standing(&self.engine);
+        assert_eq!(super::standing::standing(&self.follower), standing, "the follower");
+        let recovered = self.recovered_engine();
+        recovered.check_invariants();
+        let recovered = super::standing::standing(&recovered);
+        if standing.has_orphans() {
+            let (recovered, standing) = (recovered.without_orphans(), standing.without_orphans());
+            assert_eq!(recovered, standing, "an engine recovered now");
+        } else {
+            assert_eq!(recovered, standing, "an engine recovered now");
+        }
+    }
+
+    fn recovered_engine(&self) -> Engine {
+        let mut engine = Engine::new(self.settings.clone());
+        for fact in self.ledger.recover() {
+            engine.apply(&fact);
+        }
+        engine.recovered(self.now);
+        engine
+    }
+
+    /// The daemon dies and starts again: agents and offers are gone, and so is all that stood in memory.
+    pub(super) fn crash(&mut self) -> Vec<AttemptId> {
+        let mut engine = Engine::new(self.settings.clone());
+        for fact in self.ledger.recover() {
+            engine.apply(&fact);
+        }
+        let attempts = engine.recovered(self.now);
+        self.engine = engine;
+        self.follower = self.recovered_engine();
+        attempts
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.batch(|engine, now, out| engine.on_event(now, event, out));
+    }
+
+    pub(super) fn request(&mut self, request: Request) -> Result<Reply, Refusal> {
+        self.batch(|engine, now, out| {
+            let n_before = out.facts.len();
+            let reply = engine.on_request(now, request, out);
+            assert!(reply.is_ok() || out.facts.len() == n_before, "a refusal changes nothing");
+            reply
+        })
+    }
+
+    /// Time passes, and timers fire one by one as the driver would let them.
+    pub(super) fn advance(&mut self, seconds: f64) {
+        let until = self.now.after(Duration::from_secs_f64(seconds));
+        let mut facts = Vec::new();
+        let mut decisions = Vec::new();
+        while let Some(at) = self.engine.wake_at().filter(|at| *at <= until) {
+            self.now = at.max(self.now);
+            self.batch(|_, _, _| ());
+            facts.append(&mut self.facts);
+            decisions.append(&mut self.decisions);
+        }
+        self.now = until;
+        self.batch(|_, _, _| ());
+        facts.append(&mut self.facts);
+        decisions.append(&mut self.decisions);
+        (self.facts, self.decisions) = (facts, decisions);
+    }
+
+    /// An agent joins, or changes.
+    pub(super) fn agent(&mut self, name: &str, total: &str) {
+        self.agent_with(name, total, "");
+    }
+
+    pub(super) fn agent_with(&mut self, name: &str, total: &str, attributes: &str) {
+        self.event(Event::AgentSeen {
+            agent: Arc::from(name),
+            total: amounts(total),
+            attributes: words(attributes),
+        });
+    }
+
+    /// An agent offers.
+    pub(super) fn offer(&mut self, agent: &str, free: &str) -> OfferId {
+        let offer = OfferId(self.next_offer);
+        self.next_offer += 1;
+        self.event(Event::OfferReceived {
+            offer,
+            agent: Arc::from(agent),
+            free: amounts(free),
+        });
+        offer
+    }
+
+    /// Submits tasks of one call.
+    pub(super) fn try_submit(&mut self, tasks: &[Builder]) -> Result<Vec<u64>, Refusal> {
+        let tasks = tasks.iter().map(|builder| builder.task.clone()).collect();
+        match self.request(Request::Submit { tasks })? {
+            Reply::Submitted(accepted) => Ok(accepted.iter().map(|one| one.first.0).collect()),
+            Reply::State(_) | Reply::Done => panic!("another reply"),
+        }
+    }
+
+    pub(super) fn submit(&mut self, task: Builder) -> u64 {
+        self.try_submit(&[task]).unwrap()[0]
+    }
+
+    pub(super) fn refused(&mut self, task: Builder) -> Refusal {
+        self.try_submit(&[task]).unwrap_err()
+    }
+
+    pub(super) fn started(&mut self, attempt: AttemptId) {
+        self.event(Event::AttemptStarted { attempt });
+    }
+
+    pub(super) fn ends(&mut self, attempt: AttemptId, end: AttemptEnd) {
+        self.event(Event::AttemptEnded {
+            attempt,
+            end,
+            usage: Usage::default(),
+            value: Value::default(),
+        });
+    }
+
+    pub(super) fn try_cancel(&mut self, task: u64) -> Result<TaskState, Refusal> {
+        let request = Request::Cancel {
+            task: TaskId(task),
+            reason: Some("because".into()),
+        };
+        Ok(state_of(self.request(request)?))
+    }
+
+    pub(super) fn cancel(&mut self, task: u64) -> TaskState {
+        self.try_cancel(task).unwrap()
+    }
+
+    pub(super) fn try_retry(&mut self, task: u64) -> Result<TaskState, Refusal> {
+        let task = TaskId(task);
+        let stored: Option<StoredTask> =
+            if self.engine.is_live(task) { None } else { self.ledger.find_ended(task) };
+        Ok(state_of(self.request(Request::Retry { task, stored })?))
+    }
+
+    pub(super) fn retry(&mut self, task: u64) {
+        assert_eq!(self.try_retry(task), Ok(TaskState::Queued));
+    }
+
+    pub(super) fn reload(&mut self, settings: EngineSettings) -> Result<(), Refusal> {
+        let for_follower = Box::new(settings.clone());
+        let request = Request::Reload {
+            settings: for_follower.clone(),
+        };
+        // The follower is told as well: settings are no facts.
+        let mut out = Output::default();
+        let reply = self.engine.on_request(self.now, request.clone(), &mut out);
+        assert!(out.facts.is_empty());
+        let followed = self.follower.on_request(self.now, request, &mut out);
+        assert_eq!(followed, reply, "the follower reloads the same");
+        if reply.is_ok() {
+            self.settings = settings;
+        }
+        self.batch(|_, _, _| ());
+        reply.map(|_| ())
+    }
+
+    /// The attempts launched since this was asked last.
+    pub(super) fn launched(&mut self) -> Vec<(u64, u32)> {
+        let launched = std::mem::take(&mut self.launched);
+        launched.into_iter().map(|attempt| (attempt.task.0, attempt.number)).collect()
+    }
+
+    /// The attempts that the last step asked to end, with the grace in seconds.
+    pub(super) fn killed(&self) -> Vec<(AttemptId, u64)> {
+        let killed = self.decisions.iter().filter_map(|decision| match decision {
+            Decision::Kill { attempt, grace } => Some((*attempt, grace.as_secs())),
+            Decision::Accept { .. } => None,
+        });
+        killed.collect()
+    }
+
+    /// A task's state, live or ended.
+    pub(super) fn state(&self, task: u64) -> Option<TaskState> {
+        self.engine.state.find_state(TaskId(task))
+    }
+
+    /// Why a task ended as it did.
+    pub(super) fn cause(&self, task: u64) -> Option<Cause> {
+        self.ledger.cause(TaskId(task))
+    }
+
+    /// Submits with an agent of many cpus on offer, so that the task is launched at once.
+    pub(super) fn run(&mut self, task: Builder) -> u64 {
+        if self.engine.agents().is_empty() {
+            self.agent("m", "cpus=100 mem=100");
+        }
+        self.offer("m", "cpus=100 mem=100");
+        self.submit(task)
+    }
+}
+
+fn state_of(reply: Reply) -> TaskState {
+    match reply {
+        Reply::State(state) => state,
+        Reply::Submitted(_) | Reply::Done => panic!("another reply"),
+    }
+}

@@ -1,0 +1,128 @@
+//! What is shown of queues, agents and resources.
+
+use std::sync::Arc;
+
+use apportion_policies::{Amount, QueueId, ResourceId, Share};
+
+use super::report::{AgentReport, QueueReport, ResourceReport};
+use super::state::{AgentIndex, LIVE_STATES};
+use super::{AttemptId, Engine, Scope};
+
+impl Engine {
+    /// All queues but the root, parents before children, otherwise as configured. Costs the queues times
+    /// depth and resources, and the shapes that wait in them.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueReport> {
+        let tree = &self.state.queues.tree;
+        let ids = tree.queues().filter(|id| *id != tree.root());
+        ids.map(|id| self.queue(id)).collect()
+    }
+
+    fn queue(&self, id: QueueId) -> QueueReport {
+        let (queues, resources) = (&self.state.queues, &self.state.resources);
+        let tree = &queues.tree;
+        let name = |resource: ResourceId| Arc::clone(resources.name(resource));
+        let leaves = queues.leaves_below(id);
+        let mut counts = [0; LIVE_STATES.len()];
+        for leaf in &leaves {
+            for (sum, n_tasks) in counts.iter_mut().zip(queues.counts(*leaf)) {
+                *sum += n_tasks;
+            }
+        }
+        let (used, totals) = (tree.used(id), tree.totals());
+        let total = |resource: ResourceId| totals.get(resource);
+        let there = resources
+            .iter()
+            .filter(|(resource, _)| !total(*resource).is_zero());
+        let share = |resource: ResourceId| Share::new(used.get(resource), total(resource));
+        let (dominant_share, dominant_resource) = tree.dominant_share(id);
+        let settings = tree.settings(id);
+        QueueReport {
+            path: Arc::clone(tree.path(id)),
+            is_leaf: tree.is_leaf(id),
+            weight: settings.weight,
+            policy: Arc::clone(&tree.policy_spec(id).name),
+            max: settings
+                .max
+                .iter()
+                .map(|(resource, most)| (name(*resource), *most))
+                .collect(),
+            used: resources.by_name(used, |_| true),
+            share: there
+                .map(|(resource, _)| (name(resource), share(resource)))
+                .collect(),
+            dominant_share,
+            dominant_resource: dominant_resource.map(name),
+            tasks: LIVE_STATES.into_iter().zip(counts).collect(),
+            n_unsatisfiable: leaves
+                .iter()
+                .map(|leaf| queues.n_unsatisfiable(*leaf))
+                .sum(),
+        }
+    }
+
+    /// All agents that are known or still have attempts, in order of names. Costs sorting the attempts.
+    #[must_use]
+    pub fn agents(&self) -> Vec<AgentReport> {
+        let resources = &self.state.resources;
+        let is_host = |id: ResourceId| resources.is_host(id);
+        let mut attempts: Vec<(AgentIndex, AttemptId)> = Vec::new();
+        for attempt in self.state.live_attempts() {
+            attempts.push((self.state.attempts[&attempt].agent, attempt));
+        }
+        attempts.sort_unstable();
+        let report = |(index, agent): (AgentIndex, &super::state::Agent)| {
+            let start = attempts.partition_point(|(other, _)| *other < index);
+            let own = attempts[start..]
+                .iter()
+                .take_while(|(other, _)| *other == index);
+            AgentReport {
+                name: Arc::clone(&agent.name),
+                total: resources.by_name(&agent.total, is_host),
+                used: resources.by_name(&agent.used, is_host),
+                offered: resources.by_name(&agent.offered, is_host),
+                attributes: agent.attributes.clone(),
+                attempts: own.map(|(_, attempt)| *attempt).collect(),
+            }
+        };
+        self.state.agents.iter().map(report).collect()
+    }
+
+    /// All resources, in order of names.
+    #[must_use]
+    pub fn resources(&self) -> Vec<ResourceReport> {
+        let tree = &self.state.queues.tree;
+        let used = tree.used(tree.root());
+        let known = || self.state.agents.known();
+        let mut reports: Vec<ResourceReport> = Vec::new();
+        for (id, resource) in self.state.resources.iter() {
+            let (scope, capacity) = match resource.scope {
+                Scope::Cluster { capacity } => ("cluster", capacity),
+                Scope::Host => {
+                    let sum = |sum: Amount, amount| sum.saturating_add(amount);
+                    (
+                        "host",
+                        known()
+                            .map(|agent| agent.total.get(id))
+                            .fold(Amount::ZERO, sum),
+                    )
+                }
+            };
+            reports.push(ResourceReport {
+                name: Arc::clone(&resource.name),
+                scope,
+                capacity,
+                used: used.get(id),
+                outside: resource.outside,
+            });
+        }
+        reports.sort_by(|a, b| a.name.cmp(&b.name));
+        reports
+    }
+
+    /// The name of the policy that orders the queues at the top.
+    #[must_use]
+    pub fn policy_name(&self) -> &str {
+        self.policy.name()
+    }
+}
