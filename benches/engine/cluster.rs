@@ -19,7 +19,7 @@ use apportion_policies::{Amount, Weight};
 use rustc_hash::FxHashMap;
 
 /// What tasks consume: cpus, mem in GiB, connections, licences. Each queue has tasks of two of these.
-const SHAPES: [[u64; 4]; 8] = [
+const SHAPES: [Amounts; 8] = [
     [1, 1, 0, 0],
     [1, 2, 1, 0],
     [2, 2, 0, 1],
@@ -29,14 +29,16 @@ const SHAPES: [[u64; 4]; 8] = [
     [1, 1, 3, 0],
     [4, 8, 0, 2],
 ];
+/// An amount of each resource.
+type Amounts = [u64; 4];
+
 /// How many shapes one queue has.
 const SHAPES_PER_QUEUE: usize = 2;
 /// How many machines.
 const N_AGENTS: usize = 1000;
-/// What each machine has where there are 1,000 queues: room for about nine tasks.
-const AGENT: [u64; 2] = [16, 36];
-/// What the cluster has of connections and licences there: a little less than would be used otherwise.
-const CLUSTER: [u64; 2] = [7500, 4500];
+/// What each machine has where there are 1,000 queues: room for about nine tasks. Of what the cluster brings
+/// instead of the machines it has so much for each machine, a little less than would be used otherwise.
+const AGENT: Amounts = [16, 36, 7, 4];
 
 /// After how many launches they are replaced; outside the time measured.
 const REPLACE_EACH: usize = 1000;
@@ -54,6 +56,8 @@ pub(crate) struct Scenario {
     pub(crate) n_tasks: usize,
     /// Each a submission of its own, instead of two arrays a queue.
     pub(crate) separate: bool,
+    /// Connections and licences are the cluster's; otherwise machines bring them, too.
+    pub(crate) shared: bool,
     /// How many attempts end before the engine decides again.
     pub(crate) n_ends: usize,
     /// The backend tells that an attempt runs before it tells that it has ended.
@@ -74,9 +78,9 @@ pub(crate) struct Cluster {
     demands: Vec<Arc<BTreeMap<Arc<str>, Amount>>>,
     next_offer: u64,
     /// What was offered and not yet used, by the offer's number.
-    offers: FxHashMap<u64, [u64; 2]>,
+    offers: FxHashMap<u64, Amounts>,
     /// What is left over and has to be offered again: place of the agent, amounts.
-    left_over: Vec<(usize, [u64; 2])>,
+    left_over: Vec<(usize, Amounts)>,
     running: VecDeque<(AttemptId, usize, usize)>,
     /// How many were launched and not yet replaced, by queue and shape.
     missing: Vec<usize>,
@@ -87,8 +91,18 @@ fn units(amount: u64) -> Amount {
     Amount::from_units(amount).expect("small amounts")
 }
 
+/// The amount of the resource at this place; mem counts in MiB.
+fn in_unit(place: usize, amount: u64) -> Amount {
+    units(if place == 1 { amount * 1024 } else { amount })
+}
+
 fn scale(scenario: &Scenario) -> u64 {
     (scenario.n_queues as u64).div_ceil(1000)
+}
+
+/// How many of the resources are the machines' own.
+fn n_host(scenario: &Scenario) -> usize {
+    if scenario.shared { 2 } else { 4 }
 }
 
 /// The paths of all queues, parents first, and which of them are leaves.
@@ -122,10 +136,13 @@ fn queue_paths(scenario: &Scenario) -> (Vec<String>, Vec<String>) {
 }
 
 fn settings(scenario: &Scenario, names: &[Arc<str>; 4]) -> EngineSettings {
-    let cluster = |place: usize| Scope::Cluster {
-        capacity: units(CLUSTER[place] * scale(scenario)),
-    };
-    let scopes = [Scope::Host, Scope::Host, cluster(0), cluster(1)];
+    let scopes = [0, 1, 2, 3].map(|place| {
+        if place < n_host(scenario) {
+            return Scope::Host;
+        }
+        let capacity = units(AGENT[place] * scale(scenario) * N_AGENTS as u64);
+        Scope::Cluster { capacity }
+    });
     let resources = names
         .iter()
         .zip(scopes)
@@ -162,7 +179,8 @@ impl Cluster {
     /// An engine with its queues, without agents and tasks.
     pub(crate) fn empty(scenario: Scenario) -> Self {
         let names = ["cpus", "mem", "connections", "licences"].map(Arc::from);
-        let engine = Engine::new(settings(&scenario, &names));
+        let mut engine = Engine::new(settings(&scenario, &names));
+        engine.recovered(Time(0));
         let leaves: Vec<Arc<str>> = queue_paths(&scenario)
             .1
             .into_iter()
@@ -170,10 +188,7 @@ impl Cluster {
             .collect();
         let demands = SHAPES.iter().map(|shape| {
             let amounts = names.iter().cloned().zip(shape.iter().enumerate());
-            let amounts = amounts.map(|(name, (place, amount))| match place {
-                1 => (name, units(amount * 1024)),
-                _ => (name, units(*amount)),
-            });
+            let amounts = amounts.map(|(name, (place, amount))| (name, in_unit(place, *amount)));
             Arc::new(amounts.filter(|(_, amount)| !amount.is_zero()).collect())
         });
         let agents: Vec<Arc<str>> = (0..N_AGENTS)
@@ -210,16 +225,14 @@ impl Cluster {
         cluster
     }
 
-    fn host_amounts(&self, amounts: [u64; 2]) -> BTreeMap<Arc<str>, Amount> {
-        let [cpus, mem, ..] = &self.names;
-        [
-            (Arc::clone(cpus), units(amounts[0])),
-            (Arc::clone(mem), units(amounts[1] * 1024)),
-        ]
-        .into()
+    fn host_amounts(&self, amounts: Amounts) -> BTreeMap<Arc<str>, Amount> {
+        let host = self.names.iter().zip(amounts).enumerate();
+        let host = host.take(n_host(&self.scenario));
+        let named = host.map(|(place, (name, amount))| (Arc::clone(name), in_unit(place, amount)));
+        named.filter(|(_, amount)| !amount.is_zero()).collect()
     }
 
-    fn offer(&mut self, agent: usize, free: [u64; 2]) -> Event {
+    fn offer(&mut self, agent: usize, free: Amounts) -> Event {
         self.next_offer += 1;
         self.offers.insert(self.next_offer, free);
         Event::OfferReceived {
@@ -230,7 +243,8 @@ impl Cluster {
     }
 
     fn add_agents(&mut self) {
-        let total = AGENT.map(|amount| amount * scale(&self.scenario));
+        let mut total = AGENT.map(|amount| amount * scale(&self.scenario));
+        total[n_host(&self.scenario)..].fill(0);
         for agent in 0..N_AGENTS {
             let seen = Event::AgentSeen {
                 agent: Arc::clone(&self.agents[agent]),
@@ -344,20 +358,20 @@ impl Cluster {
                 panic!("nothing was cancelled: {decision:?}")
             };
             let agent = self.agent_places[&agent];
-            let mut rest = [0, 0];
+            let mut rest = [0; 4];
             for offer in offers {
                 let free = self.offers.remove(&offer.0).expect("an offer is used once");
-                rest = [rest[0] + free[0], rest[1] + free[1]];
+                rest = std::array::from_fn(|place| rest[place] + free[place]);
             }
             for launch in launches {
                 let place = self.launched_place(&launch.submission.spec);
-                let [cpus, mem, ..] = SHAPES[self.shape_at(place)];
-                rest = [rest[0] - cpus, rest[1] - mem];
+                let used = self.host_part(place);
+                rest = std::array::from_fn(|place| rest[place] - used[place]);
                 self.missing[place] += 1;
                 self.n_missing += 1;
                 self.running.push_back((launch.attempt, agent, place));
             }
-            if rest != [0, 0] {
+            if rest != [0; 4] {
                 self.left_over.push((agent, rest));
             }
         }
@@ -371,6 +385,13 @@ impl Cluster {
 
     fn shape_at(&self, place: usize) -> usize {
         (place / SHAPES_PER_QUEUE + place % SHAPES_PER_QUEUE) % SHAPES.len()
+    }
+
+    /// What a task holds of its machine.
+    fn host_part(&self, place: usize) -> Amounts {
+        let mut amounts = SHAPES[self.shape_at(place)];
+        amounts[n_host(&self.scenario)..].fill(0);
+        amounts
     }
 
     /// Submits as many tasks as were launched, and lets the engine forget those that have ended.
@@ -419,8 +440,7 @@ impl Cluster {
                 usage: Usage::default(),
                 value: Value::default(),
             });
-            let [cpus, mem, ..] = SHAPES[self.shape_at(place)];
-            events.push(self.offer(agent, [cpus, mem]));
+            events.push(self.offer(agent, self.host_part(place)));
         }
         events
     }

@@ -50,6 +50,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         deep: false,
         n_tasks: n_tasks(),
         separate: false,
+        shared: true,
         n_ends: 1,
         started: false,
     };
@@ -74,6 +75,13 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
             ..base
         };
         all.push(("separate", separate));
+        all.push((
+            "host-only",
+            Scenario {
+                shared: false,
+                ..base
+            },
+        ));
         all.push(("64-ends-a-turn", Scenario { n_ends: 64, ..base }));
         all.push((
             "with-started",
@@ -136,6 +144,7 @@ fn submissions(criterion: &mut Criterion) {
         deep: false,
         n_tasks: n_tasks().min(100_000),
         separate: true,
+        shared: true,
         n_ends: 1,
         started: false,
     };
@@ -165,6 +174,7 @@ fn recoveries(criterion: &mut Criterion) {
         deep: false,
         n_tasks: n,
         separate: true,
+        shared: true,
         n_ends: 1,
         started: false,
     };
