@@ -25,7 +25,10 @@ const N_ROUNDS: u64 = 5;
 
 fn main() -> ExitCode {
     // The backend starts this same program as its keeper.
-    if std::env::args_os().nth(1).is_some_and(|command| command == "keeper") {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == "keeper")
+    {
         return keeper::main();
     }
     match measure() {
@@ -60,8 +63,14 @@ fn measure() -> Result<(), Box<dyn Error>> {
     machine.backend.shut_down();
     let micros = |span: Duration| span.as_secs_f64() * 1e6 / per_round as f64;
     println!("bare loop            {:8.1} us a process", micros(bare));
-    println!("backend ({limits:?}, {at_once} at once) {:8.1} us a process", micros(backend));
-    println!("ratio                {:8.2}", backend.as_secs_f64() / bare.as_secs_f64());
+    println!(
+        "backend ({limits:?}, {at_once} at once) {:8.1} us a process",
+        micros(backend)
+    );
+    println!(
+        "ratio                {:8.2}",
+        backend.as_secs_f64() / bare.as_secs_f64()
+    );
     Ok(())
 }
 
@@ -83,7 +92,11 @@ struct Machine {
 }
 
 impl Machine {
-    fn start(dir: &std::path::Path, limits: LimitMode, n_cpus: u64) -> Result<Self, Box<dyn Error>> {
+    fn start(
+        dir: &std::path::Path,
+        limits: LimitMode,
+        n_cpus: u64,
+    ) -> Result<Self, Box<dyn Error>> {
         let amount = Amount::from_units(n_cpus).ok_or("too many at once")?;
         let config = LocalConfig {
             resources: [("cpus".into(), amount)].into(),
@@ -92,9 +105,15 @@ impl Machine {
         };
         let (sender, events) = channel();
         let options = LocalOptions::new(dir.join("tasks"));
-        let mut backend = LocalBackend::start(&config, &options, move |event| sender.send(event).is_ok())?;
+        let mut backend =
+            LocalBackend::start(&config, &options, move |event| sender.send(event).is_ok())?;
         backend.reconcile(Vec::new());
-        Ok(Self { backend, events, offers: Vec::new(), n_free: 0 })
+        Ok(Self {
+            backend,
+            events,
+            offers: Vec::new(),
+            n_free: 0,
+        })
     }
 
     /// Runs so many tasks, each launch answering an offer.
@@ -105,7 +124,9 @@ impl Machine {
         while n_ended < count {
             let n_new = self.n_free.min(count - n_launched);
             if n_new > 0 {
-                let launches = (0..n_new).map(|i| launch(first + n_launched + i + 1, one)).collect();
+                let launches = (0..n_new)
+                    .map(|i| launch(first + n_launched + i + 1, one))
+                    .collect();
                 self.n_free = 0;
                 self.accept(launches);
                 n_launched += n_new;
@@ -136,7 +157,11 @@ impl Machine {
 
     fn accept(&mut self, launches: Vec<Launch>) {
         let offers = std::mem::take(&mut self.offers);
-        self.backend.act(Decision::Accept { agent: AGENT.into(), offers, launches });
+        self.backend.act(Decision::Accept {
+            agent: AGENT.into(),
+            offers,
+            launches,
+        });
     }
 }
 
@@ -156,7 +181,18 @@ fn launch(task: u64, cpus: Amount) -> Launch {
         constraints: BTreeMap::new(),
         array: None,
     };
-    let submission =
-        Submission { first: TaskId(task), spec, after: Vec::new(), digest: [0; 16], submitted_at: Time(0) };
-    Launch { attempt: AttemptId { task: TaskId(task), number: 1 }, submission: Arc::new(submission) }
+    let submission = Submission {
+        first: TaskId(task),
+        spec,
+        after: Vec::new(),
+        digest: [0; 16],
+        submitted_at: Time(0),
+    };
+    Launch {
+        attempt: AttemptId {
+            task: TaskId(task),
+            number: 1,
+        },
+        submission: Arc::new(submission),
+    }
 }

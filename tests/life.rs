@@ -361,7 +361,7 @@ fn a_failure_cancels_what_comes_after_it_and_says_so() {
             "{task}"
         );
         let message = task["outcome"]["cause"]["message"].as_str().unwrap();
-        assert!(message.contains(&format!("task {culprit} ")), "{task}");
+        assert!(message.contains(&format!("task {culprit},")), "{task}");
     }
 }
 

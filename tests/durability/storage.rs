@@ -33,7 +33,7 @@ fn a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_space() {
             acknowledged.push(answer.json()["tasks"][0]["id"].as_u64().unwrap());
             return None;
         }
-        Some((number, answer.expect_error(503, "storage_full")))
+        Some((number, answer.expect_error(503, "store_full")))
     });
     let (number, message) = refused.expect("the disk is full at some time");
     assert!(message.contains("space"), "{message}");

@@ -25,7 +25,9 @@ impl LocalLogs {
     /// Of the tasks whose files are here. Needs no backend that runs.
     #[must_use]
     pub fn new(tasks_dir: impl Into<PathBuf>) -> Self {
-        Self { tasks_dir: tasks_dir.into() }
+        Self {
+            tasks_dir: tasks_dir.into(),
+        }
     }
 }
 
@@ -76,9 +78,14 @@ fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogCh
 /// What the file system says.
 pub(super) fn read_value(tasks_dir: &Path, attempt: AttemptId) -> io::Result<Value> {
     let path = layout::output_file(tasks_dir, attempt, LogStream::Stdout);
-    let Some(chunk) = read_chunk(&path, 0, VALUE_MAX_BYTES)? else { return Ok(Value::default()) };
+    let Some(chunk) = read_chunk(&path, 0, VALUE_MAX_BYTES)? else {
+        return Ok(Value::default());
+    };
     let truncated = chunk.total_bytes > chunk.bytes.len() as u64;
-    Ok(Value { bytes: chunk.bytes.into(), truncated })
+    Ok(Value {
+        bytes: chunk.bytes.into(),
+        truncated,
+    })
 }
 
 #[cfg(test)]
@@ -86,12 +93,19 @@ mod tests {
     use super::*;
     use crate::engine::TaskId;
 
-    const ATTEMPT: AttemptId = AttemptId { task: TaskId(3), number: 1 };
+    const ATTEMPT: AttemptId = AttemptId {
+        task: TaskId(3),
+        number: 1,
+    };
 
     fn with_stdout(bytes: &[u8]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(layout::shard_dir(dir.path(), ATTEMPT.task)).unwrap();
-        std::fs::write(layout::output_file(dir.path(), ATTEMPT, LogStream::Stdout), bytes).unwrap();
+        std::fs::write(
+            layout::output_file(dir.path(), ATTEMPT, LogStream::Stdout),
+            bytes,
+        )
+        .unwrap();
         dir
     }
 
@@ -100,7 +114,11 @@ mod tests {
         let dir = with_stdout(b"0123456789");
         let logs = LocalLogs::new(dir.path());
         let read = async |offset, limit| {
-            let chunk = logs.read(ATTEMPT, LogStream::Stdout, offset, limit).await.unwrap().unwrap();
+            let chunk = logs
+                .read(ATTEMPT, LogStream::Stdout, offset, limit)
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!(chunk.total_bytes, 10);
             String::from_utf8(chunk.bytes).unwrap()
         };
@@ -109,12 +127,19 @@ mod tests {
         assert_eq!(read(10, 4).await, "");
         assert_eq!(read(u64::MAX, 4).await, "");
         assert_eq!(read(0, 0).await, "");
-        assert_eq!(logs.read(ATTEMPT, LogStream::Stderr, 0, 9).await.unwrap(), None);
+        assert_eq!(
+            logs.read(ATTEMPT, LogStream::Stderr, 0, 9).await.unwrap(),
+            None
+        );
     }
 
     #[test]
     fn the_value_is_cut_at_its_bound() {
-        for (length, truncated) in [(0, false), (VALUE_MAX_BYTES, false), (VALUE_MAX_BYTES + 1, true)] {
+        for (length, truncated) in [
+            (0, false),
+            (VALUE_MAX_BYTES, false),
+            (VALUE_MAX_BYTES + 1, true),
+        ] {
             let dir = with_stdout(&vec![b'x'; length]);
             let value = read_value(dir.path(), ATTEMPT).unwrap();
             assert_eq!(value.bytes.len(), length.min(VALUE_MAX_BYTES));

@@ -129,7 +129,11 @@ impl State {
     }
 
     /// Makes the record of a submission, without tasks as yet.
-    pub(super) fn insert_submission(&mut self, submission: &Arc<Submission>, ready_since: Time) -> Slot {
+    pub(super) fn insert_submission(
+        &mut self,
+        submission: &Arc<Submission>,
+        ready_since: Time,
+    ) -> Slot {
         let spec = &submission.spec;
         let leaf = self.queues.leaf_of_stored(&spec.queue);
         let shape = Shape {

@@ -8,7 +8,13 @@ use super::State;
 use super::submissions::Slot;
 
 impl State {
-    pub(super) fn retried(&mut self, task: TaskId, submission: &Arc<Submission>, n_attempts: u32, at: Time) {
+    pub(super) fn retried(
+        &mut self,
+        task: TaskId,
+        submission: &Arc<Submission>,
+        n_attempts: u32,
+        at: Time,
+    ) {
         let slot = match self.live.get_mut(&task) {
             Some(live) => {
                 let from = live.phase.state();

@@ -13,8 +13,8 @@ use crate::engine::request::{After, NewTask, StoredTask};
 use crate::engine::settings::{PolicyConfig, QueueConfig, ResourceSettings, Scope};
 use crate::engine::spec::Run;
 use crate::engine::{
-    AttemptId, Decision, Engine, EngineSettings, Event, Fact, Output, Refusal, Reply, Request, TaskId,
-    TaskSpec, TaskState, Time, event::OfferId,
+    AttemptId, Decision, Engine, EngineSettings, Event, Fact, Output, Refusal, Reply, Request,
+    TaskId, TaskSpec, TaskState, Time, event::OfferId,
 };
 
 /// Whole units.
@@ -77,7 +77,9 @@ fn queue(text: &str) -> QueueConfig {
     for word in words {
         let (name, value) = word.split_once('=').unwrap();
         match name.split_once(':') {
-            Some(("max", resource)) => config.max.push((Arc::from(resource), value.parse().unwrap())),
+            Some(("max", resource)) => config
+                .max
+                .push((Arc::from(resource), value.parse().unwrap())),
             _ if name == "weight" => config.weight = value.parse().unwrap(),
             _ => {
                 config.policy = Some(PolicyConfig {
@@ -116,7 +118,11 @@ pub(super) fn task(queue: &str) -> Builder {
     let digest = [0; 16];
     let after = Vec::new();
     Builder {
-        task: NewTask { spec, after, digest },
+        task: NewTask {
+            spec,
+            after,
+            digest,
+        },
     }
 }
 
@@ -258,7 +264,8 @@ impl TestEnv {
         self.decisions = out.decisions;
         for decision in &self.decisions {
             if let Decision::Accept { launches, .. } = decision {
-                self.launched.extend(launches.iter().map(|launch| launch.attempt));
+                self.launched
+                    .extend(launches.iter().map(|launch| launch.attempt));
             }
         }
         self.assert_followed();
@@ -270,7 +277,11 @@ impl TestEnv {
         let due = self.engine.wake_at().is_some_and(|at| at <= self.now);
         assert!(!due, "a turn leaves no timer due");
         let standing = super::standing::standing(&self.engine);
-        assert_eq!(super::standing::standing(&self.follower), standing, "the follower");
+        assert_eq!(
+            super::standing::standing(&self.follower),
+            standing,
+            "the follower"
+        );
         let recovered = self.recovered_engine();
         recovered.check_invariants();
         let recovered = super::standing::standing(&recovered);
@@ -311,7 +322,10 @@ impl TestEnv {
         self.batch(|engine, now, out| {
             let n_before = out.facts.len();
             let reply = engine.on_request(now, request, out);
-            assert!(reply.is_ok() || out.facts.len() == n_before, "a refusal changes nothing");
+            assert!(
+                reply.is_ok() || out.facts.len() == n_before,
+                "a refusal changes nothing"
+            );
             reply
         })
     }
@@ -403,8 +417,11 @@ impl TestEnv {
 
     pub(super) fn try_retry(&mut self, task: u64) -> Result<TaskState, Refusal> {
         let task = TaskId(task);
-        let stored: Option<StoredTask> =
-            if self.engine.is_live(task) { None } else { self.ledger.find_ended(task) };
+        let stored: Option<StoredTask> = if self.engine.is_live(task) {
+            None
+        } else {
+            self.ledger.find_ended(task)
+        };
         Ok(state_of(self.request(Request::Retry { task, stored })?))
     }
 
@@ -433,7 +450,10 @@ impl TestEnv {
     /// The attempts launched since this was asked last.
     pub(super) fn launched(&mut self) -> Vec<(u64, u32)> {
         let launched = std::mem::take(&mut self.launched);
-        launched.into_iter().map(|attempt| (attempt.task.0, attempt.number)).collect()
+        launched
+            .into_iter()
+            .map(|attempt| (attempt.task.0, attempt.number))
+            .collect()
     }
 
     /// The attempts that the last step asked to end, with the grace in seconds.

@@ -39,7 +39,10 @@ impl Ledger {
     /// Makes a fact last.
     pub(super) fn commit(&mut self, fact: &Fact) {
         match fact {
-            Fact::Submitted { submission, waiting } => self.submitted(submission, *waiting),
+            Fact::Submitted {
+                submission,
+                waiting,
+            } => self.submitted(submission, *waiting),
             Fact::Unblocked { first, .. } => {
                 let kept = self.submissions.get_mut(first).unwrap();
                 assert!(kept.waiting, "unblocked once");
@@ -51,7 +54,9 @@ impl Ledger {
                     }
                 }
             }
-            Fact::Launched { attempt, agent, at, .. } => {
+            Fact::Launched {
+                attempt, agent, at, ..
+            } => {
                 let task = self.task(attempt.task);
                 assert_eq!(task.live.state, TaskState::Queued, "{attempt}");
                 task.is_fresh = false;
@@ -72,7 +77,10 @@ impl Ledger {
             }
             Fact::TimedOut { attempt, .. } => {
                 let mut attempts = self.task(attempt.task).live.attempts.iter_mut();
-                attempts.find(|one| one.number == attempt.number).unwrap().timed_out = true;
+                attempts
+                    .find(|one| one.number == attempt.number)
+                    .unwrap()
+                    .timed_out = true;
             }
             Fact::AttemptEnded { attempt, .. } => {
                 let attempts = &mut self.task(attempt.task).live.attempts;
@@ -80,7 +88,12 @@ impl Ledger {
                 attempts.retain(|one| one.number != attempt.number);
                 assert_eq!(attempts.len() + 1, n_before, "an attempt ends once");
             }
-            Fact::Requeued { task, own_failure, not_before, .. } => {
+            Fact::Requeued {
+                task,
+                own_failure,
+                not_before,
+                ..
+            } => {
                 let live = &mut self.task(*task).live;
                 live.state = TaskState::Queued;
                 live.not_before = *not_before;
@@ -93,12 +106,20 @@ impl Ledger {
                 live.state = TaskState::Cancelling;
                 live.cancel_reason = reason.clone();
             }
-            Fact::Ended { task, outcome, at, queue, inbox } => {
+            Fact::Ended {
+                task,
+                outcome,
+                at,
+                queue,
+                inbox,
+            } => {
                 let spec = &self.submission(*task).submission.spec;
                 assert_eq!((queue, inbox), (&spec.queue, &spec.inbox));
                 self.ended(*task, outcome, *at);
             }
-            Fact::Retried { task, n_attempts, .. } => {
+            Fact::Retried {
+                task, n_attempts, ..
+            } => {
                 let kept = self.task(*task);
                 assert_eq!(kept.live.n_attempts, *n_attempts);
                 kept.live.state = TaskState::Queued;
@@ -111,7 +132,10 @@ impl Ledger {
             Fact::OutsideReported { resource, used, at } => {
                 self.outside.insert(Arc::clone(resource), (*used, *at));
             }
-            Fact::Forgotten { ended_before, firsts } => self.forgotten(*ended_before, firsts),
+            Fact::Forgotten {
+                ended_before,
+                firsts,
+            } => self.forgotten(*ended_before, firsts),
             Fact::InboxAcknowledged { .. } => {}
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }
@@ -124,7 +148,11 @@ impl Ledger {
         let first = submission.first;
         assert_eq!(first.0, self.next_id.max(1), "ids without gaps");
         self.next_id = submission.end().0;
-        let state = if waiting { TaskState::Waiting } else { TaskState::Queued };
+        let state = if waiting {
+            TaskState::Waiting
+        } else {
+            TaskState::Queued
+        };
         for id in first.0..submission.end().0 {
             let live = LiveTask {
                 task: TaskId(id),
@@ -172,10 +200,15 @@ impl Ledger {
             }
         }
         let all_old = |kept: &KeptSubmission| {
-            let mut tasks = self.tasks.range(kept.submission.first..kept.submission.end());
+            let mut tasks = self
+                .tasks
+                .range(kept.submission.first..kept.submission.end());
             tasks.all(|(_, task)| task.live.state.is_ended() && task.ended_at < ended_before)
         };
-        assert!(!self.submissions.values().any(all_old), "all that is old is forgotten");
+        assert!(
+            !self.submissions.values().any(all_old),
+            "all that is old is forgotten"
+        );
     }
 
     fn task(&mut self, task: TaskId) -> &mut Kept {
@@ -189,7 +222,11 @@ impl Ledger {
     /// The facts that bring a new engine to where the last commit left it.
     pub(super) fn recover(&self) -> Vec<Fact> {
         let mut facts = Vec::new();
-        for (task, kept) in self.tasks.iter().filter(|(_, kept)| kept.live.state.is_ended()) {
+        for (task, kept) in self
+            .tasks
+            .iter()
+            .filter(|(_, kept)| kept.live.state.is_ended())
+        {
             facts.push(Fact::RestoredEnded {
                 task: *task,
                 first: self.submission(*task).submission.first,
@@ -198,24 +235,37 @@ impl Ledger {
             });
         }
         for (first, kept) in &self.submissions {
-            facts.extend(kept.submission.spec.key.clone().map(|key| Fact::RestoredKey {
-                key,
-                first: *first,
-                count: kept.submission.spec.count(),
-                digest: kept.submission.digest,
-            }));
+            facts.extend(
+                kept.submission
+                    .spec
+                    .key
+                    .clone()
+                    .map(|key| Fact::RestoredKey {
+                        key,
+                        first: *first,
+                        count: kept.submission.spec.count(),
+                        digest: kept.submission.digest,
+                    }),
+            );
         }
         facts.push(Fact::RestoredNextId(TaskId(self.next_id.max(1))));
         for kept in self.submissions.values() {
             let range = kept.submission.first..kept.submission.end();
-            if self.tasks.range(range).any(|(_, task)| !task.live.state.is_ended()) {
+            if self
+                .tasks
+                .range(range)
+                .any(|(_, task)| !task.live.state.is_ended())
+            {
                 facts.push(Fact::Submitted {
                     submission: Arc::clone(&kept.submission),
                     waiting: kept.waiting,
                 });
             }
         }
-        let live = self.tasks.values().filter(|kept| !kept.is_fresh && !kept.live.state.is_ended());
+        let live = self
+            .tasks
+            .values()
+            .filter(|kept| !kept.is_fresh && !kept.live.state.is_ended());
         facts.extend(live.map(|kept| Fact::Restored(kept.live.clone())));
         for (resource, (used, at)) in &self.outside {
             facts.push(Fact::OutsideReported {
@@ -229,7 +279,10 @@ impl Ledger {
 
     /// What a store knows of an ended task.
     pub(super) fn find_ended(&self, task: TaskId) -> Option<StoredTask> {
-        let kept = self.tasks.get(&task).filter(|kept| kept.live.state.is_ended())?;
+        let kept = self
+            .tasks
+            .get(&task)
+            .filter(|kept| kept.live.state.is_ended())?;
         Some(StoredTask {
             submission: Arc::clone(&self.submission(task).submission),
             state: kept.live.state,
@@ -244,7 +297,9 @@ impl Ledger {
 
     /// All tasks that are kept, with their states.
     pub(super) fn states(&self) -> impl Iterator<Item = (TaskId, TaskState)> + '_ {
-        self.tasks.iter().map(|(task, kept)| (*task, kept.live.state))
+        self.tasks
+            .iter()
+            .map(|(task, kept)| (*task, kept.live.state))
     }
 
     /// How a task's outcome looks.

@@ -24,7 +24,10 @@ fn a_task_runs_and_succeeds() {
     env.ends(attempt(1, 1), OK);
     assert_eq!(env.state(1), Some(TaskState::Succeeded));
     let outcome = env.ledger.outcome(TaskId(1)).unwrap();
-    assert_eq!((outcome.kind, outcome.exit_code), (OutcomeKind::Succeeded, Some(0)));
+    assert_eq!(
+        (outcome.kind, outcome.exit_code),
+        (OutcomeKind::Succeeded, Some(0))
+    );
     assert!(!env.engine.is_live(TaskId(1)));
 }
 
@@ -93,7 +96,10 @@ fn losses_use_no_retries_pause_from_the_second_on_and_are_bounded() {
     assert_eq!(env.launched(), [(1, 4)]);
     env.ends(attempt(1, 4), LOST);
     assert_eq!(env.state(1), Some(TaskState::Failed));
-    assert_eq!(env.cause(1), Some(Cause::LostTooOften(LossReason::AgentLost)));
+    assert_eq!(
+        env.cause(1),
+        Some(Cause::LostTooOften(LossReason::AgentLost))
+    );
 }
 
 #[test]
@@ -114,11 +120,19 @@ fn a_timeout_counts_from_the_launch_and_is_an_own_failure() {
     assert!(env.killed().is_empty());
     env.advance(0.001);
     assert_eq!(env.killed(), [(attempt(1, 1), 3)]);
-    assert_eq!(env.state(1), Some(TaskState::Running), "until it has really ended");
+    assert_eq!(
+        env.state(1),
+        Some(TaskState::Running),
+        "until it has really ended"
+    );
     env.advance(100.0);
     assert!(env.killed().is_empty(), "asked once");
     env.ends(attempt(1, 1), OK);
-    assert_eq!(env.state(1), Some(TaskState::Queued), "too late is too late");
+    assert_eq!(
+        env.state(1),
+        Some(TaskState::Queued),
+        "too late is too late"
+    );
     env.offer("m", "cpus=100 mem=100");
     env.advance(1.0);
     env.advance(60.0);
@@ -132,7 +146,10 @@ fn a_timeout_counts_from_the_launch_and_is_an_own_failure() {
 fn an_attempt_that_ends_in_time_has_no_timer_left() {
     let mut env = TestEnv::new(&["a"]);
     env.run(task("a").timeout(60));
-    assert_eq!(env.engine.wake_at(), Some(env.now.after(std::time::Duration::from_secs(60))));
+    assert_eq!(
+        env.engine.wake_at(),
+        Some(env.now.after(std::time::Duration::from_secs(60)))
+    );
     env.ends(attempt(1, 1), OK);
     assert_eq!(env.engine.wake_at(), None);
 }
@@ -146,7 +163,11 @@ fn what_an_attempt_holds_is_given_back_when_it_has_ended() {
     assert_eq!(env.launched(), [(1, 1)]);
     env.cancel(1);
     env.offer("m", "cpus=1");
-    assert_eq!(env.launched(), [], "the agent has no cpu left, whatever it offers");
+    assert_eq!(
+        env.launched(),
+        [],
+        "the agent has no cpu left, whatever it offers"
+    );
     env.ends(attempt(1, 1), AttemptEnd::Killed);
     assert_eq!(env.launched(), [(2, 1)]);
 }

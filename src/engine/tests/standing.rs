@@ -36,13 +36,16 @@ pub(super) struct Standing {
 impl Standing {
     /// Whether an attempt outlived its task. No store restores such ones.
     pub(super) fn has_orphans(&self) -> bool {
-        self.attempts.keys().any(|attempt| !self.live.contains_key(&attempt.task))
+        self.attempts
+            .keys()
+            .any(|attempt| !self.live.contains_key(&attempt.task))
     }
 
     /// The same without attempts that outlived their tasks, and without what they hold.
     pub(super) fn without_orphans(mut self) -> Self {
         let live = &self.live;
-        self.attempts.retain(|attempt, _| live.contains_key(&attempt.task));
+        self.attempts
+            .retain(|attempt, _| live.contains_key(&attempt.task));
         self.used.clear();
         self
     }
@@ -59,13 +62,17 @@ pub(super) fn standing(engine: &Engine) -> Standing {
         if let Some(kind) = state.ended.find(task) {
             ended.insert(task, crate::engine::state::ended_state(kind));
         }
-        let Some(slot) = state.find_live(task) else { continue };
+        let Some(slot) = state.find_live(task) else {
+            continue;
+        };
         let record = state.live.get(&task);
         live.insert(
             task,
             Task {
                 state: state.state_in(task, slot),
-                counts: record.map_or((0, 0, 0), |live| (live.n_attempts, live.n_failures, live.n_losses)),
+                counts: record.map_or((0, 0, 0), |live| {
+                    (live.n_attempts, live.n_failures, live.n_losses)
+                }),
                 attempts: record.map_or_else(Vec::new, |live| live.attempts(task)),
             },
         );
@@ -79,25 +86,48 @@ pub(super) fn standing(engine: &Engine) -> Standing {
         (attempt, (agent, record.launched_at, record.timed_out))
     });
     let kept = state.kept.due(Time(u64::MAX)).into_iter();
-    let mut kept: Vec<_> = kept.map(|kept| (kept.ended_at, kept.first, kept.count)).collect();
+    let mut kept: Vec<_> = kept
+        .map(|kept| (kept.ended_at, kept.first, kept.count))
+        .collect();
     kept.sort_unstable();
     let tree = &state.queues.tree;
     let leaves = state.queues.leaves_below(tree.root());
     let in_use = tree.queues().map(|queue| {
-        let used = state.resources.by_name(tree.used(queue), |_| true).into_iter();
-        (Arc::clone(tree.path(queue)), used.filter(|(_, used)| !used.is_zero()).collect())
+        let used = state
+            .resources
+            .by_name(tree.used(queue), |_| true)
+            .into_iter();
+        (
+            Arc::clone(tree.path(queue)),
+            used.filter(|(_, used)| !used.is_zero()).collect(),
+        )
     });
     Standing {
         next_id: state.next_id,
         live,
         ended,
         attempts: attempts.collect(),
-        timers: state.timers.iter().map(|timer| format!("{timer:?}")).collect(),
-        watches: state.watches.iter().map(|(what, watch)| format!("{what:?} {}", watch.n_left)).collect(),
+        timers: state
+            .timers
+            .iter()
+            .map(|timer| format!("{timer:?}"))
+            .collect(),
+        watches: state
+            .watches
+            .iter()
+            .map(|(what, watch)| format!("{what:?} {}", watch.n_left))
+            .collect(),
         kept,
         keys,
-        outside: state.resources.iter().map(|(_, one)| (Arc::clone(&one.name), one.outside)).collect(),
-        counts: leaves.iter().map(|leaf| (Arc::clone(tree.path(*leaf)), state.queues.counts(*leaf))).collect(),
+        outside: state
+            .resources
+            .iter()
+            .map(|(_, one)| (Arc::clone(&one.name), one.outside))
+            .collect(),
+        counts: leaves
+            .iter()
+            .map(|leaf| (Arc::clone(tree.path(*leaf)), state.queues.counts(*leaf)))
+            .collect(),
         used: in_use.collect(),
     }
 }

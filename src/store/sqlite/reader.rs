@@ -32,6 +32,23 @@ impl SqliteReader {
         }
     }
 
+    /// How many ids from this one on belong to no task that is known (any more): up to the next that is,
+    /// or the next to be given.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub fn count_unknown(&self, first: TaskId) -> Result<u64, StoreError> {
+        let next = self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT coalesce((SELECT min(first) FROM submissions WHERE first >= ?1), \
+                     (SELECT value FROM meta WHERE name = 'next_id'))",
+                )?
+                .query_row([int(first.0)], |row| count(row, 0))
+        })?;
+        Ok(next.saturating_sub(first.0))
+    }
+
     /// Runs `read` on a connection of its own, in one snapshot.
     fn read<T>(
         &self,

@@ -1,1 +1,324 @@
+//! The file itself: what opening refuses, what a failed commit leaves, what big arrays cost.
 
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::engine::outcome::Cause;
+use crate::engine::{AttemptId, OutcomeKind, TaskState, Time};
+use crate::store::reader::{Reader, TaskFilter};
+use crate::store::sim::{outcome, spec, submission};
+
+fn submitted(first: u64, count: u32) -> Fact {
+    Fact::Submitted {
+        submission: submission(first, spec("maps", count)),
+        waiting: false,
+    }
+}
+
+fn launched(task: u64) -> Fact {
+    Fact::Launched {
+        attempt: AttemptId {
+            task: TaskId(task),
+            number: 1,
+        },
+        agent: "m1".into(),
+        queue: "maps".into(),
+        waited: std::time::Duration::ZERO,
+        at: Time(5),
+    }
+}
+
+fn cancelled(task: u64) -> Fact {
+    Fact::Ended {
+        task: TaskId(task),
+        outcome: outcome(OutcomeKind::Cancelled, Some(Cause::QueueRemoved)),
+        queue: "maps".into(),
+        inbox: None,
+        at: Time(9),
+    }
+}
+
+fn forgotten(first: u64) -> Fact {
+    Fact::Forgotten {
+        ended_before: Time(10),
+        firsts: vec![TaskId(first)],
+    }
+}
+
+fn recovered(store: &mut SqliteStore) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    store.recover(&mut |fact| facts.push(fact)).unwrap();
+    facts
+}
+
+/// A data directory with a database of a few pages, closed in good order.
+fn filled() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(directory.path()).unwrap();
+    let facts: Vec<_> = (1..500).map(|id| submitted(id, 1)).collect();
+    store.commit(&facts).unwrap();
+    drop(store);
+    let path = directory.path().join(DATABASE_FILE);
+    (directory, path)
+}
+
+/// Opens, and asserts that it is refused and that every file is as it was.
+fn refused(directory: &Path) -> StoreError {
+    let before = contents(directory);
+    let error = open(directory).unwrap_err();
+    assert!(before == contents(directory), "opening changed a file");
+    error
+}
+
+fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        // The lock file is not data, and the shared memory of the log is made anew by whoever opens it.
+        .filter(|path| !path.ends_with(LOCK_FILE) && !path.to_string_lossy().ends_with("-shm"))
+        .filter(|path| fs::metadata(path).unwrap().len() > 0)
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_directory_in_use_is_refused_until_it_is_free() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = open(directory.path()).unwrap();
+    assert!(matches!(
+        open(directory.path()),
+        Err(StoreError::InUse { .. })
+    ));
+    drop(store);
+    assert!(open(directory.path()).is_ok());
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let text = open(&file.join("data")).unwrap_err().to_string();
+    assert!(
+        text.contains("server.data_dir") && text.contains("file/data"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_newer_version_is_refused() {
+    let (directory, path) = filled();
+    Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    let error = refused(directory.path());
+    assert!(
+        matches!(
+            error,
+            StoreError::TooNew {
+                found: 99,
+                known: schema::VERSION,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn another_programs_database_is_refused() {
+    let (directory, path) = filled();
+    Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "application_id", 1)
+        .unwrap();
+    let error = refused(directory.path());
+    assert!(error.to_string().contains("another program"), "{error}");
+}
+
+#[test]
+fn damage_is_told_and_nothing_is_changed() {
+    let (directory, path) = filled();
+    let whole = fs::read(&path).unwrap();
+    let mut overwritten = whole.clone();
+    overwritten[4096 * 9..4096 * 12].fill(0xa5);
+    let mut headless = whole.clone();
+    headless[..64].fill(0);
+    let cases = [
+        ("overwritten", overwritten),
+        ("without its header", headless),
+        ("cut short", whole[..whole.len() / 2].to_vec()),
+        ("a text", b"hello, this is no database at all".repeat(100)),
+        ("empty", Vec::new()),
+    ];
+    for (name, bytes) in cases {
+        fs::write(&path, &bytes).unwrap();
+        let error = refused(directory.path());
+        assert!(
+            matches!(error, StoreError::Corrupt { .. }),
+            "{name}: {error}"
+        );
+        assert!(error.to_string().contains(DATABASE_FILE), "{error}");
+    }
+    fs::write(&path, &whole).unwrap();
+    assert!(open(directory.path()).is_ok());
+}
+
+#[test]
+fn a_log_without_its_file_is_not_taken_for_a_new_start() {
+    let (directory, path) = filled();
+    fs::rename(&path, directory.path().join("moved")).unwrap();
+    fs::write(path.with_extension("db-wal"), "acknowledged").unwrap();
+    assert!(matches!(
+        refused(directory.path()),
+        StoreError::Corrupt { .. }
+    ));
+}
+
+#[test]
+fn an_unfinished_new_file_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("apportion.db-new"), "half of a").unwrap();
+    assert!(open(directory.path()).is_ok());
+}
+
+#[test]
+fn a_commit_without_space_keeps_nothing_and_succeeds_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, reader) = open(directory.path()).unwrap();
+    store.commit(&[submitted(1, 1)]).unwrap();
+    let pages: i64 = store
+        .connection
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .unwrap();
+    store
+        .connection
+        .pragma_update(None, "max_page_count", pages + 3)
+        .unwrap();
+    let facts: Vec<_> = (2..2000).map(|id| submitted(id, 1)).collect();
+    for _ in 0..2 {
+        assert!(matches!(store.commit(&facts), Err(StoreError::Full { .. })));
+        assert!(reader.find(TaskId(2)).unwrap().is_none());
+        assert_eq!(recovered(&mut store).len(), 2);
+    }
+    store
+        .connection
+        .pragma_update(None, "max_page_count", 1 << 30)
+        .unwrap();
+    store.commit(&facts).unwrap();
+    assert!(reader.find(TaskId(1999)).unwrap().is_some());
+}
+
+#[test]
+fn ids_grow_though_the_last_task_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(directory.path()).unwrap();
+    store
+        .commit(&[submitted(1, 3), cancelled(1), cancelled(2), cancelled(3)])
+        .unwrap();
+    store.commit(&[forgotten(1)]).unwrap();
+    let facts = recovered(&mut store);
+    assert!(
+        matches!(facts[..], [Fact::RestoredNextId(TaskId(4))]),
+        "{facts:?}"
+    );
+}
+
+#[test]
+fn a_forgotten_array_is_out_of_sight_at_once_and_swept_in_steps() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, reader) = open(directory.path()).unwrap();
+    store
+        .commit(&[submitted(1, 5000), submitted(5001, 1)])
+        .unwrap();
+    let ends: Vec<_> = (1..=5000).map(cancelled).collect();
+    store.commit(&ends).unwrap();
+    store.commit(&[forgotten(1)]).unwrap();
+    let rows = |store: &SqliteStore| -> i64 {
+        store
+            .connection
+            .query_row("SELECT count(*) FROM tasks", [], |row| row.get(0))
+            .unwrap()
+    };
+    let listed = |states: &[TaskState]| {
+        let filter = TaskFilter {
+            queue: Some("maps".into()),
+            states: states.into(),
+            after: None,
+            limit: 10,
+        };
+        reader.list(&filter).unwrap().len()
+    };
+    let mut left = vec![rows(&store)];
+    while rows(&store) > 0 {
+        assert!(reader.find(TaskId(4999)).unwrap().is_none());
+        assert_eq!(listed(&[]), 1);
+        assert_eq!(listed(&[TaskState::Cancelled]), 0);
+        // The live submission, the next id, and what others use.
+        assert!(recovered(&mut store).len() <= 3);
+        let other = Fact::OutsideReported {
+            resource: "db".into(),
+            used: apportion_policies::Amount::ZERO,
+            at: Time(left.len() as u64),
+        };
+        store.commit(&[other]).unwrap();
+        left.push(rows(&store));
+    }
+    assert!(left.len() > 2, "it took more than one commit: {left:?}");
+}
+
+#[test]
+fn an_array_costs_one_row_until_its_tasks_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, reader) = open(directory.path()).unwrap();
+    store.commit(&[submitted(1, 1_000_000)]).unwrap();
+    store
+        .commit(&[launched(1), launched(2), launched(500_000)])
+        .unwrap();
+    let ranges: i64 = store
+        .connection
+        .query_row("SELECT count(*) FROM unstarted", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(ranges, 2);
+    let page = |queue: Option<&str>, states: &[TaskState], after: u64| -> Vec<u64> {
+        let filter = TaskFilter {
+            queue: queue.map(str::to_owned),
+            states: states.into(),
+            after: Some(TaskId(after)),
+            limit: 3,
+        };
+        reader
+            .list(&filter)
+            .unwrap()
+            .iter()
+            .map(|record| record.task.0)
+            .collect()
+    };
+    assert_eq!(page(None, &[], 499_998), [499_999, 500_000, 500_001]);
+    assert_eq!(page(None, &[TaskState::Queued], 0), [3, 4, 5]);
+    assert_eq!(
+        page(Some("maps"), &[TaskState::Queued], 499_998),
+        [499_999, 500_001, 500_002]
+    );
+    assert_eq!(
+        page(Some("maps"), &[TaskState::Launching], 0),
+        [1, 2, 500_000]
+    );
+    assert_eq!(page(None, &[], 1_000_000), [0_u64; 0]);
+    assert_eq!(recovered(&mut store).len(), 5);
+}
+
+#[test]
+fn a_reader_does_not_wait_for_the_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, reader) = open(directory.path()).unwrap();
+    store.commit(&[submitted(1, 1)]).unwrap();
+    let transaction = store.connection.transaction().unwrap();
+    transaction.execute("DELETE FROM submissions", []).unwrap();
+    assert!(reader.find(TaskId(1)).unwrap().is_some());
+    drop(transaction);
+}

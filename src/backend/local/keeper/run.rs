@@ -110,7 +110,9 @@ impl Wake {
 pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Result<()> {
     let mut orders = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut lines = Lines::default();
-    let Some(mut keeper) = Keeper::start(home, &mut orders, &mut lines)? else { return Ok(()) };
+    let Some(mut keeper) = Keeper::start(home, &mut orders, &mut lines)? else {
+        return Ok(());
+    };
     let result = loop {
         match keeper.turn(&mut lines) {
             Ok(true) => {}
@@ -124,7 +126,11 @@ pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Re
         if guard_died.load(Ordering::Relaxed) {
             break Ok(());
         }
-        match if has_orders { lines.fill(&mut orders) } else { Ok(true) } {
+        match if has_orders {
+            lines.fill(&mut orders)
+        } else {
+            Ok(true)
+        } {
             Ok(true) => {}
             Ok(false) => break Ok(()),
             Err(error) => break Err(error),
@@ -169,7 +175,9 @@ impl Keeper {
                 match parse(line)? {
                     Order::Start { limits, daemon } => break (limits, daemon),
                     order @ (Order::Launch(_) | Order::Kill { .. } | Order::ShutDown { .. }) => {
-                        return Err(io::Error::other(format!("{order:?} comes before the start")));
+                        return Err(io::Error::other(format!(
+                            "{order:?} comes before the start"
+                        )));
                     }
                 }
             }
@@ -178,20 +186,30 @@ impl Keeper {
             }
         };
         let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let mut reports = Reports { out, bytes: Vec::new() };
+        let mut reports = Reports {
+            out,
+            bytes: Vec::new(),
+        };
         let n_leftovers = super::end_leftovers(&home);
         if n_leftovers > 0 {
-            reports.warn(format!("ended {n_leftovers} processes that an earlier daemon had left behind"));
+            reports.warn(format!(
+                "ended {n_leftovers} processes that an earlier daemon had left behind"
+            ));
         }
         let (limits, instead_because) = match Limits::choose(limits, &home, daemon) {
             Ok(chosen) => chosen,
             Err(error) => {
-                reports.push(&Report::Refused { message: error.to_string() });
+                reports.push(&Report::Refused {
+                    message: error.to_string(),
+                });
                 reports.flush()?;
                 return Ok(None);
             }
         };
-        reports.push(&Report::Ready { limits: limits.to_string(), instead_because });
+        reports.push(&Report::Ready {
+            limits: limits.to_string(),
+            instead_because,
+        });
         Ok(Some(Self {
             home,
             clock: Stopwatch::start(),
@@ -214,7 +232,10 @@ impl Keeper {
             match parse(line)? {
                 Order::Start { .. } => return Err(io::Error::other("a second start")),
                 Order::Launch(launch) => self.launch(&launch)?,
-                Order::Kill { attempt, grace_millis } => self.on_kill(attempt, grace_millis),
+                Order::Kill {
+                    attempt,
+                    grace_millis,
+                } => self.on_kill(attempt, grace_millis),
                 Order::ShutDown { grace_millis } => {
                     self.shutting_down = true;
                     let all: Vec<_> = self.attempts.keys().copied().collect();
@@ -231,7 +252,11 @@ impl Keeper {
 
     fn on_kill(&mut self, attempt: WireAttempt, grace_millis: u64) {
         if self.attempts.contains_key(&attempt) {
-            self.kill_all(&[attempt], Duration::from_millis(grace_millis), Cause::Ordered);
+            self.kill_all(
+                &[attempt],
+                Duration::from_millis(grace_millis),
+                Cause::Ordered,
+            );
         } else {
             self.report_end(attempt, WireEnd::Killed, WireUsage::default());
         }
@@ -243,13 +268,18 @@ impl Keeper {
     /// The keeper can't get out of the attempt's cgroup, and is of no use any more.
     fn launch(&mut self, order: &LaunchOrder<'_>) -> io::Result<()> {
         if self.shutting_down || self.attempts.contains_key(&order.attempt) {
-            self.reports.warn(format!("{:?} is not launched: it runs already, or all is ending", order.attempt));
+            self.reports.warn(format!(
+                "{:?} is not launched: it runs already, or all is ending",
+                order.attempt
+            ));
             return Ok(());
         }
         match self.start_process(order)? {
             Ok(attempt) => {
                 self.by_pid.insert(attempt.pid, attempt.id);
-                self.reports.push(&Report::Started { attempt: attempt.id });
+                self.reports.push(&Report::Started {
+                    attempt: attempt.id,
+                });
                 self.attempts.insert(attempt.id, attempt);
                 self.limit(order);
             }
@@ -274,7 +304,11 @@ impl Keeper {
             Limits::Cgroups(cgroups) => {
                 let cgroup = match cgroups.take() {
                     Ok(cgroup) => cgroup,
-                    Err(error) => return Ok(Err(WireEnd::Failed(format!("cannot make a cgroup: {error}")))),
+                    Err(error) => {
+                        return Ok(Err(WireEnd::Failed(format!(
+                            "cannot make a cgroup: {error}"
+                        ))));
+                    }
                 };
                 let entered = cgroups.enter(&cgroup);
                 let started = match entered {
@@ -312,10 +346,19 @@ impl Keeper {
 
     /// Sets the limits of an attempt that has just been started.
     fn limit(&mut self, order: &LaunchOrder<'_>) {
-        let Limits::Cgroups(cgroups) = &mut self.limits else { return };
-        let Some(attempt) = self.attempts.get_mut(&order.attempt) else { return };
-        let Some(cgroup) = &mut attempt.cgroup else { return };
-        let demand = Demand { cpu_milli: order.cpu_milli, mem_bytes: order.mem_bytes };
+        let Limits::Cgroups(cgroups) = &mut self.limits else {
+            return;
+        };
+        let Some(attempt) = self.attempts.get_mut(&order.attempt) else {
+            return;
+        };
+        let Some(cgroup) = &mut attempt.cgroup else {
+            return;
+        };
+        let demand = Demand {
+            cpu_milli: order.cpu_milli,
+            mem_bytes: order.mem_bytes,
+        };
         match cgroups.limit(cgroup, demand) {
             Ok(()) => {}
             // It has more than it may have, already.
@@ -324,13 +367,18 @@ impl Keeper {
             }
             Err(error) => {
                 let id = crate::engine::AttemptId::from(order.attempt);
-                self.reports.warn(format!("cannot limit attempt {id} to its demand: {error}"));
+                self.reports
+                    .warn(format!("cannot limit attempt {id} to its demand: {error}"));
             }
         }
     }
 
     pub(super) fn report_end(&mut self, attempt: WireAttempt, end: WireEnd, usage: WireUsage) {
-        self.reports.push(&Report::Ended { attempt, end, usage });
+        self.reports.push(&Report::Ended {
+            attempt,
+            end,
+            usage,
+        });
     }
 }
 

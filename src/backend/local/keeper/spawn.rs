@@ -28,7 +28,9 @@ pub(super) struct Prepared {
 /// The disk is full, or the like: the machine's trouble, not the task's.
 pub(super) fn prepare(tasks_dir: &Path, order: &LaunchOrder<'_>) -> Result<Prepared, WireEnd> {
     let attempt = AttemptId::from(order.attempt);
-    let failed = |what: &Path, error: io::Error| WireEnd::Failed(format!("cannot make {}: {error}", what.display()));
+    let failed = |what: &Path, error: io::Error| {
+        WireEnd::Failed(format!("cannot make {}: {error}", what.display()))
+    };
     let work_dir = layout::work_dir(tasks_dir, attempt);
     make_work_dir(&work_dir).map_err(|error| failed(&work_dir, error))?;
     let output = |stream| {
@@ -36,7 +38,11 @@ pub(super) fn prepare(tasks_dir: &Path, order: &LaunchOrder<'_>) -> Result<Prepa
         File::create(&path).map_err(|error| failed(&path, error))
     };
     let (stdout, stderr) = (output(LogStream::Stdout)?, output(LogStream::Stderr)?);
-    let program = order.argv.first().map(|program| program.to_string()).unwrap_or_default();
+    let program = order
+        .argv
+        .first()
+        .map(|program| program.to_string())
+        .unwrap_or_default();
     let mut command = Command::new(find_program(&program, &order.env, &work_dir));
     command
         .arg0(&program)
@@ -58,7 +64,11 @@ impl Prepared {
     pub(super) fn start(mut self) -> Result<Child, WireEnd> {
         self.command.spawn().map_err(|error| {
             let message = format!("cannot start '{}': {error}", self.program);
-            if is_own_fault(&error) { WireEnd::NotStarted(message) } else { WireEnd::Failed(message) }
+            if is_own_fault(&error) {
+                WireEnd::NotStarted(message)
+            } else {
+                WireEnd::Failed(message)
+            }
         })
     }
 }
@@ -100,9 +110,15 @@ fn make_work_dir(path: &Path) -> io::Result<()> {
 
 /// The file to execute. A name without a slash is looked up in the task's own `PATH` where it has one;
 /// otherwise the system does the same with the keeper's.
-fn find_program(program: &str, env: &[(impl AsRef<str>, impl AsRef<str>)], work_dir: &Path) -> OsString {
+fn find_program(
+    program: &str,
+    env: &[(impl AsRef<str>, impl AsRef<str>)],
+    work_dir: &Path,
+) -> OsString {
     let path = env.iter().rev().find(|(name, _)| name.as_ref() == "PATH");
-    let (Some((_, path)), false) = (path, program.contains('/')) else { return program.into() };
+    let (Some((_, path)), false) = (path, program.contains('/')) else {
+        return program.into();
+    };
     let mut found = path
         .as_ref()
         .as_bytes()
@@ -110,7 +126,10 @@ fn find_program(program: &str, env: &[(impl AsRef<str>, impl AsRef<str>)], work_
         .map(|dir| work_dir.join(OsStr::from_bytes(dir)).join(program))
         .filter(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok());
     // With a slash in it, the name is not looked up again, and the error names what was wanted.
-    found.next().unwrap_or_else(|| PathBuf::from("/nonexistent").join(program)).into()
+    found
+        .next()
+        .unwrap_or_else(|| PathBuf::from("/nonexistent").join(program))
+        .into()
 }
 
 #[cfg(test)]
@@ -120,17 +139,29 @@ mod tests {
     #[test]
     fn a_program_is_found_in_the_path_of_the_task() {
         let dir = tempfile::tempdir().unwrap();
-        let find = |name: &str, path: &str| find_program(name, &[("PATH", "/wrong"), ("PATH", path)], dir.path());
+        let find = |name: &str, path: &str| {
+            find_program(name, &[("PATH", "/wrong"), ("PATH", path)], dir.path())
+        };
         assert_eq!(find("sh", "/nowhere:/bin"), "/bin/sh");
         assert_eq!(find("bin/sh", "/"), "bin/sh");
         assert_eq!(find("sh", "/nowhere"), "/nonexistent/sh");
-        assert_eq!(find_program("sh", &[("HOME", "/")], dir.path()), "sh", "the system looks it up");
+        assert_eq!(
+            find_program("sh", &[("HOME", "/")], dir.path()),
+            "sh",
+            "the system looks it up"
+        );
     }
 
     #[test]
     fn a_fault_of_the_machine_is_not_the_task_s() {
         let error = |code: Errno| io::Error::from_raw_os_error(code as i32);
-        for code in [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENOSPC, Errno::EIO] {
+        for code in [
+            Errno::EAGAIN,
+            Errno::ENOMEM,
+            Errno::EMFILE,
+            Errno::ENOSPC,
+            Errno::EIO,
+        ] {
             assert!(!is_own_fault(&error(code)), "{code}");
         }
         assert!(is_own_fault(&error(Errno::ENOENT)));

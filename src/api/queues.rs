@@ -1,0 +1,29 @@
+//! `GET /v1/queues`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::json::{ErrorBody, QueueJson, QueuesJson};
+use super::{ApiError, Context};
+
+/// Lists all queues with what they use, their shares and their live tasks.
+#[utoipa::path(
+    get,
+    path = "/v1/queues",
+    operation_id = "list_queues",
+    tag = "cluster",
+    responses(
+        (status = 200, description = "parents before children", body = QueuesJson),
+        (status = 503, description = "`stopping`", body = ErrorBody),
+    )
+)]
+pub(super) async fn list(
+    State(context): State<Arc<Context>>,
+) -> Result<Json<QueuesJson>, ApiError> {
+    let reports = context.inspect(|engine| engine.queues()).await?;
+    Ok(Json(QueuesJson {
+        queues: reports.iter().map(QueueJson::from).collect(),
+    }))
+}

@@ -1,0 +1,7 @@
+//! Tests of the routes, with the real driver and engine behind them.
+
+mod document;
+mod env;
+mod flow;
+mod refusals;
+mod waiting;

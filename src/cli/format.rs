@@ -1,0 +1,164 @@
+//! Amounts, sizes, durations and points in time as people read them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use apportion_policies::Amount;
+
+use super::wire::Amounts;
+use crate::config::units;
+use crate::engine::Time;
+
+/// `cpus=2 mem=4GiB`, in order of names; a dash for nothing.
+pub(super) fn amounts(amounts: &Amounts) -> String {
+    let parts = amounts.iter().filter(|(_, amount)| !amount.0.is_zero());
+    let parts: Vec<String> = parts
+        .map(|(name, amount)| format!("{name}={}", amount_of(name, amount.0)))
+        .collect();
+    or_dash(parts.join(" "))
+}
+
+/// `rack=r1 room=b`, in order of names.
+pub(super) fn pairs(pairs: &BTreeMap<String, String>) -> String {
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// An amount of a resource, sizes with their unit.
+pub(super) fn amount_of(resource: &str, amount: Amount) -> String {
+    if units::is_size(resource) && !amount.is_zero() {
+        mib(amount)
+    } else {
+        amount.to_string()
+    }
+}
+
+/// A size exactly where that is short, otherwise with one digit behind the point.
+fn mib(size: Amount) -> String {
+    let exact = units::format_mib(size);
+    if exact.len() <= 8 {
+        exact
+    } else {
+        bytes(u64::try_from(u128::from(size.milli()) * 1_048_576 / 1000).unwrap_or(u64::MAX))
+    }
+}
+
+/// `12.3MiB`, `512B`.
+pub(super) fn bytes(bytes: u64) -> String {
+    let (mut number, mut unit) = (bytes as f64, "B");
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
+        // From here on one digit behind the point would already show as 1024.0.
+        if number < 1023.95 {
+            break;
+        }
+        (number, unit) = (number / 1024.0, larger);
+    }
+    if unit == "B" {
+        format!("{bytes}B")
+    } else {
+        format!("{number:.1}{unit}")
+    }
+}
+
+/// `0.35s`, `12s`, `2m 5s`, `3h 20m`, `4d 2h`.
+pub(super) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.2}s", duration.as_secs_f64()),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// The same of a number of seconds; what is no duration counts as zero.
+pub(super) fn seconds(seconds: f64) -> String {
+    duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// How long ago a time of the API was; a dash where it can't be read.
+pub(super) fn age(now: Time, rfc3339: Option<&str>) -> String {
+    let then = rfc3339.and_then(time);
+    or_dash(
+        then.map(|then| duration(Duration::from_secs(now.since(then).as_secs())))
+            .unwrap_or_default(),
+    )
+}
+
+/// `2026-11-22 13:05:00 UTC`, from a time of the API.
+pub(super) fn point(rfc3339: Option<&str>) -> String {
+    let shown = rfc3339.and_then(time).map(|time| {
+        let point = UNIX_EPOCH + Duration::from_millis(time.0);
+        humantime::format_rfc3339_seconds(point)
+            .to_string()
+            .replace('T', " ")
+            .replace('Z', " UTC")
+    });
+    or_dash(shown.unwrap_or_default())
+}
+
+/// Reads a time of the API.
+pub(super) fn time(rfc3339: &str) -> Option<Time> {
+    let point = humantime::parse_rfc3339(rfc3339).ok()?;
+    Some(Time::default().after(point.duration_since(UNIX_EPOCH).ok()?))
+}
+
+/// A dash where there is nothing to say.
+pub(super) fn or_dash(text: String) -> String {
+    if text.is_empty() {
+        "-".to_owned()
+    } else {
+        text
+    }
+}
+
+/// `1 task`, `2 tasks`.
+pub(super) fn count(number: u64, what: &str) -> String {
+    if number == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{number} {what}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_at_most_two_units() {
+        for (millis, text) in [
+            (350, "0.35s"),
+            (12_900, "12s"),
+            (125_000, "2m 5s"),
+            (12_000_000, "3h 20m"),
+            (352_800_000, "4d 2h"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(seconds(-1.0), "0.00s");
+    }
+
+    #[test]
+    fn sizes_stay_short() {
+        assert_eq!(bytes(512), "512B");
+        assert_eq!(bytes(1_048_575), "1.0MiB");
+        assert_eq!(bytes(12_900_000), "12.3MiB");
+        assert_eq!(amount_of("mem", "4096".parse().unwrap()), "4GiB");
+        assert_eq!(amount_of("mem", "31947.123".parse().unwrap()), "31.2GiB");
+        assert_eq!(amount_of("licences", "0.5".parse().unwrap()), "0.5");
+    }
+
+    #[test]
+    fn times() {
+        let then = Some("2026-11-22T13:05:00.500Z");
+        assert_eq!(point(then), "2026-11-22 13:05:00 UTC");
+        let now = time("2026-11-22T13:07:05.400Z").unwrap();
+        assert_eq!(age(now, then), "2m 4s");
+        assert_eq!(age(now, Some("soon")), "-");
+    }
+}

@@ -1,0 +1,93 @@
+//! `apportion queues`: the queue tree and who uses what.
+
+use std::collections::BTreeMap;
+
+use super::output::table;
+use super::wire::{Queue, Queues};
+use super::{CliError, Context, exit, format};
+use crate::engine::TaskState;
+
+/// Show the queue tree: weights, tasks, what is used, shares.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) async fn execute(_: &Args, context: &mut Context<'_, '_>) -> Result<u8, CliError> {
+    let answer = context.client.get("/v1/queues", &[]).await?;
+    if context.json {
+        context.out.json(&answer)?;
+        return Ok(exit::DONE);
+    }
+    let Queues { queues } = context.client.read(answer)?;
+    let mut rows = table(&[
+        "QUEUE", ">WEIGHT", ">WAITING", ">QUEUED", ">RUNNING", ">SHARE", "OF", "USED", "MAX",
+        "REMARK",
+    ]);
+    let paths: Vec<&str> = queues.iter().map(|queue| queue.path.as_str()).collect();
+    for (place, name) in in_tree_order(&paths) {
+        rows.add_row(row(name, &queues[place]));
+    }
+    context.out.table(&mut rows)?;
+    Ok(exit::DONE)
+}
+
+fn row(name: String, queue: &Queue) -> Vec<String> {
+    let tasks = |states: &[TaskState]| {
+        let number = |state: &TaskState| queue.tasks.get(state.as_str()).copied().unwrap_or(0);
+        states.iter().map(number).sum::<u64>().to_string()
+    };
+    let remark = match queue.n_unsatisfiable {
+        0 if queue.is_leaf => String::new(),
+        0 => queue.policy.clone(),
+        number => format!(
+            "{} can never run as things are",
+            format::count(number, "task")
+        ),
+    };
+    vec![
+        name,
+        queue.weight.to_string(),
+        tasks(&[TaskState::Waiting]),
+        tasks(&[TaskState::Queued]),
+        tasks(&[
+            TaskState::Launching,
+            TaskState::Running,
+            TaskState::Cancelling,
+        ]),
+        format!("{:.1}%", queue.dominant_share.decimal * 100.0),
+        format::or_dash(queue.dominant_resource.clone().unwrap_or_default()),
+        format::amounts(&queue.used),
+        format::amounts(&queue.max),
+        remark,
+    ]
+}
+
+/// The paths as a tree, children below their parents and otherwise in the order given: for each the place
+/// among the paths, and its last segment, indented. The root, whose path is empty, is left out.
+pub(super) fn in_tree_order(paths: &[&str]) -> Vec<(usize, String)> {
+    let mut children: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (place, path) in paths
+        .iter()
+        .enumerate()
+        .filter(|(_, path)| !path.is_empty())
+    {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        children.entry(parent).or_default().push(place);
+    }
+    let mut order = Vec::with_capacity(paths.len());
+    let mut stack: Vec<usize> = children
+        .remove("")
+        .unwrap_or_default()
+        .into_iter()
+        .rev()
+        .collect();
+    while let Some(place) = stack.pop() {
+        let path = paths[place];
+        let (depth, name) = (
+            path.matches('/').count(),
+            path.rsplit('/').next().unwrap_or(path),
+        );
+        order.push((place, format!("{:indent$}{name}", "", indent = 2 * depth)));
+        stack.extend(children.remove(path).unwrap_or_default().into_iter().rev());
+    }
+    order
+}

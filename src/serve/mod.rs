@@ -1,0 +1,307 @@
+//! Puts the parts of the daemon together, runs them, and takes them down in good order.
+//!
+//! Up: port, data directory, engine as the store remembers it, backend, driver, HTTP. Down: driver (which
+//! ends what runs), then HTTP. SIGHUP reads the configuration again, SIGTERM and SIGINT stop.
+
+mod reload;
+mod retention;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::api::{self, ApiState};
+use crate::backend::Backend;
+use crate::backend::EventSender;
+use crate::backend::local::{LocalBackend, LocalError, LocalLogs, LocalOptions};
+use crate::clock::{self, Stopwatch};
+use crate::config::{BackendConfig, Config};
+use crate::driver::{self, BatchStats, Handle};
+use crate::engine::{AttemptId, Engine, Fact};
+use crate::metrics::Metrics;
+use crate::store::sqlite::{self, SqliteReader, SqliteStore};
+use crate::store::{Store, StoreError};
+
+/// Where in the data directory the tasks' files are.
+const TASKS_DIR: &str = "tasks";
+
+/// How long open HTTP connections may take to end once the driver has.
+const HTTP_STOP_MAX: Duration = Duration::from_secs(5);
+
+/// Why the daemon doesn't run, or doesn't any more. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The port.
+    #[error(
+        "cannot listen on {address}: {source}; stop what uses it, or set another server.listen"
+    )]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data directory or the database in it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The backend.
+    #[error(transparent)]
+    Backend(#[from] LocalError),
+    /// The HTTP server ended by itself.
+    #[error("the HTTP server ended: {0}; start the daemon again")]
+    Http(io::Error),
+    /// A fault of this program.
+    #[error(
+        "the scheduler stopped on a fault of its own, told above; nothing acknowledged is lost, start the daemon again and report it"
+    )]
+    Fault,
+    /// The system didn't give what every program gets: a thread, a signal.
+    #[error("the system refuses {what}: {source}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// Runs the daemon until a signal stops it. Says `listening on http://ADDRESS` on standard error once
+/// it is ready.
+///
+/// # Errors
+/// See [`ServeError`]. Whatever ran has been ended then.
+pub async fn run(config: Config, config_path: Option<PathBuf>) -> Result<(), ServeError> {
+    let mut signals = Signals::catch()?;
+    let address = config.server.listen;
+    let listen = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let mut daemon = Daemon::start(Arc::new(config), listener).await?;
+    eprintln!("listening on http://{address}");
+    let ended = loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload => reload::reload(&daemon.handle, &daemon.config, config_path.as_deref()).await,
+                Asked::Stop => break Ok(()),
+            },
+            ended = &mut daemon.driver_ended => break Err(driver_error(ended)),
+            ended = &mut daemon.http => break Err(http_error(ended)),
+        }
+    };
+    tokio::select! {
+        stopped = daemon.stop(ended) => stopped,
+        () = signals.stop_again() => {
+            tracing::warn!("told to stop again: what runs is ended at once");
+            Ok(())
+        }
+    }
+}
+
+/// The daemon while it runs.
+struct Daemon {
+    handle: Handle,
+    config: watch::Sender<Arc<Config>>,
+    driver_ended: oneshot::Receiver<Result<(), StoreError>>,
+    http: JoinHandle<io::Result<()>>,
+    stop_http: oneshot::Sender<()>,
+    retention: JoinHandle<()>,
+}
+
+impl Daemon {
+    async fn start(config: Arc<Config>, listener: TcpListener) -> Result<Self, ServeError> {
+        let tasks_dir = config.server.data_dir.join(TASKS_DIR);
+        let (handle, events, inbox) = driver::channel();
+        let started = {
+            let (config, tasks_dir) = (Arc::clone(&config), tasks_dir.clone());
+            tokio::task::spawn_blocking(move || Parts::start(&config, &tasks_dir, events))
+        };
+        let Parts {
+            engine,
+            store,
+            reader,
+            backend,
+        } = started.await.map_err(|_| ServeError::Fault)??;
+        let (metrics, reader) = (Metrics::install(), Arc::new(reader));
+        let observer = {
+            let metrics = Arc::clone(&metrics);
+            move |facts: &[Fact], stats: &BatchStats| metrics.record_batch(facts, stats)
+        };
+        let (done, driver_ended) = oneshot::channel();
+        thread::Builder::new()
+            .name("driver".to_owned())
+            .spawn(move || {
+                // The receiver is gone only when the whole daemon is.
+                let _ = done.send(inbox.run(engine, Box::new(store), backend, Box::new(observer)));
+            })
+            .map_err(|source| ServeError::System {
+                what: "a thread",
+                source,
+            })?;
+        let (config, config_seen) = watch::channel(config);
+        let router = api::router(ApiState {
+            handle: handle.clone(),
+            reader: Arc::clone(&reader) as Arc<dyn crate::store::reader::Reader>,
+            logs: Arc::new(LocalLogs::new(&tasks_dir)),
+            config: config_seen.clone(),
+            metrics,
+        });
+        let (stop_http, http_stops) = oneshot::channel();
+        let http = axum::serve(listener, router).with_graceful_shutdown(async {
+            // Dropped or used: both mean to stop.
+            let _: Result<(), _> = http_stops.await;
+        });
+        let retention = retention::run(handle.clone(), reader, tasks_dir, config_seen);
+        Ok(Self {
+            handle,
+            config,
+            driver_ended,
+            http: tokio::spawn(http.into_future()),
+            stop_http,
+            retention: tokio::spawn(retention),
+        })
+    }
+
+    /// Stops what still runs, the driver first: it ends the tasks and answers who waits. Gives the error
+    /// that led here, or else one that comes now.
+    async fn stop(self, ended: Result<(), ServeError>) -> Result<(), ServeError> {
+        self.retention.abort();
+        let mut result = ended;
+        if matches!(result, Ok(()) | Err(ServeError::Http(_))) {
+            tracing::info!("stopping");
+            self.handle.stop().await;
+            let driver = self.driver_ended.await.unwrap_or(Ok(()));
+            result = result.and(driver.map_err(ServeError::from));
+        }
+        drop(self.stop_http);
+        if !self.http.is_finished()
+            && tokio::time::timeout(HTTP_STOP_MAX, self.http)
+                .await
+                .is_err()
+        {
+            tracing::warn!("some HTTP connections are cut off");
+        }
+        result
+    }
+}
+
+/// What is made on a blocking thread, since it reads the disk and starts processes.
+struct Parts {
+    engine: Engine,
+    store: SqliteStore,
+    reader: SqliteReader,
+    backend: Box<dyn Backend>,
+}
+
+impl Parts {
+    fn start(config: &Config, tasks_dir: &Path, events: EventSender) -> Result<Self, ServeError> {
+        let (mut store, reader) = sqlite::open(&config.server.data_dir)?;
+        let (engine, attempts) = recover(config, &mut store)?;
+        let mut backend: Box<dyn Backend> = match &config.backend {
+            BackendConfig::Local(local) => {
+                let options = LocalOptions::new(tasks_dir);
+                Box::new(LocalBackend::start(local, &options, move |event| {
+                    events.blocking_send(event)
+                })?)
+            }
+        };
+        backend.reconcile(attempts);
+        Ok(Self {
+            engine,
+            store,
+            reader,
+            backend,
+        })
+    }
+}
+
+/// Folds what the store remembers into a new engine.
+fn recover(config: &Config, store: &mut dyn Store) -> Result<(Engine, Vec<AttemptId>), StoreError> {
+    let watch = Stopwatch::start();
+    let mut engine = Engine::new(config.engine.clone());
+    let mut n_facts = 0_u64;
+    store.recover(&mut |fact| {
+        engine.apply(&fact);
+        n_facts += 1;
+    })?;
+    let attempts = engine.recovered(clock::now());
+    tracing::info!(
+        n_facts,
+        n_attempts = attempts.len(),
+        seconds = watch.elapsed().as_secs_f64(),
+        "recovered from {}",
+        config.server.data_dir.display()
+    );
+    Ok((engine, attempts))
+}
+
+/// The driver ended though nobody asked it to.
+fn driver_error(ended: Result<Result<(), StoreError>, oneshot::error::RecvError>) -> ServeError {
+    match ended {
+        Ok(Err(error)) => ServeError::Store(error),
+        // It panicked, or thinks that it was told to stop.
+        Ok(Ok(())) | Err(_) => ServeError::Fault,
+    }
+}
+
+/// The HTTP server ended though nobody asked it to.
+fn http_error(ended: Result<io::Result<()>, tokio::task::JoinError>) -> ServeError {
+    let source = match ended {
+        Ok(Ok(())) => io::Error::other("without a reason"),
+        Ok(Err(error)) => error,
+        Err(error) => io::Error::other(error),
+    };
+    ServeError::Http(source)
+}
+
+/// What a signal asks for.
+enum Asked {
+    Reload,
+    Stop,
+}
+
+/// The signals that the daemon answers to.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, ServeError> {
+        let catch = |kind| {
+            signal(kind).map_err(|source| ServeError::System {
+                what: "to catch a signal",
+                source,
+            })
+        };
+        Ok(Self {
+            hangup: catch(SignalKind::hangup())?,
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+        }
+    }
+
+    /// Resolves when somebody loses patience with a daemon that is stopping.
+    async fn stop_again(&mut self) {
+        while let Asked::Reload = self.next().await {
+            tracing::warn!("stopping: the configuration is not read again");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! SIGHUP: the configuration is read again; an invalid one changes nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::{self, Config, ConfigErrors};
+use crate::driver::Handle;
+use crate::engine::Request;
+
+/// Reads the file and puts it into effect, as far as that goes without a restart. Says in the log how it went.
+pub(super) async fn reload(
+    handle: &Handle,
+    current: &watch::Sender<Arc<Config>>,
+    path: Option<&Path>,
+) {
+    let Some(path) = path else {
+        tracing::warn!(
+            "there is no configuration file to read again: the daemon was started without one"
+        );
+        return;
+    };
+    let mut config = match load(path.to_owned()).await {
+        Ok(config) => config,
+        Err(errors) => {
+            tracing::error!("the configuration stays as it was: {errors}");
+            return;
+        }
+    };
+    keep_what_needs_a_restart(&mut config, &current.borrow());
+    let settings = Box::new(config.engine.clone());
+    match handle.request(Request::Reload { settings }).await {
+        Ok(_) => {
+            current.send_replace(Arc::new(config));
+            tracing::info!("the configuration of {} is in effect", path.display());
+        }
+        Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+    }
+}
+
+async fn load(path: PathBuf) -> Result<Config, ConfigErrors> {
+    match tokio::task::spawn_blocking(move || config::load(Some(&path))).await {
+        Ok(loaded) => loaded,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+/// Puts back what can't change while the daemon runs, and says so.
+fn keep_what_needs_a_restart(config: &mut Config, current: &Config) {
+    let warn =
+        |key: &str| tracing::warn!("{key} has changed; restart the daemon to put that into effect");
+    if config.server.listen != current.server.listen {
+        warn("server.listen");
+        config.server.listen = current.server.listen;
+    }
+    if config.server.data_dir != current.server.data_dir {
+        warn("server.data_dir");
+        config.server.data_dir.clone_from(&current.server.data_dir);
+    }
+    if config.backend != current.backend {
+        warn("backend");
+        config.backend.clone_from(&current.backend);
+    }
+}

@@ -1,0 +1,96 @@
+//! Retention: tasks that ended long enough ago are forgotten, and their files removed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+
+use crate::backend::local::layout;
+use crate::clock;
+use crate::config::Config;
+use crate::driver::Handle;
+use crate::engine::{Fact, Request, TaskId, Time};
+use crate::store::sqlite::SqliteReader;
+
+/// Between two looks at what has become old, at most and at least. In between, a quarter of the
+/// retention: what is to go after a minute shouldn't stay for two.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// Forgets what is too old, again and again, until the driver is gone.
+pub(super) async fn run(
+    handle: Handle,
+    reader: Arc<SqliteReader>,
+    tasks_dir: PathBuf,
+    config: watch::Receiver<Arc<Config>>,
+) {
+    loop {
+        let retention = config.borrow().server.retention;
+        let ended_before = Time(clock::now().0.saturating_sub(Time(0).after(retention).0));
+        let mut committed = handle.subscribe();
+        match handle.request(Request::Forget { ended_before }).await {
+            Ok(_) => remove_files(&forgotten(&mut committed), &reader, &tasks_dir).await,
+            Err(error) => tracing::debug!(%error, "nothing is forgotten for now"),
+        }
+        drop(committed);
+        tokio::select! {
+            () = tokio::time::sleep((retention / 4).clamp(PAUSE_MIN, PAUSE_MAX)) => {}
+            () = handle.stopped() => return,
+        }
+    }
+}
+
+/// What the facts so far say was forgotten.
+fn forgotten(committed: &mut broadcast::Receiver<Arc<[Fact]>>) -> Vec<TaskId> {
+    let mut all = Vec::new();
+    loop {
+        match committed.try_recv() {
+            Ok(facts) => {
+                for fact in facts.iter() {
+                    if let Fact::Forgotten { firsts, .. } = fact {
+                        all.extend(firsts);
+                    }
+                }
+            }
+            // The answer came just now, so what led to it is among the newest.
+            Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+            Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => {
+                return all;
+            }
+        }
+    }
+}
+
+/// Removes the files of forgotten submissions. What can't be removed is told and left.
+async fn remove_files(firsts: &[TaskId], reader: &Arc<SqliteReader>, tasks_dir: &std::path::Path) {
+    if firsts.is_empty() {
+        return;
+    }
+    let (mut firsts, reader, tasks_dir) =
+        (firsts.to_vec(), Arc::clone(reader), tasks_dir.to_owned());
+    let removed = tokio::task::spawn_blocking(move || {
+        firsts.sort_unstable();
+        let mut done = TaskId(0);
+        for first in &firsts {
+            // The range before may have held this one too.
+            if *first < done {
+                continue;
+            }
+            let count = match reader.count_unknown(*first) {
+                Ok(count) => count,
+                Err(error) => {
+                    return tracing::warn!(%error, "files of forgotten tasks are left behind");
+                }
+            };
+            done = TaskId(first.0.saturating_add(count));
+            if let Err(error) = layout::remove_task_files(&tasks_dir, *first, count) {
+                tracing::warn!(%error, "files of forgotten tasks are left behind in {}", tasks_dir.display());
+            }
+        }
+        tracing::debug!(n_submissions = firsts.len(), "forgotten");
+    });
+    if removed.await.is_err() {
+        tracing::error!("removing files of forgotten tasks failed");
+    }
+}

@@ -1,0 +1,109 @@
+//! Stores compared with the plainest one: whatever facts they are told, they give the same back.
+
+use proptest::prelude::*;
+
+use super::memory::MemoryStore;
+use super::reader::{Reader, TaskFilter};
+use super::sim::{Choice, INBOXES, N_KINDS, QUEUES, Sim};
+use super::{Store, sqlite};
+use crate::engine::{Fact, TaskId, TaskState};
+
+fn recovered(store: &mut dyn Store) -> Vec<String> {
+    let mut facts = Vec::new();
+    store
+        .recover(&mut |fact| facts.push(format!("{fact:?}")))
+        .unwrap();
+    facts
+}
+
+/// All that readers tell, in words.
+fn read(reader: &dyn Reader, next_id: u64, page: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    for id in 0..=next_id {
+        told.push(format!("find {id}: {:?}", reader.find(TaskId(id)).unwrap()));
+    }
+    for inbox in INBOXES {
+        for limit in [page, usize::MAX] {
+            for mut delivery in reader.inbox(inbox, limit).unwrap() {
+                // What attempts beside the delivered one did later may show or not.
+                delivery.record.attempts.clear();
+                told.push(format!("{inbox} {limit}: {delivery:?}"));
+            }
+        }
+    }
+    let some_states = [
+        vec![],
+        vec![TaskState::Queued],
+        vec![TaskState::Waiting, TaskState::Running],
+        vec![
+            TaskState::Succeeded,
+            TaskState::Queued,
+            TaskState::Cancelled,
+        ],
+    ];
+    let queues = QUEUES
+        .into_iter()
+        .chain(["map", "none"])
+        .map(Some)
+        .chain([None]);
+    for queue in queues {
+        for states in &some_states {
+            let mut filter = TaskFilter {
+                queue: queue.map(str::to_owned),
+                states: states.clone(),
+                after: None,
+                limit: page,
+            };
+            loop {
+                let records = reader.list(&filter).unwrap();
+                told.push(format!("{filter:?}: {records:?}"));
+                match records.last() {
+                    Some(last) if records.len() == page => filter.after = Some(last.task),
+                    _ => break,
+                }
+            }
+        }
+    }
+    told
+}
+
+fn assert_same(left: &[String], right: &[String]) {
+    for (left, right) in left.iter().zip(right) {
+        assert_eq!(left, right);
+    }
+    assert_eq!(left.len(), right.len());
+}
+
+fn choices() -> impl Strategy<Value = Vec<Choice>> {
+    prop::collection::vec((0..N_KINDS, any::<u16>()), 1..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn sqlite_keeps_what_memory_keeps(choices in choices(), batch in 1..10_usize, page in 1..9_usize) {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut store, mut reader) = sqlite::open(directory.path()).unwrap();
+        let mut memory = MemoryStore::new();
+        let mut sim = Sim::default();
+        let facts: Vec<Vec<Fact>> = choices.into_iter().map(|choice| sim.act(choice)).collect();
+        for (n, batch) in facts.chunks(batch).enumerate() {
+            let facts = batch.concat();
+            memory.commit(&facts).unwrap();
+            store.commit(&facts).unwrap();
+            if n % 7 == 3 {
+                // As after a restart.
+                drop((store, reader));
+                (store, reader) = sqlite::open(directory.path()).unwrap();
+            }
+            assert_same(&recovered(&mut store), &recovered(&mut memory));
+        }
+        assert_same(&read(&reader, sim.next_id, page), &read(&memory, sim.next_id, page));
+        for id in 0..=sim.next_id {
+            let found = store.find_ended(TaskId(id)).unwrap();
+            let expected = memory.find_ended(TaskId(id)).unwrap();
+            prop_assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+        }
+    }
+}
