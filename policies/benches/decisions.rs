@@ -217,84 +217,53 @@ impl Cluster {
     }
 }
 
-fn decisions(criterion: &mut Criterion) {
-    let base = Plan {
-        policy: "drf",
-        leaves: 1000,
-        levels: 0,
-        shapes: 4,
-        per_leaf: 1,
-        running: 4000,
+fn plans() -> Vec<(&'static str, Plan)> {
+    let plan = |policy, leaves, levels, shapes, per_leaf| Plan {
+        policy,
+        leaves,
+        levels,
+        shapes,
+        per_leaf,
+        running: 4 * leaves,
     };
-    let plans = [
-        ("drf-flat-1000", Plan { ..base }),
+    vec![
+        ("drf-flat-1000", plan("drf", 1000, 0, 4, 1)),
+        ("drf-flat-10000", plan("drf", 10_000, 0, 4, 1)),
         (
-            "drf-flat-10000",
-            Plan {
-                leaves: 10_000,
-                running: 40_000,
-                ..base
-            },
+            "drf-flat-10000-of-1000-shapes",
+            plan("drf", 10_000, 0, 1000, 1),
         ),
         (
-            "drf-flat-10000-1000-shapes",
-            Plan {
-                leaves: 10_000,
-                running: 40_000,
-                shapes: 1000,
-                ..base
-            },
+            "drf-flat-1000-with-3-shapes-each",
+            plan("drf", 1000, 0, 12, 3),
         ),
+        ("drf-two-levels-1000", plan("drf", 1000, 1, 4, 1)),
+        ("drf-three-levels-1000", plan("drf", 1000, 2, 4, 1)),
         (
-            "drf-flat-1000-3-shapes-a-leaf",
-            Plan {
-                shapes: 12,
-                per_leaf: 3,
-                ..base
-            },
+            "drf-three-levels-1000-of-1-shape",
+            plan("drf", 1000, 2, 1, 1),
         ),
-        ("drf-three-levels-1000", Plan { levels: 2, ..base }),
-        (
-            "drf-three-levels-10000",
-            Plan {
-                leaves: 10_000,
-                running: 40_000,
-                levels: 2,
-                ..base
-            },
-        ),
-        (
-            "weighted-flat-1000",
-            Plan {
-                policy: "weighted",
-                ..base
-            },
-        ),
-        (
-            "fifo-flat-1000",
-            Plan {
-                policy: "fifo",
-                ..base
-            },
-        ),
+        ("drf-three-levels-10000", plan("drf", 10_000, 2, 4, 1)),
+        ("weighted-flat-1000", plan("weighted", 1000, 0, 4, 1)),
+        ("fifo-flat-1000", plan("fifo", 1000, 0, 4, 1)),
         (
             "weighted-three-levels-1000",
-            Plan {
-                policy: "weighted",
-                levels: 2,
-                ..base
-            },
+            plan("weighted", 1000, 2, 4, 1),
         ),
-    ];
+    ]
+}
+
+fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("round");
-    for (name, plan) in plans {
+    for (name, plan) in plans() {
         let mut cluster = Cluster::new(&plan);
         assert!(!cluster.leaves.is_empty() && cluster.shapes.len() == plan.shapes);
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
             bencher.iter(|| cluster.round());
         });
     }
-    let mut cluster = Cluster::new(&base);
+    let (_, plan) = &plans()[0];
+    let mut cluster = Cluster::new(plan);
     group.bench_function(BenchmarkId::from_parameter("floor-books-only"), |bencher| {
         bencher.iter(|| cluster.bare_round());
     });

@@ -2,12 +2,26 @@
 //!
 //! Dominant Resource Fairness (Ghodsi et al., NSDI 2011), with weights and whole tasks. The dominant
 //! share of a queue is its largest share over all resources, host and cluster scope alike.
+//!
+//! In a tree, a queue of queues can't simply add up what its children use: with complementary demands
+//! one child would then starve another. The registry's `drf` is therefore hierarchical DRF
+//! (Bhattacharya et al., SoCC 2013), in a form for whole tasks; [`crate::Descend`] works it out:
+//!
+//! - Each child that waits is scaled to the least share, relative to weight, among the children that
+//!   can go; a share below that of one task counts as one task. Idle children count in full. A queue
+//!   never counts as more than it really uses.
+//! - A resource doesn't count towards an inner queue's share while tasks that demand it wait below
+//!   that queue and none of them can go.
+//! - Shares of inner queues are fixed-point integers; leaves among leaves are compared as fractions.
+//!
+//! Not yet in it: guarantees (`min`), decayed use (`half_life`) and claims.
 
 use crate::ids::QueueId;
 use crate::ranking::{Key, Ranking};
 use crate::tree::{QueueTree, TaskRank};
 
-/// Ranks queues by dominant share over weight, compared exactly.
+/// Ranks queues by dominant share over weight, compared exactly. Right among leaves; for a tree, name
+/// `drf` in the configuration, which scales inner queues as this file's text says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drf;
 

@@ -61,11 +61,12 @@ pub(crate) fn due(share: u64, own: u64, weight: Weight) -> u64 {
 
 /// `level · sum of dues` in 2^-48, or `None` where the product passes 128 bits.
 pub(crate) fn scaled(level: u64, dues: u128) -> Option<u128> {
+    let product = match u64::try_from(dues) {
+        Ok(few) => u128::from(level) * u128::from(few),
+        Err(_) => u128::from(level).checked_mul(dues)?,
+    };
     // Adding half of 1000·2^32 and dividing by it, in two steps that come to the same.
-    let product = u128::from(level)
-        .checked_mul(dues)?
-        .checked_add(500 << 32)?
-        >> 32;
+    let product = product.checked_add(500 << 32)? >> 32;
     Some(match u64::try_from(product) {
         Ok(small) => u128::from(small / 1000),
         Err(_) => product / 1000,

@@ -36,3 +36,8 @@ pub use registry::{Registry, UnknownPolicy};
 pub use share::Share;
 pub use tree::{PolicySpec, QueueSettings, QueueTree, Shape, TaskRank};
 pub use weighted::Weighted;
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -68,6 +68,9 @@ impl Share {
 
 impl Ord for Share {
     fn cmp(&self, other: &Self) -> Ordering {
+        if self.whole == other.whole {
+            return self.part.cmp(&other.part);
+        }
         (u128::from(self.part) * other.whole).cmp(&(u128::from(other.part) * self.whole))
     }
 }

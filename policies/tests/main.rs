@@ -13,4 +13,5 @@ mod order;
 mod properties;
 mod reference;
 mod registry;
+mod reuse;
 mod sim;

@@ -243,12 +243,19 @@ fn run(world: &World) {
     sim.offer_limited(5);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 64,
+/// Few cases, since the reference is slow; more with the variable `PROPTEST_CASES`.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let is_asked_for = std::env::var_os("PROPTEST_CASES").is_some();
+    ProptestConfig {
+        cases: if is_asked_for { default.cases } else { 32 },
         failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+        ..default
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
 
     #[test]
     fn the_index_chooses_what_the_definition_chooses_in_mixed_trees(world in mixed_worlds()) {

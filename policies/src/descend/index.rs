@@ -83,6 +83,7 @@ impl Index {
             waiting: Counted::default(),
             offered: Counted::default(),
             allowed: Vec::new(),
+            head_rooms: Vec::new(),
             footprints: Vec::new(),
             task_share: 0,
             siblings: Siblings::default(),

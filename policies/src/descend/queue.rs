@@ -120,6 +120,9 @@ pub(super) struct Inner {
     pub(super) offered: Counted,
     /// Those of them that the own limit lets go. Unused without a limit.
     pub(super) allowed: Vec<u64>,
+    /// Per limit, between which demands its head-room lay when `allowed` was found: the largest that
+    /// it let go, and the least that it didn't.
+    pub(super) head_rooms: Vec<(Amount, Option<Amount>)>,
     /// How many of the shapes that may go ask for each set of resources.
     pub(super) footprints: Vec<(usize, u32)>,
     /// The least dominant share of a task that waits, in 2^-48.

@@ -125,16 +125,18 @@ impl Siblings {
     }
 
     /// The heads of the classes of these shapes. Costs about the logarithm of the classes if most
-    /// shapes can go or few can, and at most all classes.
+    /// shapes can go or few can, and at most these shapes.
     pub(super) fn heads(&self, going: &[u64]) -> Heads {
         let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
+        let slots = || bits::shapes_of(going).filter_map(|shape| self.slots.get(&shape).copied());
         let (first, level) = if shapes <= FEW_SHAPES {
-            let slots =
-                || bits::shapes_of(going).filter_map(|shape| self.slots.get(&shape).copied());
             (self.first.least_of(slots()), self.levels.least_of(slots()))
         } else {
             let is_going = |slot: usize| bits::contains(going, self.classes[slot].shape);
-            (self.first.least(is_going), self.levels.least(is_going))
+            (
+                self.first.least(is_going, slots()),
+                self.levels.least(is_going, slots()),
+            )
         };
         Heads {
             first: first.map(|((place, leaf), slot)| (place, leaf, self.classes[slot].shape)),

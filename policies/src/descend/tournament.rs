@@ -1,8 +1,12 @@
 //! The least value among some of many places, without looking at all of them.
 
+/// So many nodes are searched before all the places asked for are looked at one by one: where many
+/// lesser values aren't asked for, that is cheaper.
+const SEARCH_MAX: u32 = 48;
+
 /// One optional value per place, with the place of the least value of every aligned run of 2, 4, 8 …
 /// places. Setting a value costs the logarithm of the places; asking for the least among some of them
-/// costs as much if the least of all is one of them, and at most all places.
+/// costs as much if the least of all is one of them, and at most those that are asked for.
 pub(super) struct Tournament<P> {
     values: Vec<Option<P>>,
     /// A heap-shaped tree: node 1 is the root, node n has the children 2n and 2n + 1, and the nodes
@@ -42,13 +46,19 @@ impl<P: Ord + Copy> Tournament<P> {
         }
     }
 
-    /// The least value of those places that `is_asked` for, with its place.
-    pub(super) fn least(&self, is_asked: impl Fn(usize) -> bool) -> Option<(P, usize)> {
+    /// The least value among some places, with its place. Both arguments name the same places: one
+    /// tells whether a place is among them, the other lists them.
+    pub(super) fn least(
+        &self,
+        is_asked: impl Fn(usize) -> bool,
+        places: impl Iterator<Item = usize>,
+    ) -> Option<(P, usize)> {
         let mut best = None;
-        if !self.values.is_empty() {
-            self.search(1, &is_asked, &mut best);
+        let mut steps = SEARCH_MAX;
+        if self.values.is_empty() || self.search(1, &is_asked, &mut best, &mut steps) {
+            return best;
         }
-        best
+        self.least_of(places)
     }
 
     /// The least of a few places.
@@ -57,32 +67,36 @@ impl<P: Ord + Copy> Tournament<P> {
         places.filter_map(value).min()
     }
 
+    /// Improves on `best` with the places below a node. `false` if the steps didn't suffice.
     fn search(
         &self,
         node: usize,
         is_asked: &impl Fn(usize) -> bool,
         best: &mut Option<(P, usize)>,
-    ) {
+        steps: &mut u32,
+    ) -> bool {
         let winner = self.winner(node);
         let Some(value) = self.values[winner] else {
-            return;
+            return true;
         };
         if best.as_ref().is_some_and(|(least, _)| value >= *least) {
-            return;
+            return true;
         }
         if is_asked(winner) {
             *best = Some((value, winner));
-        } else if node < self.values.len() {
-            // The child with this winner can only hold a greater one that is asked for; the other's
-            // may be less than that.
-            let first = if self.winner(2 * node) == winner {
-                2 * node + 1
-            } else {
-                2 * node
-            };
-            self.search(first, is_asked, best);
-            self.search(first ^ 1, is_asked, best);
+            return true;
         }
+        if node >= self.values.len() {
+            return true;
+        }
+        let Some(rest) = steps.checked_sub(1) else {
+            return false;
+        };
+        *steps = rest;
+        // The child without this winner first: what it finds may spare the other one.
+        let other = usize::from(self.winner(2 * node) == winner);
+        self.search(2 * node + other, is_asked, best, steps)
+            && self.search(2 * node + 1 - other, is_asked, best, steps)
     }
 
     fn winner(&self, node: usize) -> usize {
@@ -131,13 +145,13 @@ mod tests {
                 plain[place] = value;
                 let scan = plain.iter().enumerate().filter(|(place, _)| asked[*place]);
                 let least = scan.filter_map(|(_, value)| *value).min();
-                let found = tournament.least(|place| asked[place]);
+                let few = || (0..40).filter(|place| asked[*place]);
+                let found = tournament.least(|place| asked[place], few());
                 prop_assert_eq!(found.map(|(value, _)| value), least);
                 if let Some((value, place)) = found {
                     prop_assert!(asked[place] && plain[place] == Some(value));
                 }
-                let few = (0..40).filter(|place| asked[*place]);
-                prop_assert_eq!(tournament.least_of(few).map(|(value, _)| value), least);
+                prop_assert_eq!(tournament.least_of(few()).map(|(value, _)| value), least);
             }
         }
     }

@@ -9,6 +9,7 @@ use super::facts::Facts;
 use super::index::Index;
 use super::queue::{Child, Head, Inner, Leaf, Node, Order, have_one_priority};
 use super::siblings::{Place, Siblings, narrow, set};
+use crate::amount::Amount;
 use crate::fixed;
 use crate::ids::{QueueId, ResourceId, ShapeId};
 use crate::ranking::Key;
@@ -381,7 +382,8 @@ impl Inner {
         }
     }
 
-    /// Finds out anew which of the shapes offered the own limit lets go. Costs those shapes.
+    /// Finds out which of the shapes offered the own limit lets go. Costs those shapes where one came
+    /// or went or where head-room crossed a demand, else only the limits.
     fn apply_limit(
         &mut self,
         tree: &QueueTree,
@@ -389,6 +391,37 @@ impl Inner {
         facts: &Facts,
         change: &mut Change,
     ) {
+        let limits = &tree.settings(queue).max;
+        let used = tree.used(queue);
+        let head_room = |(id, max): &(ResourceId, Amount)| max.saturating_sub(used.get(*id));
+        let same_shapes = change.going_in.is_empty() && change.going_out.is_empty();
+        let mut known = self.head_rooms.iter().zip(limits);
+        let same_rooms = self.head_rooms.len() == limits.len()
+            && known.all(|((held, missed), limit)| {
+                let now = head_room(limit);
+                *held <= now && missed.is_none_or(|missed| now < missed)
+            });
+        if same_shapes && same_rooms {
+            return;
+        }
+        self.head_rooms.clear();
+        for limit in limits {
+            let demand = |shape| facts.demand(shape).get(limit.0);
+            let now = head_room(limit);
+            let held = self
+                .offered
+                .iter()
+                .map(demand)
+                .filter(|demand| *demand <= now)
+                .max();
+            let missed = self
+                .offered
+                .iter()
+                .map(demand)
+                .filter(|demand| *demand > now)
+                .min();
+            self.head_rooms.push((held.unwrap_or(Amount::ZERO), missed));
+        }
         let mut allowed = Vec::with_capacity(self.allowed.len());
         for shape in self.offered.iter() {
             if tree.exceeded_max(queue, facts.demand(shape)).is_none() {
