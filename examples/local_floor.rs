@@ -19,13 +19,18 @@ use apportion::engine::event::OfferId;
 use apportion::engine::spec::{Run, TaskSpec};
 use apportion::engine::{AttemptEnd, AttemptId, Decision, Event, Submission, TaskId, Time};
 use apportion_policies::Amount;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 
 /// Rounds of each kind; the quickest counts, being the least disturbed.
 const N_ROUNDS: u64 = 5;
 
 fn main() -> ExitCode {
     // The backend starts this same program as its keeper.
-    if std::env::args_os().nth(1).is_some_and(|command| command == "keeper") {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == "keeper")
+    {
         return keeper::main();
     }
     match measure() {
@@ -53,16 +58,51 @@ fn measure() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let mut machine = Machine::start(dir.path(), limits, at_once)?;
     let (mut bare, mut backend) = (Duration::MAX, Duration::MAX);
+    let (before, mut bare_cpu) = (cpu_time()?, Duration::ZERO);
     for round in 0..N_ROUNDS {
+        let before = cpu_time()?;
         bare = bare.min(bare_loop(per_round)?);
+        bare_cpu += cpu_time()?.saturating_sub(before);
         backend = backend.min(machine.run_all(round * per_round, per_round)?);
     }
+    // The keeper's time, and that of all that it waited for, counts once it has ended.
     machine.backend.shut_down();
-    let micros = |span: Duration| span.as_secs_f64() * 1e6 / per_round as f64;
-    println!("bare loop            {:8.1} us a process", micros(bare));
-    println!("backend ({limits:?}, {at_once} at once) {:8.1} us a process", micros(backend));
-    println!("ratio                {:8.2}", backend.as_secs_f64() / bare.as_secs_f64());
+    let backend_cpu = cpu_time()?.saturating_sub(before + bare_cpu);
+    let micros = |span: Duration, count: u64| span.as_secs_f64() * 1e6 / count as f64;
+    let all = per_round * N_ROUNDS;
+    println!(
+        "{per_round} x true, best of {N_ROUNDS}; limits {limits:?}, {at_once} at once: microseconds a process"
+    );
+    println!("            wall      cpu");
+    println!(
+        "bare loop {:7.1}  {:7.1}",
+        micros(bare, per_round),
+        micros(bare_cpu, all)
+    );
+    println!(
+        "backend   {:7.1}  {:7.1}",
+        micros(backend, per_round),
+        micros(backend_cpu, all)
+    );
+    let ratio = |a: Duration, b: Duration| a.as_secs_f64() / b.as_secs_f64();
+    println!(
+        "ratio     {:7.2}  {:7.2}",
+        ratio(backend, bare),
+        ratio(backend_cpu, bare_cpu)
+    );
     Ok(())
+}
+
+/// User and system time of this process, and of the children that have ended.
+fn cpu_time() -> Result<Duration, Box<dyn Error>> {
+    let mut sum = Duration::ZERO;
+    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+        let usage = getrusage(who)?;
+        for time in [usage.user_time(), usage.system_time()] {
+            sum += Duration::from_micros(u64::try_from(time.num_microseconds())?);
+        }
+    }
+    Ok(sum)
 }
 
 /// The floor: one after the other, nothing kept.
@@ -83,7 +123,11 @@ struct Machine {
 }
 
 impl Machine {
-    fn start(dir: &std::path::Path, limits: LimitMode, n_cpus: u64) -> Result<Self, Box<dyn Error>> {
+    fn start(
+        dir: &std::path::Path,
+        limits: LimitMode,
+        n_cpus: u64,
+    ) -> Result<Self, Box<dyn Error>> {
         let amount = Amount::from_units(n_cpus).ok_or("too many at once")?;
         let config = LocalConfig {
             resources: [("cpus".into(), amount)].into(),
@@ -92,9 +136,15 @@ impl Machine {
         };
         let (sender, events) = channel();
         let options = LocalOptions::new(dir.join("tasks"));
-        let mut backend = LocalBackend::start(&config, &options, move |event| sender.send(event).is_ok())?;
+        let mut backend =
+            LocalBackend::start(&config, &options, move |event| sender.send(event).is_ok())?;
         backend.reconcile(Vec::new());
-        Ok(Self { backend, events, offers: Vec::new(), n_free: 0 })
+        Ok(Self {
+            backend,
+            events,
+            offers: Vec::new(),
+            n_free: 0,
+        })
     }
 
     /// Runs so many tasks, each launch answering an offer.
@@ -105,7 +155,9 @@ impl Machine {
         while n_ended < count {
             let n_new = self.n_free.min(count - n_launched);
             if n_new > 0 {
-                let launches = (0..n_new).map(|i| launch(first + n_launched + i + 1, one)).collect();
+                let launches = (0..n_new)
+                    .map(|i| launch(first + n_launched + i + 1, one))
+                    .collect();
                 self.n_free = 0;
                 self.accept(launches);
                 n_launched += n_new;
@@ -136,7 +188,11 @@ impl Machine {
 
     fn accept(&mut self, launches: Vec<Launch>) {
         let offers = std::mem::take(&mut self.offers);
-        self.backend.act(Decision::Accept { agent: AGENT.into(), offers, launches });
+        self.backend.act(Decision::Accept {
+            agent: AGENT.into(),
+            offers,
+            launches,
+        });
     }
 }
 
@@ -156,7 +212,18 @@ fn launch(task: u64, cpus: Amount) -> Launch {
         constraints: BTreeMap::new(),
         array: None,
     };
-    let submission =
-        Submission { first: TaskId(task), spec, after: Vec::new(), digest: [0; 16], submitted_at: Time(0) };
-    Launch { attempt: AttemptId { task: TaskId(task), number: 1 }, submission: Arc::new(submission) }
+    let submission = Submission {
+        first: TaskId(task),
+        spec,
+        after: Vec::new(),
+        digest: [0; 16],
+        submitted_at: Time(0),
+    };
+    Launch {
+        attempt: AttemptId {
+            task: TaskId(task),
+            number: 1,
+        },
+        submission: Arc::new(submission),
+    }
 }

@@ -6,9 +6,14 @@ use crate::engine::Time;
 
 /// The time of day, for everything that is kept or shown.
 #[must_use]
-#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the clock"
+)]
 pub fn now() -> Time {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Time::default().after(since_epoch)
 }
 
@@ -19,7 +24,10 @@ pub struct Stopwatch(Instant);
 impl Stopwatch {
     /// Starts one.
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     pub fn start() -> Self {
         Self(Instant::now())
     }

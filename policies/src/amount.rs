@@ -22,7 +22,11 @@ impl Amount {
     /// From thousandths; `None` above [`Amount::MAX`].
     #[must_use]
     pub const fn from_milli(milli: u64) -> Option<Self> {
-        if milli <= Self::MAX.0 { Some(Self(milli)) } else { None }
+        if milli <= Self::MAX.0 {
+            Some(Self(milli))
+        } else {
+            None
+        }
     }
 
     /// From whole units; `None` above [`Amount::MAX`].
@@ -110,7 +114,9 @@ fn parse_milli(text: &str) -> Result<u64, ParseAmountError> {
     } else {
         whole.parse().map_err(|_| too_large())?
     };
-    let thousandths: u64 = format!("{fraction:0<3}").parse().map_err(|_| not_a_number())?;
+    let thousandths: u64 = format!("{fraction:0<3}")
+        .parse()
+        .map_err(|_| not_a_number())?;
     whole
         .checked_mul(MILLI)
         .and_then(|milli| milli.checked_add(thousandths))

@@ -41,7 +41,10 @@ impl Amounts {
 
     /// Each resource with its amount, zeros included.
     pub fn iter(&self) -> impl Iterator<Item = (ResourceId, Amount)> + '_ {
-        self.0.iter().enumerate().map(|(index, amount)| (ResourceId::new(index), *amount))
+        self.0
+            .iter()
+            .enumerate()
+            .map(|(index, amount)| (ResourceId::new(index), *amount))
     }
 
     /// Adds a demand.
@@ -51,7 +54,10 @@ impl Amounts {
     pub fn add(&mut self, demand: &Demand) {
         for (resource, amount) in demand.iter() {
             let sum = self.get(resource).checked_add(amount);
-            self.set(resource, sum.expect("a sum of demands in use stays below 2^48"));
+            self.set(
+                resource,
+                sum.expect("a sum of demands in use stays below 2^48"),
+            );
         }
     }
 
@@ -62,14 +68,19 @@ impl Amounts {
     pub fn subtract(&mut self, demand: &Demand) {
         for (resource, amount) in demand.iter() {
             let rest = self.get(resource).checked_sub(amount);
-            self.set(resource, rest.expect("no more is given back than was taken"));
+            self.set(
+                resource,
+                rest.expect("no more is given back than was taken"),
+            );
         }
     }
 
     /// Whether `demand` fits into these amounts.
     #[must_use]
     pub fn hold(&self, demand: &Demand) -> bool {
-        demand.iter().all(|(resource, amount)| amount <= self.get(resource))
+        demand
+            .iter()
+            .all(|(resource, amount)| amount <= self.get(resource))
     }
 }
 
@@ -78,7 +89,12 @@ impl Demand {
     #[must_use]
     pub fn new(pairs: impl IntoIterator<Item = (ResourceId, Amount)>) -> Self {
         let sorted: std::collections::BTreeMap<_, _> = pairs.into_iter().collect();
-        Self(sorted.into_iter().filter(|(_, amount)| !amount.is_zero()).collect())
+        Self(
+            sorted
+                .into_iter()
+                .filter(|(_, amount)| !amount.is_zero())
+                .collect(),
+        )
     }
 
     /// The resources asked for, in order of their ids.

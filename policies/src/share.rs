@@ -24,7 +24,10 @@ impl Share {
         if total.is_zero() {
             return Self::ZERO;
         }
-        Self { part: used.milli(), whole: u128::from(total.milli()) }
+        Self {
+            part: used.milli(),
+            whole: u128::from(total.milli()),
+        }
     }
 
     /// This share divided by a weight. The weight's unit (thousandths) cancels out between siblings.
@@ -34,7 +37,10 @@ impl Share {
     #[must_use]
     pub fn per(self, weight: Weight) -> Self {
         assert!(self.whole < 1 << 48, "a share is divided by a weight once");
-        Self { part: self.part, whole: self.whole * u128::from(weight.milli()) }
+        Self {
+            part: self.part,
+            whole: self.whole * u128::from(weight.milli()),
+        }
     }
 
     /// Numerator and denominator, not reduced.

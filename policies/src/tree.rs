@@ -68,7 +68,12 @@ impl QueueTree {
 
     /// Adds a queue below `parent`, which must have no waiting tasks of its own. `path` is the whole
     /// path, for ties and for people. Queues are added in the order of the configuration.
-    pub fn add_queue(&mut self, parent: QueueId, path: Arc<str>, settings: QueueSettings) -> QueueId {
+    pub fn add_queue(
+        &mut self,
+        parent: QueueId,
+        path: Arc<str>,
+        settings: QueueSettings,
+    ) -> QueueId {
         unimplemented!()
     }
 

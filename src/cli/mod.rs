@@ -1,2 +1,4 @@
 //! x
-pub fn main() -> std::process::ExitCode { unimplemented!() }
+pub fn main() -> std::process::ExitCode {
+    unimplemented!()
+}

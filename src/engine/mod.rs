@@ -67,7 +67,12 @@ impl Engine {
     ///
     /// # Errors
     /// A [`Refusal`] with its typed reason; then nothing changed.
-    pub fn on_request(&mut self, now: Time, request: Request, out: &mut Output) -> Result<Reply, Refusal> {
+    pub fn on_request(
+        &mut self,
+        now: Time,
+        request: Request,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
         unimplemented!()
     }
 

@@ -204,7 +204,9 @@ pub enum Refusal {
         state: TaskState,
     },
     /// A reload would take a queue away that still has tasks.
-    #[error("queue '{queue}' still has {n_tasks} tasks; let them end or cancel them before removing it")]
+    #[error(
+        "queue '{queue}' still has {n_tasks} tasks; let them end or cancel them before removing it"
+    )]
     QueueInUse {
         /// Which.
         queue: Arc<str>,
@@ -212,7 +214,9 @@ pub enum Refusal {
         n_tasks: u64,
     },
     /// A reload would take a resource away that live tasks demand.
-    #[error("resource '{resource}' is demanded by {n_tasks} tasks; let them end or cancel them before removing it")]
+    #[error(
+        "resource '{resource}' is demanded by {n_tasks} tasks; let them end or cancel them before removing it"
+    )]
     ResourceInUse {
         /// Which.
         resource: Arc<str>,
@@ -220,13 +224,17 @@ pub enum Refusal {
         n_tasks: u64,
     },
     /// Outside use is told of cluster resources only.
-    #[error("resource '{resource}' is of host scope; outside use can be told of cluster resources only")]
+    #[error(
+        "resource '{resource}' is of host scope; outside use can be told of cluster resources only"
+    )]
     NotClusterScope {
         /// Which.
         resource: Arc<str>,
     },
     /// At the limit of live tasks.
-    #[error("{n_live} tasks are live, the most that tasks.live_max allows; try again when some have ended")]
+    #[error(
+        "{n_live} tasks are live, the most that tasks.live_max allows; try again when some have ended"
+    )]
     TooManyTasks {
         /// How many there are.
         n_live: u64,

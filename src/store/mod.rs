@@ -38,7 +38,9 @@ pub enum StoreError {
         path: Arc<str>,
     },
     /// The file is damaged.
-    #[error("{path} is damaged: {message}; nothing was changed, restore it from a backup or move it away to start anew")]
+    #[error(
+        "{path} is damaged: {message}; nothing was changed, restore it from a backup or move it away to start anew"
+    )]
     Corrupt {
         /// The file.
         path: Arc<str>,
@@ -46,7 +48,9 @@ pub enum StoreError {
         message: Arc<str>,
     },
     /// Written by a later version.
-    #[error("{path} was written by a newer version (schema {found}, this one knows {known}); use that version")]
+    #[error(
+        "{path} was written by a newer version (schema {found}, this one knows {known}); use that version"
+    )]
     TooNew {
         /// The file.
         path: Arc<str>,

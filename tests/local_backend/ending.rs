@@ -26,7 +26,10 @@ fn a_kill_reaches_the_whole_group_and_is_told_as_such() {
         let pids = machine.numbers(attempt, 2);
         machine.kill(attempt, LONG);
         assert_eq!(machine.end_of(attempt).end, AttemptEnd::Killed, "{mode:?}");
-        assert!(!pids.iter().any(|pid| is_alive(*pid)), "ended, but alive: {pids:?} with {mode:?}");
+        assert!(
+            !pids.iter().any(|pid| is_alive(*pid)),
+            "ended, but alive: {pids:?} with {mode:?}"
+        );
     }
 }
 
@@ -39,7 +42,11 @@ fn one_that_ignores_sigterm_is_killed_after_the_grace() {
         machine.kill(attempt, Duration::from_millis(300));
         let end = machine.end_of(attempt);
         assert_eq!(end.end, AttemptEnd::Killed, "{mode:?}");
-        assert!(end.usage.wall >= Duration::from_millis(300), "{:?} with {mode:?}", end.usage);
+        assert!(
+            end.usage.wall >= Duration::from_millis(300),
+            "{:?} with {mode:?}",
+            end.usage
+        );
         assert!(!is_alive(pids[0]));
     }
 }
@@ -47,11 +54,15 @@ fn one_that_ignores_sigterm_is_killed_after_the_grace() {
 #[test]
 fn the_grace_is_used_to_clean_up() {
     let mut machine = Machine::start(LimitMode::Auto);
-    let attempt = machine.shell("trap 'echo cleaned; exit 0' TERM; echo 1; while :; do sleep 0.01; done");
+    let attempt =
+        machine.shell("trap 'echo cleaned; exit 0' TERM; echo 1; while :; do sleep 0.01; done");
     machine.numbers(attempt, 1);
     machine.kill(attempt, LONG);
     let end = machine.end_of(attempt);
-    assert_eq!((end.end.clone(), end.text().as_str()), (AttemptEnd::Killed, "1\ncleaned\n"));
+    assert_eq!(
+        (end.end.clone(), end.text().as_str()),
+        (AttemptEnd::Killed, "1\ncleaned\n")
+    );
 }
 
 #[test]
@@ -79,12 +90,21 @@ fn what_is_left_when_the_task_ends_ends_with_it() {
         let mut machine = Machine::start(mode);
         for escape in ESCAPES {
             // The task ends once its child has written.
-            let line = format!("trap '' TERM; {escape}\nwhile ! grep -q . /proc/$$/fd/1; do sleep 0.01; done; exit 7");
+            let line = format!(
+                "trap '' TERM; {escape}\nwhile ! grep -q . /proc/$$/fd/1; do sleep 0.01; done; exit 7"
+            );
             let attempt = machine.shell(&line);
             let end = machine.end_of(attempt);
-            assert_eq!(end.end, AttemptEnd::Exited { code: 7 }, "{escape} with {mode:?}");
+            assert_eq!(
+                end.end,
+                AttemptEnd::Exited { code: 7 },
+                "{escape} with {mode:?}"
+            );
             let pid = machine.numbers(attempt, 1)[0];
-            assert!(!is_alive(pid), "ended, but {pid} is alive: {escape} with {mode:?}");
+            assert!(
+                !is_alive(pid),
+                "ended, but {pid} is alive: {escape} with {mode:?}"
+            );
         }
         machine.all_free();
     }
@@ -98,8 +118,15 @@ fn a_kill_reaches_those_that_left_the_group() {
             let attempt = machine.shell(&format!("{escape}\nwhile :; do sleep 0.01; done"));
             let pid = machine.numbers(attempt, 1)[0];
             machine.kill(attempt, Duration::from_millis(500));
-            assert_eq!(machine.end_of(attempt).end, AttemptEnd::Killed, "{escape} with {mode:?}");
-            assert!(!is_alive(pid), "ended, but {pid} is alive: {escape} with {mode:?}");
+            assert_eq!(
+                machine.end_of(attempt).end,
+                AttemptEnd::Killed,
+                "{escape} with {mode:?}"
+            );
+            assert!(
+                !is_alive(pid),
+                "ended, but {pid} is alive: {escape} with {mode:?}"
+            );
         }
     }
 }
@@ -131,14 +158,21 @@ fn cpu_time_of_those_that_left_counts() {
              while ! grep -q . /proc/$$/fd/1; do sleep 0.01; done; sleep 0.2",
         );
         let end = machine.end_of(attempt);
-        assert!(end.usage.cpu > Duration::from_millis(50), "{:?} with {mode:?}", end.usage);
+        assert!(
+            end.usage.cpu > Duration::from_millis(50),
+            "{:?} with {mode:?}",
+            end.usage
+        );
     }
 }
 
 #[test]
 fn killing_what_is_unknown_is_answered() {
     let mut machine = Machine::start(LimitMode::Off);
-    let unknown = AttemptId { task: TaskId(99), number: 1 };
+    let unknown = AttemptId {
+        task: TaskId(99),
+        number: 1,
+    };
     machine.kill(unknown, LONG);
     assert_eq!(machine.end_of(unknown).end, AttemptEnd::Killed);
 }
@@ -147,7 +181,8 @@ fn killing_what_is_unknown_is_answered() {
 fn shutting_down_ends_everything_in_good_order() {
     for mode in MODES {
         let mut machine = Machine::start(mode);
-        let polite = machine.shell("trap 'echo 0; exit 0' TERM; echo $$; while :; do sleep 0.01; done");
+        let polite =
+            machine.shell("trap 'echo 0; exit 0' TERM; echo $$; while :; do sleep 0.01; done");
         let escaped = machine.shell("setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000");
         let pids = [machine.numbers(polite, 1), machine.numbers(escaped, 1)].concat();
         machine.backend.shut_down();
@@ -160,17 +195,22 @@ fn shutting_down_ends_everything_in_good_order() {
 fn a_backend_that_is_dropped_leaves_nothing() {
     for mode in MODES {
         let mut machine = Machine::start(mode);
-        let attempt = machine.shell("trap '' TERM; setsid sh -c 'echo $$; exec sleep 1000' & echo $$; sleep 1000");
+        let attempt = machine
+            .shell("trap '' TERM; setsid sh -c 'echo $$; exec sleep 1000' & echo $$; sleep 1000");
         let pids = machine.numbers(attempt, 2);
         let Machine { backend, dir, .. } = machine;
         drop(backend);
         until_gone(&pids);
-        until("the cgroups are removed", || !has_cgroups(&dir.path().join("tasks")));
+        until("the cgroups are removed", || {
+            !has_cgroups(&dir.path().join("tasks"))
+        });
     }
 }
 
 /// Whether any directory is left that the record names.
 fn has_cgroups(tasks_dir: &std::path::Path) -> bool {
     let record = std::fs::read_to_string(tasks_dir.join("cgroups")).unwrap_or_default();
-    record.lines().any(|line| std::path::Path::new(line).exists())
+    record
+        .lines()
+        .any(|line| std::path::Path::new(line).exists())
 }

@@ -12,7 +12,9 @@ use nix::unistd::Pid;
 
 use super::{APPORTION, LONG, MODES, Machine, is_alive, start_in, until, until_gone};
 
-const LOST: AttemptEnd = AttemptEnd::Lost { reason: LossReason::BackendFailed };
+const LOST: AttemptEnd = AttemptEnd::Lost {
+    reason: LossReason::BackendFailed,
+};
 
 /// A task that tries hard to stay, and the pids of its two processes.
 const STAYS: &str = "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; echo $$; while :; do sleep 1000; done' & \
@@ -25,8 +27,15 @@ fn sigkill(pid: i32) {
 /// The children of a process.
 fn children_of(pid: i32) -> Vec<i32> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let lists = entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect()
+    let lists = entries
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .map(|pid| pid.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Guard and keeper of a machine in this process, which may have several.
@@ -37,7 +46,10 @@ fn guard_and_keeper(machine: &Machine) -> (i32, i32) {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).contains(&*tasks_dir.to_string_lossy())
     };
-    let guard = children_of(own).into_iter().find(is_guard).expect("there is a guard");
+    let guard = children_of(own)
+        .into_iter()
+        .find(is_guard)
+        .expect("there is a guard");
     (guard, children_of(guard)[0])
 }
 
@@ -50,12 +62,22 @@ fn the_keeper_s_death_is_survived_by_no_task_and_by_the_daemon() {
             let pids = machine.numbers(attempt, 2);
             let (guard, keeper) = guard_and_keeper(&machine);
             sigkill(if guard_dies { guard } else { keeper });
-            assert_eq!(machine.end_of(attempt).end, LOST, "{mode:?}, guard: {guard_dies}");
-            assert!(!pids.iter().any(|pid| is_alive(*pid)), "{mode:?}, guard: {guard_dies}");
+            assert_eq!(
+                machine.end_of(attempt).end,
+                LOST,
+                "{mode:?}, guard: {guard_dies}"
+            );
+            assert!(
+                !pids.iter().any(|pid| is_alive(*pid)),
+                "{mode:?}, guard: {guard_dies}"
+            );
             machine.all_free();
             let attempt = machine.shell("echo again");
             let end = machine.end_of(attempt);
-            assert_eq!((end.end.clone(), end.text().as_str()), (AttemptEnd::Exited { code: 0 }, "again\n"));
+            assert_eq!(
+                (end.end.clone(), end.text().as_str()),
+                (AttemptEnd::Exited { code: 0 }, "again\n")
+            );
         }
     }
 }
@@ -83,7 +105,12 @@ fn what_even_guard_and_keeper_could_not_end_is_found_at_the_next_start() {
 #[test]
 fn a_second_backend_on_a_directory_starts_clean() {
     let machine = Machine::start(LimitMode::Auto);
-    let Machine { mut backend, dir, events, .. } = machine;
+    let Machine {
+        mut backend,
+        dir,
+        events,
+        ..
+    } = machine;
     backend.shut_down();
     drop((backend, events));
     let (mut backend, _events) = start_in(dir.path(), LimitMode::Auto).unwrap();
@@ -94,11 +121,18 @@ fn a_second_backend_on_a_directory_starts_clean() {
 fn a_program_that_is_no_keeper_is_found_out() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = apportion::backend::local::LocalOptions::new(dir.path());
-    for (program, expected) in [("/bin/true", "did not become ready"), ("/nowhere", "cannot start the keeper")] {
+    for (program, expected) in [
+        ("/bin/true", "did not become ready"),
+        ("/nowhere", "cannot start the keeper"),
+    ] {
         options.keeper_program = Some(program.into());
-        let error = apportion::backend::local::LocalBackend::start(&super::config(LimitMode::Off), &options, |_| true)
-            .err()
-            .expect("this can't keep anything");
+        let error = apportion::backend::local::LocalBackend::start(
+            &super::config(LimitMode::Off),
+            &options,
+            |_| true,
+        )
+        .err()
+        .expect("this can't keep anything");
         assert!(error.to_string().contains(expected), "{error}");
     }
 }
@@ -126,11 +160,20 @@ impl Keeper {
             .unwrap();
         let orders = child.stdin.take();
         let reports = BufReader::new(child.stdout.take().unwrap());
-        Self { child, orders, reports, dir }
+        Self {
+            child,
+            orders,
+            reports,
+            dir,
+        }
     }
 
     fn say(&mut self, text: &str) {
-        self.orders.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+        self.orders
+            .as_mut()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
     }
 
     fn hear(&mut self) -> String {
@@ -145,7 +188,9 @@ impl Keeper {
         assert!(self.hear().contains("ready"));
         let line = serde_json::to_string(STAYS).unwrap();
         // In two pieces, as a pipe may deliver it.
-        self.say(&format!("{{\"launch\":{{\"attempt\":[1,1],\"argv\":[\"/bin/sh\",\"-c\",{line}],"));
+        self.say(&format!(
+            "{{\"launch\":{{\"attempt\":[1,1],\"argv\":[\"/bin/sh\",\"-c\",{line}],"
+        ));
         self.say("\"env\":[],\"cpu_milli\":null,\"mem_bytes\":null}}\n");
         assert!(self.hear().contains("started"));
         let path = self.dir.path().join("0/00/1.1.stdout");

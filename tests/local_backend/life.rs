@@ -27,8 +27,16 @@ fn exit_codes_and_signals_are_told_apart() {
         ];
         for (line, expected) in cases {
             let attempt = machine.shell(line);
-            assert_eq!(machine.end_of(attempt).end, expected, "{line} with {mode:?}");
-            assert_eq!(machine.started.pop_front(), Some(attempt), "the start was told before the end");
+            assert_eq!(
+                machine.end_of(attempt).end,
+                expected,
+                "{line} with {mode:?}"
+            );
+            assert_eq!(
+                machine.started.pop_front(),
+                Some(attempt),
+                "the start was told before the end"
+            );
         }
         machine.all_free();
     }
@@ -37,22 +45,38 @@ fn exit_codes_and_signals_are_told_apart() {
 #[test]
 fn a_task_runs_in_a_directory_and_an_environment_of_its_own() {
     let mut machine = Machine::start(LimitMode::Auto);
-    let mut task = spec(Run::Command("pwd; env; echo oops >&2; touch kept".into()), &[("cpus", 500)]);
+    let mut task = spec(
+        Run::Command("pwd; env; echo oops >&2; touch kept".into()),
+        &[("cpus", 500)],
+    );
     task.env = [("STAGE".into(), "prod".into())].into();
     let attempt = machine.launch_spec(task);
     let end = machine.end_of(attempt);
     let text = end.text();
     let (pwd, env) = text.split_once('\n').unwrap();
     assert!(pwd.ends_with(&format!("/{attempt}")), "{pwd}");
-    assert!(std::path::Path::new(pwd).join("kept").exists(), "what a task leaves stays");
-    let env: BTreeMap<&str, &str> = env.lines().filter_map(|line| line.split_once('=')).collect();
+    assert!(
+        std::path::Path::new(pwd).join("kept").exists(),
+        "what a task leaves stays"
+    );
+    let env: BTreeMap<&str, &str> = env
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
     assert_eq!(env["APPORTION_TASK_ID"], "1");
     assert_eq!(env["APPORTION_CPUS"], "0.5");
     assert_eq!(env["STAGE"], "prod");
     assert!(env.contains_key("PATH"));
-    assert!(!env.contains_key("CARGO_MANIFEST_DIR"), "the daemon's own variables stay with it");
+    assert!(
+        !env.contains_key("CARGO_MANIFEST_DIR"),
+        "the daemon's own variables stay with it"
+    );
     assert_eq!(machine.stdout(attempt), text);
-    let stderr = apportion::backend::local::layout::output_file(&machine.tasks_dir(), attempt, LogStream::Stderr);
+    let stderr = apportion::backend::local::layout::output_file(
+        &machine.tasks_dir(),
+        attempt,
+        LogStream::Stderr,
+    );
     assert_eq!(std::fs::read_to_string(stderr).unwrap(), "oops\n");
 }
 
@@ -65,11 +89,21 @@ fn a_task_inherits_nothing_of_the_keeper() {
     let fds: Vec<&str> = text.lines().filter(|line| line.contains(" -> ")).collect();
     assert_eq!(fds.len(), 4, "{text}");
     assert!(fds[0].ends_with("0 -> /dev/null"), "{text}");
-    assert!(fds[1].ends_with("1.1.stdout") && fds[2].ends_with("1.1.stderr"), "{text}");
+    assert!(
+        fds[1].ends_with("1.1.stdout") && fds[2].ends_with("1.1.stderr"),
+        "{text}"
+    );
     assert!(text.contains("SigBlk:\t0000000000000000"), "{text}");
     // 32 and 33 are the C library's own, which it leaves so in whatever it spawns.
-    let ignored = text.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
-    assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & 0x7fff_ffff, 0, "{text}");
+    let ignored = text
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:\t"))
+        .unwrap();
+    assert_eq!(
+        u64::from_str_radix(ignored, 16).unwrap() & 0x7fff_ffff,
+        0,
+        "{text}"
+    );
     assert!(text.contains("not a tty"), "{text}");
     let ids: Vec<&str> = text.lines().rev().take(2).map(str::trim).collect();
     assert_eq!(ids[0], ids[1], "the first process leads its group");
@@ -81,15 +115,37 @@ async fn the_value_is_cut_and_the_log_is_whole() {
     let n_bytes = VALUE_MAX_BYTES + 1000;
     let attempt = machine.shell(&format!("head -c {n_bytes} /dev/zero"));
     let end = machine.end_of(attempt);
-    assert_eq!((end.value.bytes.len(), end.value.truncated), (VALUE_MAX_BYTES, true));
+    assert_eq!(
+        (end.value.bytes.len(), end.value.truncated),
+        (VALUE_MAX_BYTES, true)
+    );
     let logs = LocalLogs::new(machine.tasks_dir());
-    let chunk = logs.read(attempt, LogStream::Stdout, 0, usize::MAX >> 1).await.unwrap().unwrap();
+    let chunk = logs
+        .read(attempt, LogStream::Stdout, 0, usize::MAX >> 1)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(chunk.bytes.len(), n_bytes);
     let attempt = machine.shell("echo done");
     let end = machine.end_of(attempt);
-    assert_eq!((end.text().as_str(), end.value.truncated), ("done\n", false));
-    let unknown = AttemptId { number: 9, ..attempt };
-    assert_eq!(logs.read(unknown, LogStream::Stdout, 0, 1).await.unwrap(), None);
+    assert_eq!(
+        (end.text().as_str(), end.value.truncated),
+        ("done\n", false)
+    );
+    let silent = logs
+        .read(attempt, LogStream::Stderr, 0, 1)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((silent.bytes.len(), silent.total_bytes), (0, 0));
+    let unknown = AttemptId {
+        task: TaskId(1000),
+        number: 1,
+    };
+    assert_eq!(
+        logs.read(unknown, LogStream::Stdout, 0, 1).await.unwrap(),
+        None
+    );
 }
 
 #[test]
@@ -98,12 +154,27 @@ fn what_cannot_be_started_says_why() {
     let mut with_path = spec(argv(["true"]), &[]);
     with_path.env = [("PATH".into(), "/nowhere".into())].into();
     let cases = [
-        (spec(argv(["no-such-program-anywhere"]), &[]), "cannot start 'no-such-program-anywhere': No such file"),
-        (spec(argv(["/etc/passwd"]), &[]), "cannot start '/etc/passwd': Permission denied"),
-        (spec(argv(["/"]), &[]), "cannot start '/': Permission denied"),
+        (
+            spec(argv(["no-such-program-anywhere"]), &[]),
+            "cannot start 'no-such-program-anywhere': No such file",
+        ),
+        (
+            spec(argv(["/etc/passwd"]), &[]),
+            "cannot start '/etc/passwd': Permission denied",
+        ),
+        (
+            spec(argv(["/"]), &[]),
+            "cannot start '/': Permission denied",
+        ),
         (spec(argv(["echo", "a\0b"]), &[]), "nul byte"),
         (with_path, "cannot start 'true': No such file"),
-        (spec(Run::Argv(["echo".into(), "x".repeat(200_000).into()].into()), &[]), "Argument list too long"),
+        (
+            spec(
+                Run::Argv(["echo".into(), "x".repeat(200_000).into()].into()),
+                &[],
+            ),
+            "Argument list too long",
+        ),
     ];
     for (task, expected) in cases {
         let attempt = machine.launch_spec(task);
@@ -121,8 +192,13 @@ fn two_hundred_run_at_once() {
         let mut machine = Machine::start(mode);
         // Each waits for a file that comes only once all run.
         let gate = machine.dir.path().join("gate");
-        let line = format!("while ! test -e {}; do sleep 0.05; done; echo $APPORTION_TASK_ID", gate.display());
-        let tasks = (0..200).map(|_| spec(Run::Command(line.as_str().into()), &[("cpus", 100)])).collect();
+        let line = format!(
+            "while ! test -e {}; do sleep 0.05; done; echo $APPORTION_TASK_ID",
+            gate.display()
+        );
+        let tasks = (0..200)
+            .map(|_| spec(Run::Command(line.as_str().into()), &[("cpus", 100)]))
+            .collect();
         let attempts = machine.launch_all(tasks);
         machine.take_in_until("the start of all", |machine| machine.started.len() == 200);
         std::fs::write(gate, "").unwrap();
@@ -144,13 +220,28 @@ fn the_usage_is_what_was_used() {
         let attempt = machine.shell(line);
         let end = machine.end_of(attempt);
         assert_eq!(end.text().trim(), "67108864");
-        assert!(end.usage.cpu > Duration::from_millis(20), "{:?} with {mode:?}", end.usage);
-        assert!(end.usage.wall > Duration::from_millis(20), "{:?}", end.usage);
+        assert!(
+            end.usage.cpu > Duration::from_millis(20),
+            "{:?} with {mode:?}",
+            end.usage
+        );
+        assert!(
+            end.usage.wall > Duration::from_millis(20),
+            "{:?}",
+            end.usage
+        );
         let peak_mib = end.usage.memory_peak_bytes >> 20;
-        assert!((64..200).contains(&peak_mib), "{peak_mib} MiB with {mode:?}");
+        assert!(
+            (64..200).contains(&peak_mib),
+            "{peak_mib} MiB with {mode:?}"
+        );
         let attempt = machine.shell("true");
         let end = machine.end_of(attempt);
-        assert!(end.usage.memory_peak_bytes < 32 << 20, "{:?} with {mode:?}", end.usage);
+        assert!(
+            end.usage.memory_peak_bytes < 32 << 20,
+            "{:?} with {mode:?}",
+            end.usage
+        );
         assert!(end.usage.cpu < Duration::from_secs(2) && end.usage.wall < Duration::from_secs(20));
     }
 }
@@ -165,17 +256,25 @@ fn offers_follow_what_is_held() {
         spec(sleep(), &[("cpus", 5000)]),
         spec(sleep(), &[("cpus", 4000), ("mem", 1000)]),
     ]);
-    let dropped = AttemptEnd::Lost { reason: LossReason::LaunchDropped };
+    let dropped = AttemptEnd::Lost {
+        reason: LossReason::LaunchDropped,
+    };
     assert_eq!(machine.end_of(attempts[1]).end, dropped);
     assert_eq!(machine.free.get("cpus"), None, "all cpus are taken");
     machine.kill(attempts[0], LONG);
     assert_eq!(machine.end_of(attempts[0]).end, AttemptEnd::Killed);
-    machine.take_in_until("60 cpus", |machine| machine.free.get("cpus") == Some(&super::units(60)));
+    machine.take_in_until("60 cpus", |machine| {
+        machine.free.get("cpus") == Some(&super::units(60))
+    });
     machine.kill(attempts[2], LONG);
     machine.end_of(attempts[2]);
     machine.all_free();
     // Offers that are used up hold nothing.
-    let stale = Decision::Accept { agent: "local".into(), offers: Vec::new(), launches: Vec::new() };
+    let stale = Decision::Accept {
+        agent: "local".into(),
+        offers: Vec::new(),
+        launches: Vec::new(),
+    };
     machine.backend.act(stale);
     let attempt = machine.shell("true");
     machine.end_of(attempt);
@@ -185,9 +284,14 @@ fn offers_follow_what_is_held() {
 #[test]
 fn attempts_of_an_earlier_daemon_are_lost() {
     let mut machine = Machine::start(LimitMode::Off);
-    let attempt = AttemptId { task: TaskId(77), number: 2 };
+    let attempt = AttemptId {
+        task: TaskId(77),
+        number: 2,
+    };
     machine.backend.reconcile(vec![attempt]);
-    let expected = AttemptEnd::Lost { reason: LossReason::DaemonRestarted };
+    let expected = AttemptEnd::Lost {
+        reason: LossReason::DaemonRestarted,
+    };
     assert_eq!(machine.end_of(attempt).end, expected);
 }
 
@@ -199,7 +303,9 @@ fn a_full_or_broken_disk_is_the_machine_s_trouble() {
     std::fs::write(machine.tasks_dir().join("0/01"), "").unwrap();
     machine.n_tasks = 99;
     let attempt = machine.shell("true");
-    let expected = AttemptEnd::Lost { reason: LossReason::BackendFailed };
+    let expected = AttemptEnd::Lost {
+        reason: LossReason::BackendFailed,
+    };
     assert_eq!(machine.end_of(attempt).end, expected);
     machine.all_free();
     machine.n_tasks = 0;

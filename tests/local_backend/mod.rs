@@ -65,7 +65,9 @@ struct Machine {
 fn config(limits: LimitMode) -> LocalConfig {
     let resources = [("cpus", 64), ("mem", 64 << 10)];
     LocalConfig {
-        resources: resources.map(|(name, amount)| (name.into(), units(amount))).into(),
+        resources: resources
+            .map(|(name, amount)| (name.into(), units(amount)))
+            .into(),
         attributes: BTreeMap::new(),
         limits,
     }
@@ -75,14 +77,13 @@ fn units(units: u64) -> Amount {
     Amount::from_units(units).unwrap()
 }
 
-fn start_in(
-    dir: &Path,
-    limits: LimitMode,
-) -> Result<(LocalBackend, Receiver<Event>), LocalError> {
+fn start_in(dir: &Path, limits: LimitMode) -> Result<(LocalBackend, Receiver<Event>), LocalError> {
     let (sender, events) = channel();
     let mut options = LocalOptions::new(dir.join("tasks"));
     options.keeper_program = Some(APPORTION.into());
-    let backend = LocalBackend::start(&config(limits), &options, move |event| sender.send(event).is_ok())?;
+    let backend = LocalBackend::start(&config(limits), &options, move |event| {
+        sender.send(event).is_ok()
+    })?;
     Ok((backend, events))
 }
 
@@ -117,7 +118,9 @@ impl Machine {
     fn take_in_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let since = Stopwatch::start();
         while !is_so(self) {
-            let event = self.events.recv_timeout(DEADLINE.saturating_sub(since.elapsed()));
+            let event = self
+                .events
+                .recv_timeout(DEADLINE.saturating_sub(since.elapsed()));
             match event.unwrap_or_else(|_| panic!("{what} did not come")) {
                 Event::AgentSeen { agent, .. } => assert_eq!(&*agent, AGENT),
                 Event::OfferReceived { offer, agent, free } => {
@@ -130,11 +133,18 @@ impl Machine {
                     }
                 }
                 Event::AttemptStarted { attempt } => self.started.push_back(attempt),
-                Event::AttemptEnded { attempt, end, usage, value } => {
+                Event::AttemptEnded {
+                    attempt,
+                    end,
+                    usage,
+                    value,
+                } => {
                     let before = self.ended.insert(attempt, End { end, usage, value });
                     assert!(before.is_none(), "{attempt} ended twice");
                 }
-                event @ (Event::AgentLost { .. } | Event::OfferRescinded { .. }) => panic!("{event:?}"),
+                event @ (Event::AgentLost { .. } | Event::OfferRescinded { .. }) => {
+                    panic!("{event:?}")
+                }
             }
         }
     }
@@ -159,16 +169,34 @@ impl Machine {
             .map(|spec| {
                 self.n_tasks += 1;
                 let first = TaskId(self.n_tasks);
-                let attempt = AttemptId { task: first, number: 1 };
-                let submission = Submission { first, spec, after: Vec::new(), digest: [0; 16], submitted_at: Time(0) };
-                Launch { attempt, submission: Arc::new(submission) }
+                let attempt = AttemptId {
+                    task: first,
+                    number: 1,
+                };
+                let submission = Submission {
+                    first,
+                    spec,
+                    after: Vec::new(),
+                    digest: [0; 16],
+                    submitted_at: Time(0),
+                };
+                Launch {
+                    attempt,
+                    submission: Arc::new(submission),
+                }
             })
             .collect();
         let attempts = launches.iter().map(|launch| launch.attempt).collect();
         let offers = std::mem::take(&mut self.offers);
         self.free.clear();
-        self.backend.act(Decision::Accept { agent: AGENT.into(), offers, launches });
-        self.take_in_until("what the launches leave", |machine| !machine.offers.is_empty());
+        self.backend.act(Decision::Accept {
+            agent: AGENT.into(),
+            offers,
+            launches,
+        });
+        self.take_in_until("what the launches leave", |machine| {
+            !machine.offers.is_empty()
+        });
         attempts
     }
 
@@ -178,7 +206,9 @@ impl Machine {
 
     /// Waits for the end of an attempt.
     fn end_of(&mut self, attempt: AttemptId) -> End {
-        self.take_in_until(&format!("the end of {attempt}"), |machine| machine.ended.contains_key(&attempt));
+        self.take_in_until(&format!("the end of {attempt}"), |machine| {
+            machine.ended.contains_key(&attempt)
+        });
         self.ended.remove(&attempt).unwrap()
     }
 
@@ -190,8 +220,13 @@ impl Machine {
 
     /// Waits until an attempt has written so many numbers, one a line.
     fn numbers(&self, attempt: AttemptId, count: usize) -> Vec<i32> {
-        until(&format!("{attempt} writes {count} lines"), || self.stdout(attempt).lines().count() >= count);
-        self.stdout(attempt).lines().map(|line| line.trim().parse().unwrap()).collect()
+        until(&format!("{attempt} writes {count} lines"), || {
+            self.stdout(attempt).lines().count() >= count
+        });
+        self.stdout(attempt)
+            .lines()
+            .map(|line| line.trim().parse().unwrap())
+            .collect()
     }
 
     /// Waits until everything is free again.
@@ -210,7 +245,10 @@ fn spec(run: Run, demand_milli: &[(&str, u64)]) -> TaskSpec {
         name: "".into(),
         key: None,
         inbox: None,
-        demand: demand_milli.iter().map(|(name, milli)| ((*name).into(), amount(*milli))).collect(),
+        demand: demand_milli
+            .iter()
+            .map(|(name, milli)| ((*name).into(), amount(*milli)))
+            .collect(),
         run,
         env: BTreeMap::new(),
         priority: 0,
@@ -230,15 +268,22 @@ fn argv<const N: usize>(args: [&str; N]) -> Run {
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let since = Stopwatch::start();
     while !is_so() {
-        assert!(since.elapsed() < DEADLINE, "it did not come true that {what}");
+        assert!(
+            since.elapsed() < DEADLINE,
+            "it did not come true that {what}"
+        );
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }
 
 /// Whether a process is there and not merely waiting to be waited for.
 fn is_alive(pid: i32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    !stat
+        .rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 fn until_gone(pids: &[i32]) {
@@ -250,6 +295,9 @@ fn until_gone(pids: &[i32]) {
 /// Says why a test proves nothing here. Fails where the environment requires it to.
 fn skip(need: &str, reason: &dyn std::fmt::Display) {
     let required = std::env::var("APPORTION_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|word| word == need), "{need} is required, but: {reason}");
+    assert!(
+        !required.split(',').any(|word| word == need),
+        "{need} is required, but: {reason}"
+    );
     eprintln!("SKIPPED, for want of {need}: {reason}");
 }

@@ -21,7 +21,11 @@ pub(super) struct Books {
 impl Books {
     /// Of a machine that has this.
     pub(super) fn new(total: Resources) -> Self {
-        Self { total, offers: BTreeMap::new(), n_offers_ever: 0 }
+        Self {
+            total,
+            offers: BTreeMap::new(),
+            n_offers_ever: 0,
+        }
     }
 
     /// All that the machine has.
@@ -31,8 +35,14 @@ impl Books {
 
     /// The part of a demand that this machine bears; the rest is the cluster's.
     pub(super) fn host_part(&self, demand: &Resources) -> Resources {
-        let is_own = |(name, amount): &(&Arc<str>, &Amount)| self.total.contains_key(*name) && !amount.is_zero();
-        demand.iter().filter(is_own).map(|(name, amount)| (Arc::clone(name), *amount)).collect()
+        let is_own = |(name, amount): &(&Arc<str>, &Amount)| {
+            self.total.contains_key(*name) && !amount.is_zero()
+        };
+        demand
+            .iter()
+            .filter(is_own)
+            .map(|(name, amount)| (Arc::clone(name), *amount))
+            .collect()
     }
 
     /// Takes offers back, for they were accepted; what was in them. Unknown ones hold nothing.
@@ -84,7 +94,9 @@ mod tests {
     use super::*;
 
     fn resources<const N: usize>(pairs: [(&str, u64); N]) -> Resources {
-        pairs.map(|(name, amount)| (name.into(), Amount::from_units(amount).unwrap())).into()
+        pairs
+            .map(|(name, amount)| (name.into(), Amount::from_units(amount).unwrap()))
+            .into()
     }
 
     #[test]
@@ -100,9 +112,16 @@ mod tests {
         assert_eq!(rest, resources([("cpus", 5), ("mem", 100)]));
         let (third, given_back) = books.offer(demand).unwrap();
         assert_eq!(given_back, resources([("cpus", 3)]));
-        assert!(first < second && second < third, "numbers are never used again");
+        assert!(
+            first < second && second < third,
+            "numbers are never used again"
+        );
         assert_eq!(books.accept(&[second, third]), *books.total());
-        assert_eq!(books.accept(&[first, second]), Resources::new(), "an offer is good once");
+        assert_eq!(
+            books.accept(&[first, second]),
+            Resources::new(),
+            "an offer is good once"
+        );
     }
 
     #[test]
@@ -111,6 +130,9 @@ mod tests {
         assert!(!take(&mut free, &resources([("cpus", 1), ("mem", 11)])));
         assert_eq!(free, resources([("cpus", 2), ("mem", 10)]));
         assert!(take(&mut free, &resources([("cpus", 2)])));
-        assert_eq!(Books::new(Resources::new()).offer(resources([("cpus", 0)])), None);
+        assert_eq!(
+            Books::new(Resources::new()).offer(resources([("cpus", 0)])),
+            None
+        );
     }
 }

@@ -15,8 +15,9 @@ use std::ffi::OsString;
 use crate::engine::spec::{AttemptId, Submission};
 
 /// What tasks get of the daemon's environment, besides everything that begins with `LC_`.
-const INHERITED: [&str; 10] =
-    ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "HOSTNAME"];
+const INHERITED: [&str; 10] = [
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "HOSTNAME",
+];
 
 /// What `PATH` is where the daemon has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -30,11 +31,14 @@ pub(super) const TASK_ID: &str = "APPORTION_TASK_ID";
 pub(super) const ATTEMPT: &str = "APPORTION_ATTEMPT";
 
 /// The first part, from a process's environment. It becomes the keeper's own.
-pub(super) fn base(own: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+pub(super) fn base(
+    own: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Vec<(OsString, OsString)> {
     let mut base: Vec<_> = own
         .into_iter()
         .filter(|(name, _)| {
-            name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with("LC_"))
+            name.to_str()
+                .is_some_and(|name| INHERITED.contains(&name) || name.starts_with("LC_"))
         })
         .collect();
     if !base.iter().any(|(name, _)| name == "PATH") {
@@ -53,8 +57,13 @@ pub(super) fn of_attempt<'a>(
     identity: &'a str,
 ) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     let spec = &submission.spec;
-    let mut env: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::with_capacity(spec.env.len() + spec.demand.len() + 8);
-    env.extend(spec.env.iter().map(|(name, value)| ((&**name).into(), (&**value).into())));
+    let mut env: Vec<(Cow<'a, str>, Cow<'a, str>)> =
+        Vec::with_capacity(spec.env.len() + spec.demand.len() + 8);
+    env.extend(
+        spec.env
+            .iter()
+            .map(|(name, value)| ((&**name).into(), (&**value).into())),
+    );
     env.push((TASK_ID.into(), attempt.task.to_string().into()));
     env.push((ATTEMPT.into(), attempt.number.to_string().into()));
     env.push(("APPORTION_QUEUE".into(), (&*spec.queue).into()));
@@ -68,7 +77,11 @@ pub(super) fn of_attempt<'a>(
         env.push((resource_variable(name).into(), amount.into()));
     }
     if let Some(array) = spec.array {
-        let place = attempt.task.0.checked_sub(submission.first.0).and_then(|place| u32::try_from(place).ok());
+        let place = attempt
+            .task
+            .0
+            .checked_sub(submission.first.0)
+            .and_then(|place| u32::try_from(place).ok());
         let place = place.filter(|place| *place < array.count());
         let index = array.index(place.expect("the task is one of its submission's"));
         env.push(("APPORTION_ARRAY_INDEX".into(), index.to_string().into()));
@@ -79,7 +92,13 @@ pub(super) fn of_attempt<'a>(
 
 /// `APPORTION_RESOURCE_` and the name in upper case, with `_` for all that is neither letter nor digit.
 fn resource_variable(name: &str) -> String {
-    let name = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
+    let name = name.chars().map(|c| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    });
     "APPORTION_RESOURCE_".chars().chain(name).collect()
 }
 
@@ -106,13 +125,21 @@ mod tests {
                     .map(|(name, amount)| (name.into(), milli(amount)))
                     .into(),
                 run: Run::Command("true".into()),
-                env: [("STAGE".into(), "prod".into()), ("APPORTION_QUEUE".into(), "lie".into())].into(),
+                env: [
+                    ("STAGE".into(), "prod".into()),
+                    ("APPORTION_QUEUE".into(), "lie".into()),
+                ]
+                .into(),
                 priority: 0,
                 retries: 0,
                 timeout: None,
                 kill_grace: None,
                 constraints: BTreeMap::new(),
-                array: Some(ArrayRange { first: 100, last: 108, step: 4 }),
+                array: Some(ArrayRange {
+                    first: 100,
+                    last: 108,
+                    step: 4,
+                }),
             },
             after: Vec::new(),
             digest: [0; 16],
@@ -123,8 +150,13 @@ mod tests {
     #[test]
     fn a_task_finds_its_grant() {
         let submission = submission();
-        let attempt = AttemptId { task: TaskId(12), number: 3 };
-        let env: BTreeMap<_, _> = of_attempt(attempt, &submission, "abc").into_iter().collect();
+        let attempt = AttemptId {
+            task: TaskId(12),
+            number: 3,
+        };
+        let env: BTreeMap<_, _> = of_attempt(attempt, &submission, "abc")
+            .into_iter()
+            .collect();
         let expected = [
             ("APPORTION_ARRAY_INDEX", "108"),
             ("APPORTION_ATTEMPT", "3"),
@@ -138,13 +170,21 @@ mod tests {
             ("APPORTION_TASK_ID", "12"),
             ("STAGE", "prod"),
         ];
-        let found: Vec<(&str, &str)> = env.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let found: Vec<(&str, &str)> = env
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn secrets_of_the_daemon_stay_with_it() {
-        let own = [("HOME", "/root"), ("LC_ALL", "C.UTF-8"), ("AWS_SECRET_ACCESS_KEY", "x"), ("PATHS", "y")];
+        let own = [
+            ("HOME", "/root"),
+            ("LC_ALL", "C.UTF-8"),
+            ("AWS_SECRET_ACCESS_KEY", "x"),
+            ("PATHS", "y"),
+        ];
         let base = base(own.map(|(name, value)| (name.into(), value.into())));
         let names: Vec<&str> = base.iter().filter_map(|(name, _)| name.to_str()).collect();
         assert_eq!(names, ["HOME", "LC_ALL", "PATH"]);

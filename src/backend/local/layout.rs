@@ -4,10 +4,13 @@
 //! tasks/<id / 10,000>/<id / 100 mod 100>/<id>.<attempt>/         the working directory
 //!                                        <id>.<attempt>.stdout   what it wrote
 //!                                        <id>.<attempt>.stderr
+//! tasks/spare/                           empty files and directories to use again
+//! tasks/cgroups                          where the cgroups are
 //! ```
 //!
 //! One directory holds the attempts of at most 100 tasks, so that neither finding nor forgetting a task
-//! slows down with their number. A working directory in which nothing was left is removed when its attempt ends.
+//! slows down with their number. What is empty when its attempt ends, file or directory, is taken away:
+//! an attempt that wrote nothing has no file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,6 +19,12 @@ use std::path::{Path, PathBuf};
 
 use crate::backend::LogStream;
 use crate::engine::{AttemptId, TaskId};
+
+/// Where what is empty waits to be used again, under the directory of all tasks.
+pub(super) const SPARE_DIR: &str = "spare";
+
+/// The file that remembers where the cgroups are, there too.
+pub(super) const CGROUPS_RECORD: &str = "cgroups";
 
 /// How many tasks share a directory.
 const SHARD_TASKS: u64 = 100;
@@ -27,7 +36,9 @@ const SHARD_DIRS: u64 = 100;
 #[must_use]
 pub fn shard_dir(tasks_dir: &Path, task: TaskId) -> PathBuf {
     let shard = task.0 / SHARD_TASKS;
-    tasks_dir.join((shard / SHARD_DIRS).to_string()).join(format!("{:02}", shard % SHARD_DIRS))
+    tasks_dir
+        .join((shard / SHARD_DIRS).to_string())
+        .join(format!("{:02}", shard % SHARD_DIRS))
 }
 
 /// The directory in which an attempt runs.
@@ -78,7 +89,9 @@ fn remove_from_shard(dir: &Path, ids: std::ops::Range<u64>) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        let id = name.to_str().and_then(|name| name.split('.').next()?.parse::<u64>().ok());
+        let id = name
+            .to_str()
+            .and_then(|name| name.split('.').next()?.parse::<u64>().ok());
         if id.is_some_and(|id| ids.contains(&id)) {
             let removed = if entry.file_type()?.is_dir() {
                 fs::remove_dir_all(entry.path())
@@ -112,7 +125,10 @@ mod tests {
     use super::*;
 
     fn attempt(task: u64, number: u32) -> AttemptId {
-        AttemptId { task: TaskId(task), number }
+        AttemptId {
+            task: TaskId(task),
+            number,
+        }
     }
 
     fn make_attempt(tasks_dir: &Path, id: AttemptId) {
@@ -142,13 +158,22 @@ mod tests {
         }
         remove_task_files(dir.path(), TaskId(10), 190).unwrap();
         for task in [8, 9, 200, 10_000] {
-            assert!(work_dir(dir.path(), attempt(task, 12)).exists(), "{task} stays");
+            assert!(
+                work_dir(dir.path(), attempt(task, 12)).exists(),
+                "{task} stays"
+            );
         }
         for task in [10, 11, 99, 100, 199] {
-            assert!(!work_dir(dir.path(), attempt(task, 1)).exists(), "{task} is gone");
+            assert!(
+                !work_dir(dir.path(), attempt(task, 1)).exists(),
+                "{task} is gone"
+            );
             assert!(!output_file(dir.path(), attempt(task, 12), LogStream::Stderr).exists());
         }
-        assert!(!dir.path().join("0/01").exists(), "an emptied directory goes too");
+        assert!(
+            !dir.path().join("0/01").exists(),
+            "an emptied directory goes too"
+        );
         remove_task_files(dir.path(), TaskId(1), 20_000).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

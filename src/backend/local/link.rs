@@ -44,7 +44,11 @@ impl Link {
             .arg0("apportion")
             .args(keeper::guard_args(&recipe.home))
             .env_clear()
-            .envs(environment::base(own).into_iter().collect::<Vec<(OsString, OsString)>>())
+            .envs(
+                environment::base(own)
+                    .into_iter()
+                    .collect::<Vec<(OsString, OsString)>>(),
+            )
             .current_dir(&recipe.home.tasks_dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -55,8 +59,16 @@ impl Link {
         let reader = std::thread::Builder::new()
             .name("keeper-reports".to_owned())
             .spawn(move || read_reports(reports, on_report))?;
-        let mut link = Self { guard, orders: Some(orders), reader: Some(reader), bytes: Vec::new() };
-        link.push(&Order::Start { limits: recipe.limits, daemon: std::process::id() })?;
+        let mut link = Self {
+            guard,
+            orders: Some(orders),
+            reader: Some(reader),
+            bytes: Vec::new(),
+        };
+        link.push(&Order::Start {
+            limits: recipe.limits,
+            daemon: std::process::id(),
+        })?;
         // Should this fail, the reader learns of the keeper's end as well.
         let _ = link.flush();
         Ok(link)
@@ -108,7 +120,9 @@ fn read_reports(mut reports: ChildStdout, mut on_report: impl FnMut(Option<Repor
         while let Some(line) = lines.next_line() {
             match serde_json::from_slice(line) {
                 Ok(report) => on_report(Some(report)),
-                Err(error) => tracing::error!(%error, "the keeper said something that is no report"),
+                Err(error) => {
+                    tracing::error!(%error, "the keeper said something that is no report")
+                }
             }
         }
         match lines.fill(&mut reports) {

@@ -1,8 +1,8 @@
 //! Reads what attempts wrote, from their files, also while they run.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
@@ -25,7 +25,9 @@ impl LocalLogs {
     /// Of the tasks whose files are here. Needs no backend that runs.
     #[must_use]
     pub fn new(tasks_dir: impl Into<PathBuf>) -> Self {
-        Self { tasks_dir: tasks_dir.into() }
+        Self {
+            tasks_dir: tasks_dir.into(),
+        }
     }
 }
 
@@ -46,13 +48,20 @@ impl Logs for LocalLogs {
     }
 }
 
-/// A piece of a file; `None` where there is no file.
+/// A piece of a file. Where there is none, it is empty if its directory is there (an attempt that wrote
+/// nothing has no file), and otherwise `None`.
 fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogChunk>> {
+    let nothing = || {
+        path.parent()
+            .is_some_and(Path::is_dir)
+            .then(LogChunk::default)
+    };
     let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing()),
         file => file?,
     };
-    let total_bytes = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    let total_bytes = metadata.len();
     let n_left = usize::try_from(total_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; limit.min(n_left)];
     let mut n_read = 0;
@@ -66,6 +75,10 @@ fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogCh
         }
     }
     bytes.truncate(n_read);
+    // If the attempt has ended meanwhile and its file was empty, that may now be another attempt's.
+    if !fs::metadata(path).is_ok_and(|now| now.ino() == metadata.ino()) {
+        return Ok(nothing());
+    }
     Ok(Some(LogChunk { bytes, total_bytes }))
 }
 
@@ -76,9 +89,14 @@ fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogCh
 /// What the file system says.
 pub(super) fn read_value(tasks_dir: &Path, attempt: AttemptId) -> io::Result<Value> {
     let path = layout::output_file(tasks_dir, attempt, LogStream::Stdout);
-    let Some(chunk) = read_chunk(&path, 0, VALUE_MAX_BYTES)? else { return Ok(Value::default()) };
+    let Some(chunk) = read_chunk(&path, 0, VALUE_MAX_BYTES)? else {
+        return Ok(Value::default());
+    };
     let truncated = chunk.total_bytes > chunk.bytes.len() as u64;
-    Ok(Value { bytes: chunk.bytes.into(), truncated })
+    Ok(Value {
+        bytes: chunk.bytes.into(),
+        truncated,
+    })
 }
 
 #[cfg(test)]
@@ -86,12 +104,19 @@ mod tests {
     use super::*;
     use crate::engine::TaskId;
 
-    const ATTEMPT: AttemptId = AttemptId { task: TaskId(3), number: 1 };
+    const ATTEMPT: AttemptId = AttemptId {
+        task: TaskId(3),
+        number: 1,
+    };
 
     fn with_stdout(bytes: &[u8]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(layout::shard_dir(dir.path(), ATTEMPT.task)).unwrap();
-        std::fs::write(layout::output_file(dir.path(), ATTEMPT, LogStream::Stdout), bytes).unwrap();
+        std::fs::write(
+            layout::output_file(dir.path(), ATTEMPT, LogStream::Stdout),
+            bytes,
+        )
+        .unwrap();
         dir
     }
 
@@ -100,7 +125,11 @@ mod tests {
         let dir = with_stdout(b"0123456789");
         let logs = LocalLogs::new(dir.path());
         let read = async |offset, limit| {
-            let chunk = logs.read(ATTEMPT, LogStream::Stdout, offset, limit).await.unwrap().unwrap();
+            let chunk = logs
+                .read(ATTEMPT, LogStream::Stdout, offset, limit)
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!(chunk.total_bytes, 10);
             String::from_utf8(chunk.bytes).unwrap()
         };
@@ -109,12 +138,26 @@ mod tests {
         assert_eq!(read(10, 4).await, "");
         assert_eq!(read(u64::MAX, 4).await, "");
         assert_eq!(read(0, 0).await, "");
-        assert_eq!(logs.read(ATTEMPT, LogStream::Stderr, 0, 9).await.unwrap(), None);
+        // It wrote nothing there. Of tasks beyond the directory nothing is known.
+        let nothing = logs.read(ATTEMPT, LogStream::Stderr, 0, 9).await.unwrap();
+        assert_eq!(nothing, Some(LogChunk::default()));
+        let unknown = AttemptId {
+            task: TaskId(1000),
+            number: 1,
+        };
+        assert_eq!(
+            logs.read(unknown, LogStream::Stdout, 0, 9).await.unwrap(),
+            None
+        );
     }
 
     #[test]
     fn the_value_is_cut_at_its_bound() {
-        for (length, truncated) in [(0, false), (VALUE_MAX_BYTES, false), (VALUE_MAX_BYTES + 1, true)] {
+        for (length, truncated) in [
+            (0, false),
+            (VALUE_MAX_BYTES, false),
+            (VALUE_MAX_BYTES + 1, true),
+        ] {
             let dir = with_stdout(&vec![b'x'; length]);
             let value = read_value(dir.path(), ATTEMPT).unwrap();
             assert_eq!(value.bytes.len(), length.min(VALUE_MAX_BYTES));

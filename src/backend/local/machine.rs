@@ -31,7 +31,9 @@ fn mem() -> Amount {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let machine = total_bytes(&read("/proc/meminfo"));
     let limits = cgroup_files(&read("/proc/self/cgroup"));
-    let limits = limits.iter().filter_map(|path| limit_bytes(&fs::read_to_string(path).ok()?));
+    let limits = limits
+        .iter()
+        .filter_map(|path| limit_bytes(&fs::read_to_string(path).ok()?));
     // Without either, 1 GiB is a guess that any machine fulfils.
     let bytes = machine.into_iter().chain(limits).min().unwrap_or(1 << 30);
     Amount::from_units(bytes >> 20).unwrap_or(Amount::MAX)
@@ -39,7 +41,9 @@ fn mem() -> Amount {
 
 /// `MemTotal` of `/proc/meminfo`.
 fn total_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
 }
@@ -50,16 +54,24 @@ fn cgroup_files(own: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in own.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
+        };
         let (root, file) = match controllers {
             "" => ("/sys/fs/cgroup", "memory.max"),
-            _ if controllers.split(',').any(|controller| controller == "memory") => {
+            _ if controllers
+                .split(',')
+                .any(|controller| controller == "memory") =>
+            {
                 ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
             }
             _ => continue,
         };
         let path = Path::new(path.trim_start_matches('/'));
-        files.extend(path.ancestors().map(|dir| Path::new(root).join(dir).join(file)));
+        files.extend(
+            path.ancestors()
+                .map(|dir| Path::new(root).join(dir).join(file)),
+        );
     }
     files
 }
@@ -80,11 +92,15 @@ mod tests {
     #[test]
     fn what_is_configured_counts() {
         let configured = [("cpus", 64), ("mem", 1000), ("gpus", 2), ("nothing", 0)];
-        let configured: BTreeMap<Arc<str>, Amount> =
-            configured.map(|(name, amount)| (name.into(), units(amount))).into();
+        let configured: BTreeMap<Arc<str>, Amount> = configured
+            .map(|(name, amount)| (name.into(), units(amount)))
+            .into();
         let total = resources(&configured);
         assert_eq!(total.len(), 3);
-        assert_eq!((total["cpus"], total["mem"], total["gpus"]), (units(64), units(1000), units(2)));
+        assert_eq!(
+            (total["cpus"], total["mem"], total["gpus"]),
+            (units(64), units(1000), units(2))
+        );
     }
 
     #[test]
@@ -97,7 +113,10 @@ mod tests {
     #[test]
     fn limits_are_sought_all_the_way_up() {
         let own = "4:memory:/user/7\n3:cpu:/user\n0::/app.slice\n";
-        let files: Vec<String> = cgroup_files(own).iter().map(|path| path.display().to_string()).collect();
+        let files: Vec<String> = cgroup_files(own)
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         assert_eq!(
             files,
             [
@@ -110,6 +129,9 @@ mod tests {
         );
         assert_eq!(limit_bytes("max\n"), None);
         assert_eq!(limit_bytes("1073741824\n"), Some(1 << 30));
-        assert_eq!(total_bytes("MemFree: 1 kB\nMemTotal:       24683920 kB\n"), Some(24_683_920 << 10));
+        assert_eq!(
+            total_bytes("MemFree: 1 kB\nMemTotal:       24683920 kB\n"),
+            Some(24_683_920 << 10)
+        );
     }
 }

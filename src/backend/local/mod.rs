@@ -62,7 +62,11 @@ impl LocalOptions {
     /// The usual ones.
     #[must_use]
     pub fn new(tasks_dir: impl Into<PathBuf>) -> Self {
-        Self { tasks_dir: tasks_dir.into(), keeper_program: None, shut_down_grace: Duration::from_secs(5) }
+        Self {
+            tasks_dir: tasks_dir.into(),
+            keeper_program: None,
+            shut_down_grace: Duration::from_secs(5),
+        }
     }
 }
 
@@ -82,7 +86,9 @@ pub enum LocalError {
     #[error("cannot start the keeper of tasks: {0}")]
     Keeper(#[from] io::Error),
     /// `backend.limits` asks for cgroups, and they can't be had.
-    #[error("backend.limits is \"cgroup\", but {0}; make that possible, or set it to \"watch\" or \"auto\"")]
+    #[error(
+        "backend.limits is \"cgroup\", but {0}; make that possible, or set it to \"watch\" or \"auto\""
+    )]
     NoCgroups(String),
     /// The keeper ended or said nothing.
     #[error("the keeper of tasks did not become ready; what it wrote to standard error says why")]
@@ -113,12 +119,21 @@ impl LocalBackend {
         options: &LocalOptions,
         on_event: impl FnMut(Event) -> bool + Send + 'static,
     ) -> Result<Self, LocalError> {
-        let tasks_dir = prepare_tasks_dir(&options.tasks_dir)
-            .map_err(|source| LocalError::TasksDir { path: options.tasks_dir.clone(), source })?;
+        let tasks_dir =
+            prepare_tasks_dir(&options.tasks_dir).map_err(|source| LocalError::TasksDir {
+                path: options.tasks_dir.clone(),
+                source,
+            })?;
         let recipe = Recipe {
             // The file that runs, even if another has taken its name since.
-            program: options.keeper_program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
-            home: keeper::Home { identity: identity(&tasks_dir), tasks_dir },
+            program: options
+                .keeper_program
+                .clone()
+                .unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+            home: keeper::Home {
+                identity: identity(&tasks_dir),
+                tasks_dir,
+            },
             limits: wire_limits(config.limits),
         };
         let (messages, inbox) = channel();
@@ -152,7 +167,11 @@ impl LocalBackend {
             worker.run();
             drop::<Sender<()>>(ended);
         })?;
-        Ok(Self { messages, worker_ended, shut_down_grace: options.shut_down_grace })
+        Ok(Self {
+            messages,
+            worker_ended,
+            shut_down_grace: options.shut_down_grace,
+        })
     }
 }
 
@@ -168,9 +187,17 @@ impl Backend for LocalBackend {
     /// Sends SIGTERM to everything, SIGKILL after the grace, and returns when nothing is left; at the latest
     /// a few seconds after the grace. No event comes any more.
     fn shut_down(&mut self) {
-        let _ = self.messages.send(Message::ShutDown { grace: self.shut_down_grace });
-        if self.worker_ended.recv_timeout(self.shut_down_grace + SHUT_DOWN_MARGIN) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("some processes of tasks cannot be ended yet; they are when the system lets go of them");
+        let _ = self.messages.send(Message::ShutDown {
+            grace: self.shut_down_grace,
+        });
+        if self
+            .worker_ended
+            .recv_timeout(self.shut_down_grace + SHUT_DOWN_MARGIN)
+            == Err(RecvTimeoutError::Timeout)
+        {
+            tracing::warn!(
+                "some processes of tasks cannot be ended yet; they are when the system lets go of them"
+            );
         }
     }
 }
@@ -192,7 +219,10 @@ fn forward(events: &Receiver<Event>, mut on_event: impl FnMut(Event) -> bool) {
 }
 
 fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map(drop)
 }
 
 /// Waits for the keeper's first word.
@@ -200,12 +230,22 @@ fn wait_until_ready(messages: &Receiver<Message>) -> Result<(), LocalError> {
     let since = Stopwatch::start();
     loop {
         match messages.recv_timeout(READY_MAX.saturating_sub(since.elapsed())) {
-            Ok(Message::Reported(_, Some(Report::Ready { limits, instead_because }))) => {
+            Ok(Message::Reported(
+                _,
+                Some(Report::Ready {
+                    limits,
+                    instead_because,
+                }),
+            )) => {
                 worker::tell_limits(&limits, instead_because.as_deref());
                 return Ok(());
             }
-            Ok(Message::Reported(_, Some(Report::Refused { message }))) => return Err(LocalError::NoCgroups(message)),
-            Ok(Message::Reported(_, Some(Report::Warning { message }))) => tracing::warn!("{message}"),
+            Ok(Message::Reported(_, Some(Report::Refused { message }))) => {
+                return Err(LocalError::NoCgroups(message));
+            }
+            Ok(Message::Reported(_, Some(Report::Warning { message }))) => {
+                tracing::warn!("{message}")
+            }
             Ok(Message::Reported(_, None)) | Err(_) => return Err(LocalError::NotReady),
             // Nobody else can send yet, and a keeper that isn't ready has nothing else to say.
             Ok(_) => {}

@@ -29,7 +29,10 @@ impl From<AttemptId> for WireAttempt {
 
 impl From<WireAttempt> for AttemptId {
     fn from(wire: WireAttempt) -> Self {
-        Self { task: TaskId(wire.0), number: wire.1 }
+        Self {
+            task: TaskId(wire.0),
+            number: wire.1,
+        }
     }
 }
 
@@ -169,7 +172,9 @@ pub(super) fn write_line(into: &mut Vec<u8>, message: &impl Serialize) -> io::Re
     serde_json::to_writer(&mut *into, message)?;
     if into.len() - start >= LINE_MAX_BYTES {
         into.truncate(start);
-        return Err(io::Error::other(format!("a message of more than {LINE_MAX_BYTES} bytes")));
+        return Err(io::Error::other(format!(
+            "a message of more than {LINE_MAX_BYTES} bytes"
+        )));
     }
     into.push(b'\n');
     Ok(())
@@ -197,7 +202,9 @@ impl Lines {
             self.start = 0;
         }
         if self.bytes.len() >= LINE_MAX_BYTES {
-            return Err(io::Error::other(format!("a line of more than {LINE_MAX_BYTES} bytes")));
+            return Err(io::Error::other(format!(
+                "a line of more than {LINE_MAX_BYTES} bytes"
+            )));
         }
         let old_len = self.bytes.len();
         self.bytes.resize(old_len + READ_BYTES, 0);
@@ -214,7 +221,10 @@ impl Lines {
 
     /// The next whole line, if there is one, without its line feed.
     pub(super) fn next_line(&mut self) -> Option<&[u8]> {
-        let Some(at) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
+        let Some(at) = self.bytes[self.searched..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+        else {
             self.searched = self.bytes.len();
             return None;
         };
@@ -253,7 +263,11 @@ mod tests {
                     found.push(String::from_utf8(line.to_vec()).unwrap());
                 }
             }
-            assert_eq!(found, ["one", "", "two three", "four"], "in pieces of {size}");
+            assert_eq!(
+                found,
+                ["one", "", "two three", "four"],
+                "in pieces of {size}"
+            );
         }
     }
 
@@ -281,7 +295,11 @@ mod tests {
         });
         let mut bytes = Vec::new();
         write_line(&mut bytes, &order).unwrap();
-        assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+        assert_eq!(
+            bytes.iter().filter(|byte| **byte == b'\n').count(),
+            1,
+            "one line"
+        );
         let back: Order<'_> = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(format!("{back:?}"), format!("{order:?}"));
     }
@@ -289,7 +307,9 @@ mod tests {
     #[test]
     fn a_message_that_is_too_long_leaves_no_trace() {
         let mut bytes = b"before\n".to_vec();
-        let report = Report::Warning { message: "x".repeat(LINE_MAX_BYTES) };
+        let report = Report::Warning {
+            message: "x".repeat(LINE_MAX_BYTES),
+        };
         assert!(write_line(&mut bytes, &report).is_err());
         assert_eq!(bytes, b"before\n");
     }

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use super::books::{self, Books, Resources};
@@ -66,7 +66,10 @@ impl Worker {
     pub(super) fn run(mut self) {
         loop {
             let first = if self.link.is_none() {
-                match self.messages.recv_timeout(RESTART_PAUSE.saturating_sub(self.last_start.elapsed())) {
+                match self
+                    .messages
+                    .recv_timeout(RESTART_PAUSE.saturating_sub(self.last_start.elapsed()))
+                {
                     Ok(message) => Some(message),
                     Err(RecvTimeoutError::Timeout) => None,
                     Err(RecvTimeoutError::Disconnected) => return,
@@ -84,7 +87,11 @@ impl Worker {
                     return;
                 }
                 n_left -= 1;
-                next = if n_left > 0 { self.messages.try_recv().ok() } else { None };
+                next = if n_left > 0 {
+                    self.messages.try_recv().ok()
+                } else {
+                    None
+                };
             }
             if self.link.is_none() && self.last_start.elapsed() >= RESTART_PAUSE {
                 self.restart_keeper();
@@ -96,7 +103,11 @@ impl Worker {
     /// False to end.
     fn take_in(&mut self, message: Message) -> bool {
         match message {
-            Message::Act(Decision::Accept { agent, offers, launches }) => self.accept(&agent, &offers, launches),
+            Message::Act(Decision::Accept {
+                agent,
+                offers,
+                launches,
+            }) => self.accept(&agent, &offers, launches),
             Message::Act(Decision::Kill { attempt, grace }) => self.kill(attempt, grace),
             Message::Reconcile(attempts) => self.reconcile(attempts),
             Message::ShutDown { grace } => return self.shut_down(grace),
@@ -114,7 +125,11 @@ impl Worker {
         if self.shutting_down {
             return;
         }
-        let mut free = if agent == &*self.agent { self.books.accept(offers) } else { Resources::new() };
+        let mut free = if agent == &*self.agent {
+            self.books.accept(offers)
+        } else {
+            Resources::new()
+        };
         for launch in launches {
             let demand = self.books.host_part(&launch.submission.spec.demand);
             if self.held.contains_key(&launch.attempt) || !books::take(&mut free, &demand) {
@@ -144,19 +159,29 @@ impl Worker {
         let order = Order::Launch(LaunchOrder {
             attempt: launch.attempt.into(),
             argv,
-            env: environment::of_attempt(launch.attempt, &launch.submission, &self.recipe.home.identity),
+            env: environment::of_attempt(
+                launch.attempt,
+                &launch.submission,
+                &self.recipe.home.identity,
+            ),
             cpu_milli: amount("cpus"),
             // Thousandths of a MiB.
             mem_bytes: amount("mem").map(|milli| (u128::from(milli) * (1 << 20) / 1000) as u64),
         });
         if let Err(error) = link.push(&order) {
-            let end = AttemptEnd::NotStarted { message: error.to_string().into() };
+            let end = AttemptEnd::NotStarted {
+                message: error.to_string().into(),
+            };
             self.end(launch.attempt, end, Usage::default());
         }
     }
 
     fn kill(&mut self, attempt: AttemptId, grace: Duration) {
-        if let Some(place) = self.waiting.iter().position(|launch| launch.attempt == attempt) {
+        if let Some(place) = self
+            .waiting
+            .iter()
+            .position(|launch| launch.attempt == attempt)
+        {
             self.waiting.remove(place);
             self.end(attempt, AttemptEnd::Killed, Usage::default());
             return;
@@ -164,7 +189,10 @@ impl Worker {
         match &mut self.link {
             Some(link) if self.held.contains_key(&attempt) => {
                 // A message of this size is never too long.
-                let _ = link.push(&Order::Kill { attempt: attempt.into(), grace_millis: millis(grace) });
+                let _ = link.push(&Order::Kill {
+                    attempt: attempt.into(),
+                    grace_millis: millis(grace),
+                });
             }
             // Without a keeper nothing runs.
             Some(_) | None => self.end(attempt, AttemptEnd::Killed, Usage::default()),
@@ -183,11 +211,20 @@ impl Worker {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Ready { limits, instead_because } => tell_limits(&limits, instead_because.as_deref()),
+            Report::Ready {
+                limits,
+                instead_because,
+            } => tell_limits(&limits, instead_because.as_deref()),
             Report::Refused { message } => tracing::error!(message, "the keeper refuses to work"),
             Report::Warning { message } => tracing::warn!("{message}"),
-            Report::Started { attempt } => self.tell(Event::AttemptStarted { attempt: attempt.into() }),
-            Report::Ended { attempt, end, usage } => {
+            Report::Started { attempt } => self.tell(Event::AttemptStarted {
+                attempt: attempt.into(),
+            }),
+            Report::Ended {
+                attempt,
+                end,
+                usage,
+            } => {
                 let attempt = AttemptId::from(attempt);
                 let end = end_of(attempt, end);
                 self.end(attempt, end, usage_of(usage));
@@ -201,11 +238,25 @@ impl Worker {
         if self.shutting_down {
             return false;
         }
-        tracing::error!(n_attempts = self.held.len(), "the keeper is gone, and with it all attempts; starting another");
+        tracing::error!(
+            n_attempts = self.held.len(),
+            "the keeper is gone, and with it all attempts; starting another"
+        );
         let waiting: Vec<AttemptId> = self.waiting.iter().map(|launch| launch.attempt).collect();
-        let lost: Vec<AttemptId> = self.held.keys().filter(|id| !waiting.contains(id)).copied().collect();
+        let lost: Vec<AttemptId> = self
+            .held
+            .keys()
+            .filter(|id| !waiting.contains(id))
+            .copied()
+            .collect();
         for attempt in lost {
-            self.end(attempt, AttemptEnd::Lost { reason: LossReason::BackendFailed }, Usage::default());
+            self.end(
+                attempt,
+                AttemptEnd::Lost {
+                    reason: LossReason::BackendFailed,
+                },
+                Usage::default(),
+            );
         }
         true
     }
@@ -219,7 +270,9 @@ impl Worker {
                     self.launch(launch);
                 }
             }
-            Err(error) => tracing::error!(%error, "cannot start a keeper; nothing can be launched until one starts"),
+            Err(error) => {
+                tracing::error!(%error, "cannot start a keeper; nothing can be launched until one starts")
+            }
         }
     }
 
@@ -239,8 +292,12 @@ impl Worker {
     /// False to end at once: there is nothing to wait for.
     fn shut_down(&mut self, grace: Duration) -> bool {
         self.shutting_down = true;
-        let Some(link) = &mut self.link else { return false };
-        let order = Order::ShutDown { grace_millis: millis(grace) };
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        let order = Order::ShutDown {
+            grace_millis: millis(grace),
+        };
         // If the keeper is gone, its last word says so.
         let _ = link.push(&order).and_then(|()| link.flush());
         true
@@ -253,14 +310,23 @@ impl Worker {
             let _ = link.flush();
         }
         if let Some((offer, free)) = self.books.offer(std::mem::take(&mut self.freed)) {
-            self.tell(Event::OfferReceived { offer, agent: Arc::clone(&self.agent), free });
+            self.tell(Event::OfferReceived {
+                offer,
+                agent: Arc::clone(&self.agent),
+                free,
+            });
         }
     }
 
     /// An attempt has ended; tells so, and makes ready to offer what it held.
     fn end(&mut self, attempt: AttemptId, end: AttemptEnd, usage: Usage) {
         let value = value_of(&self.recipe.home.tasks_dir, attempt, &end);
-        self.tell(Event::AttemptEnded { attempt, end, usage, value });
+        self.tell(Event::AttemptEnded {
+            attempt,
+            end,
+            usage,
+            value,
+        });
         if let Some(held) = self.held.remove(&attempt) {
             books::add(&mut self.freed, held);
         }
@@ -268,7 +334,12 @@ impl Worker {
 
     fn tell_lost(&self, attempt: AttemptId, reason: LossReason) {
         let end = AttemptEnd::Lost { reason };
-        self.tell(Event::AttemptEnded { attempt, end, usage: Usage::default(), value: Value::default() });
+        self.tell(Event::AttemptEnded {
+            attempt,
+            end,
+            usage: Usage::default(),
+            value: Value::default(),
+        });
     }
 
     /// Tells the engine, unless the daemon stops: then nobody listens, and what ends now is found lost at the next start.
@@ -283,7 +354,11 @@ impl Worker {
 pub(super) fn tell_limits(limits: &str, instead_because: Option<&str>) {
     match instead_because {
         None => tracing::info!(limits, "how cpu and memory demands are enforced"),
-        Some(reason) => tracing::warn!(limits, reason, "cpu and memory demands cannot be enforced through cgroups"),
+        Some(reason) => tracing::warn!(
+            limits,
+            reason,
+            "cpu and memory demands cannot be enforced through cgroups"
+        ),
     }
 }
 
@@ -291,7 +366,10 @@ pub(super) fn tell_limits(limits: &str, instead_because: Option<&str>) {
 fn value_of(tasks_dir: &Path, attempt: AttemptId, end: &AttemptEnd) -> Value {
     match end {
         AttemptEnd::NotStarted { .. } | AttemptEnd::Lost { .. } => return Value::default(),
-        AttemptEnd::Exited { .. } | AttemptEnd::Signalled { .. } | AttemptEnd::OutOfMemory | AttemptEnd::Killed => {}
+        AttemptEnd::Exited { .. }
+        | AttemptEnd::Signalled { .. }
+        | AttemptEnd::OutOfMemory
+        | AttemptEnd::Killed => {}
     }
     logs::read_value(tasks_dir, attempt).unwrap_or_else(|error| {
         tracing::error!(%attempt, %error, "cannot read the output of an attempt; its value is empty");
@@ -305,10 +383,14 @@ fn end_of(attempt: AttemptId, end: WireEnd) -> AttemptEnd {
         WireEnd::Signalled(signal) => AttemptEnd::Signalled { signal },
         WireEnd::OutOfMemory => AttemptEnd::OutOfMemory,
         WireEnd::Killed => AttemptEnd::Killed,
-        WireEnd::NotStarted(message) => AttemptEnd::NotStarted { message: message.into() },
+        WireEnd::NotStarted(message) => AttemptEnd::NotStarted {
+            message: message.into(),
+        },
         WireEnd::Failed(message) => {
             tracing::error!(%attempt, message, "an attempt could not be started");
-            AttemptEnd::Lost { reason: LossReason::BackendFailed }
+            AttemptEnd::Lost {
+                reason: LossReason::BackendFailed,
+            }
         }
     }
 }

@@ -90,7 +90,9 @@ impl Attempt {
     /// What it used.
     pub(super) fn usage(&self, cgroup_peak_bytes: Option<u64>) -> WireUsage {
         let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        let Some(exit) = self.exit else { return WireUsage::default() };
+        let Some(exit) = self.exit else {
+            return WireUsage::default();
+        };
         WireUsage {
             wall_micros: micros(exit.wall),
             cpu_micros: micros(exit.cpu + self.orphans_cpu),
@@ -137,7 +139,10 @@ mod tests {
         assert_eq!(ended(failed, None).end(2), WireEnd::OutOfMemory);
         assert_eq!(ended(0, None).end(1), WireEnd::OutOfMemory);
         assert_eq!(ended(0, Some(Cause::Ordered)).end(0), WireEnd::Killed);
-        assert_eq!(ended(killed, Some(Cause::Memory)).end(0), WireEnd::OutOfMemory);
+        assert_eq!(
+            ended(killed, Some(Cause::Memory)).end(0),
+            WireEnd::OutOfMemory
+        );
     }
 
     #[test]

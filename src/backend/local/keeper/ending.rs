@@ -13,11 +13,11 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use wait4::Wait4 as _;
 
-use super::super::layout;
 use super::super::wire::WireAttempt;
 use super::attempt::{Cause, Exit, RECHECK, Stage};
 use super::process::{self, Process};
 use super::run::{Keeper, Limits};
+use super::spawn;
 use super::tree::Look;
 
 /// How often to look for processes that fell to the keeper, and for what the kernel killed.
@@ -61,7 +61,10 @@ impl Keeper {
 
     /// Waits for one child, which has ended.
     fn reap_one(&mut self, pid: i32) {
-        let attempt = self.by_pid.get(&pid).and_then(|id| self.attempts.get_mut(id));
+        let attempt = self
+            .by_pid
+            .get(&pid)
+            .and_then(|id| self.attempts.get_mut(id));
         let Some((attempt, child)) = attempt.and_then(|attempt| {
             let child = attempt.child.take()?;
             Some((attempt, child))
@@ -103,7 +106,9 @@ impl Keeper {
                 self.finish(id);
                 continue;
             }
-            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+            let Some(attempt) = self.attempts.get_mut(&id) else {
+                continue;
+            };
             if attempt.stage == Stage::Running {
                 attempt.stage = Stage::Killing;
                 self.ending.insert(id);
@@ -121,12 +126,15 @@ impl Keeper {
     fn finish(&mut self, id: WireAttempt) {
         self.exited.remove(&id);
         self.ending.remove(&id);
-        let Some(mut attempt) = self.attempts.remove(&id) else { return };
+        let Some(mut attempt) = self.attempts.remove(&id) else {
+            return;
+        };
         if self.by_pid.get(&attempt.pid) == Some(&id) {
             self.by_pid.remove(&attempt.pid);
         }
         let (mut n_oom_kills, mut peak) = (0, None);
-        if let (Limits::Cgroups(cgroups), Some(cgroup)) = (&mut self.limits, attempt.cgroup.take()) {
+        if let (Limits::Cgroups(cgroups), Some(cgroup)) = (&mut self.limits, attempt.cgroup.take())
+        {
             if attempt.mem_bytes.is_some() {
                 n_oom_kills = cgroups.n_oom_kills(&cgroup);
             }
@@ -134,23 +142,31 @@ impl Keeper {
             cgroups.give_back(cgroup);
         }
         let (end, usage) = (attempt.end(n_oom_kills), attempt.usage(peak));
-        let _ = std::fs::remove_dir(layout::work_dir(&self.home.tasks_dir, id.into()));
+        spawn::clear_up(&self.home.tasks_dir, &mut self.spares, id.into());
         self.report_end(id, end, usage);
     }
 
     /// Begins to end attempts. Those that are being ended already have no more time than they had.
     pub(super) fn kill_all(&mut self, ids: &[WireAttempt], grace: Duration, cause: Cause) {
         let now = self.clock.elapsed();
-        let wanted = if grace.is_zero() { Stage::Killing } else { Stage::Terminating(now.saturating_add(grace)) };
+        let wanted = if grace.is_zero() {
+            Stage::Killing
+        } else {
+            Stage::Terminating(now.saturating_add(grace))
+        };
         let mut look = Look::default();
         for id in ids {
-            let Some(attempt) = self.attempts.get_mut(id) else { continue };
+            let Some(attempt) = self.attempts.get_mut(id) else {
+                continue;
+            };
             if attempt.exit.is_none() {
                 attempt.cause.get_or_insert(cause);
             }
             let stage = attempt.stage;
             attempt.stage = match (stage, wanted) {
-                (Stage::Terminating(before), Stage::Terminating(after)) => Stage::Terminating(before.min(after)),
+                (Stage::Terminating(before), Stage::Terminating(after)) => {
+                    Stage::Terminating(before.min(after))
+                }
                 (before, wanted) => before.max(wanted),
             };
             let signal = match (stage, attempt.stage) {
@@ -168,12 +184,18 @@ impl Keeper {
     /// Signals all processes of an attempt.
     fn signal(&mut self, id: WireAttempt, signal: Signal, look: &mut Look) {
         let mut targets = self.left_of(id, look);
-        let Some(attempt) = self.attempts.get(&id) else { return };
+        let Some(attempt) = self.attempts.get(&id) else {
+            return;
+        };
         if attempt.child.is_some() {
             // The whole group in one blow, so that none of it can answer by starting another.
             targets.insert(0, -attempt.pid);
         }
-        for pid in targets.iter().copied().filter(|pid| *pid < 0 || signal == Signal::SIGKILL) {
+        for pid in targets
+            .iter()
+            .copied()
+            .filter(|pid| *pid < 0 || signal == Signal::SIGKILL)
+        {
             process::send(pid, signal);
         }
         if signal == Signal::SIGKILL {
@@ -183,7 +205,9 @@ impl Keeper {
         let others = targets.iter().copied().filter(|pid| *pid > 0);
         let others: Vec<i32> = match attempt.child {
             Some(_) => others
-                .filter(|pid| Process::read(*pid).is_some_and(|process| process.group != attempt.pid))
+                .filter(|pid| {
+                    Process::read(*pid).is_some_and(|process| process.group != attempt.pid)
+                })
                 .collect(),
             None => others.collect(),
         };
@@ -208,7 +232,9 @@ impl Keeper {
             self.recheck_at = None;
         }
         for id in self.ending.clone() {
-            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+            let Some(attempt) = self.attempts.get_mut(&id) else {
+                continue;
+            };
             let is_due = match attempt.stage {
                 Stage::Running => false,
                 Stage::Terminating(at) => at <= now,
@@ -218,7 +244,11 @@ impl Keeper {
                 attempt.stage = Stage::Killing;
                 self.signal(id, Signal::SIGKILL, &mut look);
             }
-            if self.attempts.get(&id).is_some_and(|attempt| attempt.stage == Stage::Killing) {
+            if self
+                .attempts
+                .get(&id)
+                .is_some_and(|attempt| attempt.stage == Stage::Killing)
+            {
                 self.recheck_soon();
             }
         }
@@ -235,11 +265,18 @@ impl Keeper {
         if self.attempts.is_empty() {
             return None;
         }
-        let deadlines = self.ending.iter().filter_map(|id| match self.attempts.get(id)?.stage {
-            Stage::Terminating(at) => Some(at),
-            Stage::Running | Stage::Killing => None,
-        });
-        let next = deadlines.chain([self.adopt_at]).chain(self.recheck_at).chain(self.watch_at()).min();
+        let deadlines = self
+            .ending
+            .iter()
+            .filter_map(|id| match self.attempts.get(id)?.stage {
+                Stage::Terminating(at) => Some(at),
+                Stage::Running | Stage::Killing => None,
+            });
+        let next = deadlines
+            .chain([self.adopt_at])
+            .chain(self.recheck_at)
+            .chain(self.watch_at())
+            .min();
         next.map(|at| at.saturating_sub(self.clock.elapsed()))
     }
 
@@ -262,7 +299,8 @@ impl Keeper {
     fn adopt(&mut self, look: &mut Look) {
         let orphans: io::Result<Vec<i32>> = self.orphans(look);
         if let Err(error) = orphans {
-            self.reports.warn(format!("cannot list own children: {error}"));
+            self.reports
+                .warn(format!("cannot list own children: {error}"));
         }
     }
 }

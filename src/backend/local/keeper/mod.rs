@@ -24,6 +24,7 @@ mod cgroup;
 mod ending;
 mod process;
 mod run;
+mod spares;
 mod spawn;
 mod tree;
 mod watch;
@@ -78,7 +79,12 @@ pub fn main() -> ExitCode {
 
 /// The arguments with which the daemon starts the guard.
 pub(super) fn guard_args(home: &Home) -> [OsString; 4] {
-    ["keeper".into(), "guard".into(), home.tasks_dir.clone().into(), home.identity.clone().into()]
+    [
+        "keeper".into(),
+        "guard".into(),
+        home.tasks_dir.clone().into(),
+        home.identity.clone().into(),
+    ]
 }
 
 /// Starts the keeper, waits for its end, and then ends what it left.
@@ -109,7 +115,10 @@ fn keep(tasks_dir: &OsString, identity: &OsString, guard: &OsString) -> io::Resu
         return Err(io::Error::other("the guard died first"));
     }
     let identity = identity.to_str().unwrap_or_default().to_owned();
-    let home = Home { tasks_dir: PathBuf::from(tasks_dir), identity };
+    let home = Home {
+        tasks_dir: PathBuf::from(tasks_dir),
+        identity,
+    };
     let result = run::run(home, wake, &guard_died);
     process::end_all_descendants();
     result
@@ -118,7 +127,9 @@ fn keep(tasks_dir: &OsString, identity: &OsString, guard: &OsString) -> io::Resu
 /// Closes what whoever started the daemon left open, so that no task inherits it. To be called first.
 fn close_inherited() -> io::Result<()> {
     let entries = std::fs::read_dir("/proc/self/fd")?;
-    let fds: Vec<i32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let fds: Vec<i32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
     for fd in fds.into_iter().filter(|fd| *fd > 2) {
         // The listing itself is among them, and closed by now.
         let _ = nix::unistd::close(fd);

@@ -58,7 +58,9 @@ impl Process {
 
 /// All processes, by their ids.
 pub(super) fn all() -> BTreeMap<i32, Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return BTreeMap::new() };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return BTreeMap::new();
+    };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
         .filter_map(|pid| Some((pid, Process::read(pid)?)))
@@ -72,21 +74,30 @@ pub(super) fn all() -> BTreeMap<i32, Process> {
 /// The kernel was built without `CONFIG_PROC_CHILDREN`.
 pub(super) fn own_children() -> io::Result<Vec<i32>> {
     let text = fs::read_to_string("/proc/thread-self/children")?;
-    Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+    Ok(text
+        .split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect())
 }
 
 /// All that descend from `root`, in no particular order, dead ones left out.
 pub(super) fn descendants(root: i32, processes: &BTreeMap<i32, Process>) -> Vec<i32> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for process in processes.values() {
-        children.entry(process.parent).or_default().push(process.pid);
+        children
+            .entry(process.parent)
+            .or_default()
+            .push(process.pid);
     }
     let mut found = Vec::new();
     let mut open = vec![root];
     while let Some(pid) = open.pop() {
         for child in children.remove(&pid).unwrap_or_default() {
             open.push(child);
-            if processes.get(&child).is_some_and(|process| !process.is_zombie) {
+            if processes
+                .get(&child)
+                .is_some_and(|process| !process.is_zombie)
+            {
                 found.push(child);
             }
         }
@@ -99,7 +110,8 @@ pub(super) fn environment_of(pid: i32) -> Option<BTreeMap<String, String>> {
     let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let pairs = bytes.split(|byte| *byte == 0).filter_map(|pair| {
         let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
-        name.starts_with("APPORTION_").then(|| (name.to_owned(), value.to_owned()))
+        name.starts_with("APPORTION_")
+            .then(|| (name.to_owned(), value.to_owned()))
     });
     Some(pairs.collect())
 }
@@ -159,7 +171,10 @@ pub(super) fn end_marked(variable: &str, value: &str) -> usize {
             .values()
             .filter(|process| !process.is_zombie && !above.contains(&process.pid))
             .map(|process| process.pid)
-            .filter(|pid| environment_of(*pid).is_some_and(|own| own.get(variable).map(String::as_str) == Some(value)))
+            .filter(|pid| {
+                environment_of(*pid)
+                    .is_some_and(|own| own.get(variable).map(String::as_str) == Some(value))
+            })
             .collect();
         // One that was sent SIGKILL may take a moment to go, or not go while it waits for a disk.
         let n_known = ended.len();
@@ -178,7 +193,10 @@ fn ancestors(pid: i32, processes: &BTreeMap<i32, Process>) -> BTreeSet<i32> {
     let mut found = BTreeSet::new();
     let mut next = Some(pid);
     while let Some(pid) = next {
-        next = processes.get(&pid).map(|process| process.parent).filter(|_| found.insert(pid));
+        next = processes
+            .get(&pid)
+            .map(|process| process.parent)
+            .filter(|_| found.insert(pid));
     }
     found
 }
@@ -192,7 +210,10 @@ mod tests {
         let line = "42 (a) R 1 (b c) S 7 40 39 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0 555 4096 12 18446744073709551615 1\n";
         let process = Process::parse(line).unwrap();
         assert_eq!((process.pid, process.parent, process.group), (42, 7, 40));
-        assert_eq!((process.cpu_ticks, process.resident_pages, process.is_zombie), (100, 12, false));
+        assert_eq!(
+            (process.cpu_ticks, process.resident_pages, process.is_zombie),
+            (100, 12, false)
+        );
         assert_eq!(Process::parse("nonsense"), None);
         assert_eq!(Process::parse("1 (x) Z"), None);
     }
@@ -200,10 +221,24 @@ mod tests {
     #[test]
     fn descendants_are_found_at_any_depth() {
         let process = |pid, parent| {
-            let process = Process { pid, parent, group: 1, is_zombie: pid == 4, cpu_ticks: 0, resident_pages: 0 };
+            let process = Process {
+                pid,
+                parent,
+                group: 1,
+                is_zombie: pid == 4,
+                cpu_ticks: 0,
+                resident_pages: 0,
+            };
             (pid, process)
         };
-        let processes = [process(1, 0), process(2, 1), process(3, 2), process(4, 2), process(5, 4), process(6, 1)];
+        let processes = [
+            process(1, 0),
+            process(2, 1),
+            process(3, 2),
+            process(4, 2),
+            process(5, 4),
+            process(6, 1),
+        ];
         let mut found = descendants(2, &processes.into());
         found.sort_unstable();
         assert_eq!(found, [3, 5], "4 is dead, but what descends from it is not");

@@ -11,17 +11,16 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::super::layout;
 use super::super::wire::{
     LaunchOrder, Lines, Order, Report, WireAttempt, WireEnd, WireLimits, WireUsage, write_line,
 };
 use super::attempt::{Attempt, Cause, Stage};
 use super::cgroup::{CgroupError, Cgroups, Demand};
+use super::spares::Spares;
 use super::watch::Watch;
 use super::{Home, process, spawn};
 use crate::clock::Stopwatch;
-
-/// The file under the tasks' directory that remembers where cgroups are.
-const CGROUPS_RECORD: &str = "cgroups";
 
 /// How demands are enforced.
 #[derive(Debug)]
@@ -37,6 +36,7 @@ pub(super) struct Keeper {
     pub(super) home: Home,
     pub(super) clock: Stopwatch,
     pub(super) limits: Limits,
+    pub(super) spares: Spares,
     pub(super) attempts: BTreeMap<WireAttempt, Attempt>,
     /// Attempts by the id of their first process. Of two with the same id, the older of which has
     /// leftovers only, the newer.
@@ -110,7 +110,9 @@ impl Wake {
 pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Result<()> {
     let mut orders = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut lines = Lines::default();
-    let Some(mut keeper) = Keeper::start(home, &mut orders, &mut lines)? else { return Ok(()) };
+    let Some(mut keeper) = Keeper::start(home, &mut orders, &mut lines)? else {
+        return Ok(());
+    };
     let result = loop {
         match keeper.turn(&mut lines) {
             Ok(true) => {}
@@ -124,7 +126,11 @@ pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Re
         if guard_died.load(Ordering::Relaxed) {
             break Ok(());
         }
-        match if has_orders { lines.fill(&mut orders) } else { Ok(true) } {
+        match if has_orders {
+            lines.fill(&mut orders)
+        } else {
+            Ok(true)
+        } {
             Ok(true) => {}
             Ok(false) => break Ok(()),
             Err(error) => break Err(error),
@@ -169,7 +175,9 @@ impl Keeper {
                 match parse(line)? {
                     Order::Start { limits, daemon } => break (limits, daemon),
                     order @ (Order::Launch(_) | Order::Kill { .. } | Order::ShutDown { .. }) => {
-                        return Err(io::Error::other(format!("{order:?} comes before the start")));
+                        return Err(io::Error::other(format!(
+                            "{order:?} comes before the start"
+                        )));
                     }
                 }
             }
@@ -178,24 +186,36 @@ impl Keeper {
             }
         };
         let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let mut reports = Reports { out, bytes: Vec::new() };
+        let mut reports = Reports {
+            out,
+            bytes: Vec::new(),
+        };
+        let spares = Spares::new(home.tasks_dir.join(layout::SPARE_DIR))?;
         let n_leftovers = super::end_leftovers(&home);
         if n_leftovers > 0 {
-            reports.warn(format!("ended {n_leftovers} processes that an earlier daemon had left behind"));
+            reports.warn(format!(
+                "ended {n_leftovers} processes that an earlier daemon had left behind"
+            ));
         }
         let (limits, instead_because) = match Limits::choose(limits, &home, daemon) {
             Ok(chosen) => chosen,
             Err(error) => {
-                reports.push(&Report::Refused { message: error.to_string() });
+                reports.push(&Report::Refused {
+                    message: error.to_string(),
+                });
                 reports.flush()?;
                 return Ok(None);
             }
         };
-        reports.push(&Report::Ready { limits: limits.to_string(), instead_because });
+        reports.push(&Report::Ready {
+            limits: limits.to_string(),
+            instead_because,
+        });
         Ok(Some(Self {
             home,
             clock: Stopwatch::start(),
             limits,
+            spares,
             attempts: BTreeMap::new(),
             by_pid: BTreeMap::new(),
             exited: BTreeSet::new(),
@@ -214,7 +234,10 @@ impl Keeper {
             match parse(line)? {
                 Order::Start { .. } => return Err(io::Error::other("a second start")),
                 Order::Launch(launch) => self.launch(&launch)?,
-                Order::Kill { attempt, grace_millis } => self.on_kill(attempt, grace_millis),
+                Order::Kill {
+                    attempt,
+                    grace_millis,
+                } => self.on_kill(attempt, grace_millis),
                 Order::ShutDown { grace_millis } => {
                     self.shutting_down = true;
                     let all: Vec<_> = self.attempts.keys().copied().collect();
@@ -231,7 +254,11 @@ impl Keeper {
 
     fn on_kill(&mut self, attempt: WireAttempt, grace_millis: u64) {
         if self.attempts.contains_key(&attempt) {
-            self.kill_all(&[attempt], Duration::from_millis(grace_millis), Cause::Ordered);
+            self.kill_all(
+                &[attempt],
+                Duration::from_millis(grace_millis),
+                Cause::Ordered,
+            );
         } else {
             self.report_end(attempt, WireEnd::Killed, WireUsage::default());
         }
@@ -243,21 +270,23 @@ impl Keeper {
     /// The keeper can't get out of the attempt's cgroup, and is of no use any more.
     fn launch(&mut self, order: &LaunchOrder<'_>) -> io::Result<()> {
         if self.shutting_down || self.attempts.contains_key(&order.attempt) {
-            self.reports.warn(format!("{:?} is not launched: it runs already, or all is ending", order.attempt));
+            self.reports.warn(format!(
+                "{:?} is not launched: it runs already, or all is ending",
+                order.attempt
+            ));
             return Ok(());
         }
         match self.start_process(order)? {
             Ok(attempt) => {
                 self.by_pid.insert(attempt.pid, attempt.id);
-                self.reports.push(&Report::Started { attempt: attempt.id });
+                self.reports.push(&Report::Started {
+                    attempt: attempt.id,
+                });
                 self.attempts.insert(attempt.id, attempt);
                 self.limit(order);
             }
             Err(end) => {
-                let _ = std::fs::remove_dir(super::super::layout::work_dir(
-                    &self.home.tasks_dir,
-                    order.attempt.into(),
-                ));
+                spawn::clear_up(&self.home.tasks_dir, &mut self.spares, order.attempt.into());
                 self.report_end(order.attempt, end, WireUsage::default());
             }
         }
@@ -265,7 +294,7 @@ impl Keeper {
     }
 
     fn start_process(&mut self, order: &LaunchOrder<'_>) -> io::Result<Result<Attempt, WireEnd>> {
-        let prepared = match spawn::prepare(&self.home.tasks_dir, order) {
+        let prepared = match spawn::prepare(&self.home.tasks_dir, &mut self.spares, order) {
             Ok(prepared) => prepared,
             Err(end) => return Ok(Err(end)),
         };
@@ -274,7 +303,11 @@ impl Keeper {
             Limits::Cgroups(cgroups) => {
                 let cgroup = match cgroups.take() {
                     Ok(cgroup) => cgroup,
-                    Err(error) => return Ok(Err(WireEnd::Failed(format!("cannot make a cgroup: {error}")))),
+                    Err(error) => {
+                        return Ok(Err(WireEnd::Failed(format!(
+                            "cannot make a cgroup: {error}"
+                        ))));
+                    }
                 };
                 let entered = cgroups.enter(&cgroup);
                 let started = match entered {
@@ -312,10 +345,19 @@ impl Keeper {
 
     /// Sets the limits of an attempt that has just been started.
     fn limit(&mut self, order: &LaunchOrder<'_>) {
-        let Limits::Cgroups(cgroups) = &mut self.limits else { return };
-        let Some(attempt) = self.attempts.get_mut(&order.attempt) else { return };
-        let Some(cgroup) = &mut attempt.cgroup else { return };
-        let demand = Demand { cpu_milli: order.cpu_milli, mem_bytes: order.mem_bytes };
+        let Limits::Cgroups(cgroups) = &mut self.limits else {
+            return;
+        };
+        let Some(attempt) = self.attempts.get_mut(&order.attempt) else {
+            return;
+        };
+        let Some(cgroup) = &mut attempt.cgroup else {
+            return;
+        };
+        let demand = Demand {
+            cpu_milli: order.cpu_milli,
+            mem_bytes: order.mem_bytes,
+        };
         match cgroups.limit(cgroup, demand) {
             Ok(()) => {}
             // It has more than it may have, already.
@@ -324,13 +366,18 @@ impl Keeper {
             }
             Err(error) => {
                 let id = crate::engine::AttemptId::from(order.attempt);
-                self.reports.warn(format!("cannot limit attempt {id} to its demand: {error}"));
+                self.reports
+                    .warn(format!("cannot limit attempt {id} to its demand: {error}"));
             }
         }
     }
 
     pub(super) fn report_end(&mut self, attempt: WireAttempt, end: WireEnd, usage: WireUsage) {
-        self.reports.push(&Report::Ended { attempt, end, usage });
+        self.reports.push(&Report::Ended {
+            attempt,
+            end,
+            usage,
+        });
     }
 }
 
@@ -341,7 +388,13 @@ impl Limits {
         home: &Home,
         daemon: u32,
     ) -> Result<(Self, Option<String>), CgroupError> {
-        let find = || Cgroups::find(&home.identity, &home.tasks_dir.join(CGROUPS_RECORD), daemon);
+        let find = || {
+            Cgroups::find(
+                &home.identity,
+                &home.tasks_dir.join(layout::CGROUPS_RECORD),
+                daemon,
+            )
+        };
         match wanted {
             WireLimits::Off => Ok((Self::Off, None)),
             WireLimits::Watch => Ok((Self::Watch(Watch::default()), None)),

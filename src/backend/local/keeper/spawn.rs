@@ -1,7 +1,6 @@
 //! Starts the first process of an attempt.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -13,6 +12,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::super::layout;
 use super::super::wire::{LaunchOrder, WireEnd};
+use super::spares::Spares;
 use crate::backend::LogStream;
 use crate::engine::AttemptId;
 
@@ -26,17 +26,29 @@ pub(super) struct Prepared {
 ///
 /// # Errors
 /// The disk is full, or the like: the machine's trouble, not the task's.
-pub(super) fn prepare(tasks_dir: &Path, order: &LaunchOrder<'_>) -> Result<Prepared, WireEnd> {
+pub(super) fn prepare(
+    tasks_dir: &Path,
+    spares: &mut Spares,
+    order: &LaunchOrder<'_>,
+) -> Result<Prepared, WireEnd> {
     let attempt = AttemptId::from(order.attempt);
-    let failed = |what: &Path, error: io::Error| WireEnd::Failed(format!("cannot make {}: {error}", what.display()));
+    let failed = |what: &Path, error: io::Error| {
+        WireEnd::Failed(format!("cannot make {}: {error}", what.display()))
+    };
     let work_dir = layout::work_dir(tasks_dir, attempt);
-    make_work_dir(&work_dir).map_err(|error| failed(&work_dir, error))?;
-    let output = |stream| {
+    spares
+        .put_dir(&work_dir)
+        .map_err(|error| failed(&work_dir, error))?;
+    let mut output = |stream| {
         let path = layout::output_file(tasks_dir, attempt, stream);
-        File::create(&path).map_err(|error| failed(&path, error))
+        spares.put_file(&path).map_err(|error| failed(&path, error))
     };
     let (stdout, stderr) = (output(LogStream::Stdout)?, output(LogStream::Stderr)?);
-    let program = order.argv.first().map(|program| program.to_string()).unwrap_or_default();
+    let program = order
+        .argv
+        .first()
+        .map(|program| program.to_string())
+        .unwrap_or_default();
     let mut command = Command::new(find_program(&program, &order.env, &work_dir));
     command
         .arg0(&program)
@@ -58,7 +70,11 @@ impl Prepared {
     pub(super) fn start(mut self) -> Result<Child, WireEnd> {
         self.command.spawn().map_err(|error| {
             let message = format!("cannot start '{}': {error}", self.program);
-            if is_own_fault(&error) { WireEnd::NotStarted(message) } else { WireEnd::Failed(message) }
+            if is_own_fault(&error) {
+                WireEnd::NotStarted(message)
+            } else {
+                WireEnd::Failed(message)
+            }
         })
     }
 }
@@ -85,24 +101,25 @@ fn is_own_fault(error: &io::Error) -> bool {
     .contains(&Errno::from_raw(code))
 }
 
-/// Makes the directory anew, and what is above it where that isn't there yet.
-fn make_work_dir(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(path),
-        // Left from a data directory whose database is gone: numbers start again, and nobody's files may be found.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            fs::remove_dir_all(path)?;
-            fs::create_dir(path)
-        }
-        result => result,
+/// Takes away what an attempt that has ended left empty.
+pub(super) fn clear_up(tasks_dir: &Path, spares: &mut Spares, attempt: AttemptId) {
+    spares.take_dir_if_empty(&layout::work_dir(tasks_dir, attempt));
+    for stream in [LogStream::Stdout, LogStream::Stderr] {
+        spares.take_file_if_empty(&layout::output_file(tasks_dir, attempt, stream));
     }
 }
 
 /// The file to execute. A name without a slash is looked up in the task's own `PATH` where it has one;
 /// otherwise the system does the same with the keeper's.
-fn find_program(program: &str, env: &[(impl AsRef<str>, impl AsRef<str>)], work_dir: &Path) -> OsString {
+fn find_program(
+    program: &str,
+    env: &[(impl AsRef<str>, impl AsRef<str>)],
+    work_dir: &Path,
+) -> OsString {
     let path = env.iter().rev().find(|(name, _)| name.as_ref() == "PATH");
-    let (Some((_, path)), false) = (path, program.contains('/')) else { return program.into() };
+    let (Some((_, path)), false) = (path, program.contains('/')) else {
+        return program.into();
+    };
     let mut found = path
         .as_ref()
         .as_bytes()
@@ -110,7 +127,10 @@ fn find_program(program: &str, env: &[(impl AsRef<str>, impl AsRef<str>)], work_
         .map(|dir| work_dir.join(OsStr::from_bytes(dir)).join(program))
         .filter(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok());
     // With a slash in it, the name is not looked up again, and the error names what was wanted.
-    found.next().unwrap_or_else(|| PathBuf::from("/nonexistent").join(program)).into()
+    found
+        .next()
+        .unwrap_or_else(|| PathBuf::from("/nonexistent").join(program))
+        .into()
 }
 
 #[cfg(test)]
@@ -120,29 +140,31 @@ mod tests {
     #[test]
     fn a_program_is_found_in_the_path_of_the_task() {
         let dir = tempfile::tempdir().unwrap();
-        let find = |name: &str, path: &str| find_program(name, &[("PATH", "/wrong"), ("PATH", path)], dir.path());
+        let find = |name: &str, path: &str| {
+            find_program(name, &[("PATH", "/wrong"), ("PATH", path)], dir.path())
+        };
         assert_eq!(find("sh", "/nowhere:/bin"), "/bin/sh");
         assert_eq!(find("bin/sh", "/"), "bin/sh");
         assert_eq!(find("sh", "/nowhere"), "/nonexistent/sh");
-        assert_eq!(find_program("sh", &[("HOME", "/")], dir.path()), "sh", "the system looks it up");
+        assert_eq!(
+            find_program("sh", &[("HOME", "/")], dir.path()),
+            "sh",
+            "the system looks it up"
+        );
     }
 
     #[test]
     fn a_fault_of_the_machine_is_not_the_task_s() {
         let error = |code: Errno| io::Error::from_raw_os_error(code as i32);
-        for code in [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENOSPC, Errno::EIO] {
+        for code in [
+            Errno::EAGAIN,
+            Errno::ENOMEM,
+            Errno::EMFILE,
+            Errno::ENOSPC,
+            Errno::EIO,
+        ] {
             assert!(!is_own_fault(&error(code)), "{code}");
         }
         assert!(is_own_fault(&error(Errno::ENOENT)));
-    }
-
-    #[test]
-    fn a_working_directory_is_empty_at_the_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("0/00/1.1");
-        make_work_dir(&path).unwrap();
-        fs::write(path.join("old"), "").unwrap();
-        make_work_dir(&path).unwrap();
-        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
     }
 }

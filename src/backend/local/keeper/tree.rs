@@ -27,31 +27,46 @@ pub(super) struct Look {
 impl Keeper {
     /// The living processes of an attempt, by kinship.
     pub(super) fn members(&mut self, id: WireAttempt, look: &mut Look) -> Vec<i32> {
-        let Some(attempt) = self.attempts.get(&id) else { return Vec::new() };
+        let Some(attempt) = self.attempts.get(&id) else {
+            return Vec::new();
+        };
         // The usual case, cheaply: the first process has ended, and there was nobody else.
         let (pid, is_running) = (attempt.pid, attempt.child.is_some());
         if !is_running
             && !process::group_has_members(pid)
-            && self.orphans(look).is_ok_and(|orphans| !orphans.iter().any(|orphan| self.is_adopted_by(*orphan, id)))
+            && self
+                .orphans(look)
+                .is_ok_and(|orphans| !orphans.iter().any(|orphan| self.is_adopted_by(*orphan, id)))
         {
             return Vec::new();
         }
         let members = self.all_members(look);
-        members.get(&id).map(|processes| processes.iter().map(|process| process.pid).collect()).unwrap_or_default()
+        members
+            .get(&id)
+            .map(|processes| processes.iter().map(|process| process.pid).collect())
+            .unwrap_or_default()
     }
 
     fn is_adopted_by(&self, orphan: i32, id: WireAttempt) -> bool {
-        self.adopted.get(&orphan).is_some_and(|owner| *owner == Some(id))
+        self.adopted
+            .get(&orphan)
+            .is_some_and(|owner| *owner == Some(id))
     }
 
     /// The living processes of all attempts.
-    pub(super) fn all_members<'a>(&mut self, look: &'a mut Look) -> &'a BTreeMap<WireAttempt, Vec<Process>> {
+    pub(super) fn all_members<'a>(
+        &mut self,
+        look: &'a mut Look,
+    ) -> &'a BTreeMap<WireAttempt, Vec<Process>> {
         if look.members.is_none() {
             // Processes first: an orphan that comes later has then been seen below its first process.
             let processes = process::all();
             look.orphans = None;
             let orphans = self.orphans(look).unwrap_or_default();
-            let firsts = self.attempts.values().filter(|attempt| attempt.child.is_some());
+            let firsts = self
+                .attempts
+                .values()
+                .filter(|attempt| attempt.child.is_some());
             let firsts = firsts.map(|attempt| (attempt.pid, attempt.id));
             let roots: Vec<(i32, WireAttempt)> = orphans
                 .iter()
@@ -98,7 +113,11 @@ impl Keeper {
             let number = |name: &str| env.get(name)?.parse::<u64>().ok();
             let task = number(TASK_ID);
             let attempt = number(ATTEMPT).and_then(|number| u32::try_from(number).ok());
-            if let Some(id) = task.zip(attempt).map(|(task, attempt)| WireAttempt(task, attempt)).filter(is_live) {
+            if let Some(id) = task
+                .zip(attempt)
+                .map(|(task, attempt)| WireAttempt(task, attempt))
+                .filter(is_live)
+            {
                 return Some(id);
             }
         }
@@ -113,7 +132,9 @@ impl Keeper {
     fn end_stray(&mut self, pid: i32) {
         if Process::read(pid).is_some_and(|process| !process.is_zombie) {
             process::send(pid, Signal::SIGKILL);
-            self.reports.warn(format!("ended process {pid}: it had cut all ties to the task that started it"));
+            self.reports.warn(format!(
+                "ended process {pid}: it had cut all ties to the task that started it"
+            ));
         }
     }
 }
@@ -125,7 +146,10 @@ fn group_by_root(
 ) -> BTreeMap<WireAttempt, Vec<Process>> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for process in processes.values() {
-        children.entry(process.parent).or_default().push(process.pid);
+        children
+            .entry(process.parent)
+            .or_default()
+            .push(process.pid);
     }
     let mut members: BTreeMap<WireAttempt, Vec<Process>> = BTreeMap::new();
     for (root, id) in roots {
@@ -147,14 +171,35 @@ mod tests {
     #[test]
     fn members_are_what_descends_from_the_roots() {
         let process = |pid, parent| {
-            let process = Process { pid, parent, group: 0, is_zombie: pid == 11, cpu_ticks: 0, resident_pages: 0 };
+            let process = Process {
+                pid,
+                parent,
+                group: 0,
+                is_zombie: pid == 11,
+                cpu_ticks: 0,
+                resident_pages: 0,
+            };
             (pid, process)
         };
-        let processes =
-            [process(1, 0), process(10, 1), process(11, 10), process(12, 11), process(20, 1), process(21, 20)];
+        let processes = [
+            process(1, 0),
+            process(10, 1),
+            process(11, 10),
+            process(12, 11),
+            process(20, 1),
+            process(21, 20),
+        ];
         let (first, second) = (WireAttempt(1, 1), WireAttempt(2, 1));
-        let members = group_by_root(&[(10, first), (21, second), (99, second)], &processes.into());
-        let pids = |id| members[&id].iter().map(|process| process.pid).collect::<Vec<_>>();
+        let members = group_by_root(
+            &[(10, first), (21, second), (99, second)],
+            &processes.into(),
+        );
+        let pids = |id| {
+            members[&id]
+                .iter()
+                .map(|process| process.pid)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(pids(first), [10, 12]);
         assert_eq!(pids(second), [21]);
     }

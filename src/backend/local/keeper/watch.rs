@@ -35,8 +35,14 @@ fn allowed_bytes(demand_bytes: u64) -> u64 {
 /// How much memory processes take; pages shared between them count for each.
 fn resident_bytes(processes: &[Process]) -> u64 {
     let page_bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    let page_bytes = page_bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(4096);
-    processes.iter().map(|process| process.resident_pages).sum::<u64>().saturating_mul(page_bytes)
+    let page_bytes = page_bytes
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(4096);
+    processes
+        .iter()
+        .map(|process| process.resident_pages)
+        .sum::<u64>()
+        .saturating_mul(page_bytes)
 }
 
 /// The same with shared pages counted once, as far as the kernel tells. Costs the kernel a walk through all pages.
@@ -54,22 +60,34 @@ impl Keeper {
     /// Ends attempts in whose cgroup the kernel killed a process for want of memory: in v1 it kills one only, and
     /// the others may wait for it for ever.
     pub(super) fn end_those_out_of_memory(&mut self) {
-        let Limits::Cgroups(cgroups) = &self.limits else { return };
+        let Limits::Cgroups(cgroups) = &self.limits else {
+            return;
+        };
         let is_out_of_memory = |attempt: &&Attempt| {
             attempt.mem_bytes.is_some()
                 && attempt.stage != Stage::Killing
-                && attempt.cgroup.as_ref().is_some_and(|cgroup| cgroups.n_oom_kills(cgroup) > 0)
+                && attempt
+                    .cgroup
+                    .as_ref()
+                    .is_some_and(|cgroup| cgroups.n_oom_kills(cgroup) > 0)
         };
-        let ids: Vec<_> = self.attempts.values().filter(is_out_of_memory).map(|attempt| attempt.id).collect();
+        let ids: Vec<_> = self
+            .attempts
+            .values()
+            .filter(is_out_of_memory)
+            .map(|attempt| attempt.id)
+            .collect();
         self.kill_all(&ids, Duration::ZERO, Cause::Memory);
     }
 
     /// When to look next, if at all.
     pub(super) fn watch_at(&self) -> Option<Duration> {
         match &self.limits {
-            Limits::Watch(watch) => {
-                self.attempts.values().any(|attempt| attempt.mem_bytes.is_some()).then_some(watch.next_at)
-            }
+            Limits::Watch(watch) => self
+                .attempts
+                .values()
+                .any(|attempt| attempt.mem_bytes.is_some())
+                .then_some(watch.next_at),
             Limits::Cgroups(_) | Limits::Off => None,
         }
     }
@@ -82,10 +100,14 @@ impl Keeper {
         let members = self.all_members(look);
         let mut too_large = Vec::new();
         for (id, processes) in members {
-            let Some(attempt) = self.attempts.get_mut(id) else { continue };
+            let Some(attempt) = self.attempts.get_mut(id) else {
+                continue;
+            };
             let resident = resident_bytes(processes);
             attempt.memory_seen_bytes = attempt.memory_seen_bytes.max(resident);
-            let Some(allowed) = attempt.mem_bytes.map(allowed_bytes) else { continue };
+            let Some(allowed) = attempt.mem_bytes.map(allowed_bytes) else {
+                continue;
+            };
             if resident > allowed && proportional_bytes(processes) > allowed {
                 too_large.push(*id);
             }

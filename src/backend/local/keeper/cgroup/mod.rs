@@ -57,7 +57,10 @@ pub(super) enum CgroupError {
 }
 
 /// What the files of a new cgroup say.
-const FRESH: Demand = Demand { cpu_milli: Some(1000), mem_bytes: None };
+const FRESH: Demand = Demand {
+    cpu_milli: Some(1000),
+    mem_bytes: None,
+};
 
 /// What of an attempt's demand is enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +111,11 @@ impl Cgroups {
             Some(v1) => Hierarchy::V1(v1?),
             None => Hierarchy::V2(v2::Hierarchy::prepare(&own, &name, daemon)?),
         };
-        let mut cgroups = Self { hierarchy, unused: Vec::new(), n_made: 0 };
+        let mut cgroups = Self {
+            hierarchy,
+            unused: Vec::new(),
+            n_made: 0,
+        };
         cgroups.remember(record, stuck)?;
         cgroups.try_out()?;
         Ok(cgroups)
@@ -117,10 +124,14 @@ impl Cgroups {
     /// Goes into a cgroup and out again, so that it is known now whether that can be done.
     fn try_out(&mut self) -> Result<(), CgroupError> {
         let parent = self.parents().into_iter().next().unwrap_or_default();
-        let cgroup = self.take().map_err(forbidden("make a cgroup in", &parent))?;
+        let cgroup = self
+            .take()
+            .map_err(forbidden("make a cgroup in", &parent))?;
         let entered = self.enter(&cgroup);
         let left = self.leave();
-        let result = entered.and(left).map_err(forbidden("move a process to", &parent.join(&cgroup.name)));
+        let result = entered
+            .and(left)
+            .map_err(forbidden("move a process to", &parent.join(&cgroup.name)));
         self.give_back(cgroup);
         if result.is_err() {
             self.remove_all();
@@ -150,7 +161,11 @@ impl Cgroups {
             Hierarchy::V1(v1) => v1.make(&name)?,
             Hierarchy::V2(v2) => v2.make(&name)?,
         }
-        Ok(Cgroup { name, demand: FRESH, n_oom_kills_before: 0 })
+        Ok(Cgroup {
+            name,
+            demand: FRESH,
+            n_oom_kills_before: 0,
+        })
     }
 
     /// Moves this process into the cgroup. What it starts is born there.
@@ -185,7 +200,10 @@ impl Cgroups {
         }
         let before = cgroup.demand;
         // Should this fail half way, it is not known what holds; then nothing is taken for granted later.
-        cgroup.demand = Demand { cpu_milli: Some(u64::MAX), mem_bytes: Some(u64::MAX) };
+        cgroup.demand = Demand {
+            cpu_milli: Some(u64::MAX),
+            mem_bytes: Some(u64::MAX),
+        };
         match &self.hierarchy {
             Hierarchy::V1(v1) => v1.limit(&cgroup.name, before, demand)?,
             Hierarchy::V2(v2) => v2.limit(&cgroup.name, before, demand)?,
@@ -202,7 +220,8 @@ impl Cgroups {
 
     /// How many of the attempt's processes were killed because its memory was used up.
     pub(super) fn n_oom_kills(&self, cgroup: &Cgroup) -> u64 {
-        self.n_oom_kills_ever(cgroup).saturating_sub(cgroup.n_oom_kills_before)
+        self.n_oom_kills_ever(cgroup)
+            .saturating_sub(cgroup.n_oom_kills_before)
     }
 
     /// The most memory that was in use, in bytes, cached files included; `None` where the kernel doesn't tell.
@@ -248,7 +267,10 @@ impl Cgroups {
         if read_number(&self.dir(cgroup).join(usage)).is_none_or(|bytes| bytes > REUSE_MAX_BYTES) {
             return false;
         }
-        let lifted = Demand { mem_bytes: None, ..cgroup.demand };
+        let lifted = Demand {
+            mem_bytes: None,
+            ..cgroup.demand
+        };
         if self.limit(cgroup, lifted).is_err() {
             return false;
         }
@@ -287,7 +309,10 @@ impl Cgroups {
     /// Writes down where the cgroups are: the next daemon may live in another cgroup and would not find them.
     fn remember(&self, record: &Path, mut dirs: BTreeSet<PathBuf>) -> Result<(), CgroupError> {
         dirs.extend(self.parents());
-        let lines: Vec<String> = dirs.iter().map(|dir| format!("{}\n", dir.display())).collect();
+        let lines: Vec<String> = dirs
+            .iter()
+            .map(|dir| format!("{}\n", dir.display()))
+            .collect();
         fs::write(record, lines.concat()).map_err(|source| CgroupError::Forbidden {
             doing: "write",
             path: record.to_path_buf(),
@@ -306,7 +331,10 @@ fn clear_recorded(record: &Path, name: &str) -> BTreeSet<PathBuf> {
         .filter(|dir| dir.file_name().is_some_and(|last| last == name))
         .collect();
     for dir in &dirs {
-        let children = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+        let children = fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok);
         for child in children.filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir())) {
             end_processes(&child.path());
             let _ = fs::remove_dir(child.path());
@@ -334,7 +362,10 @@ fn end_processes(dir: &Path) {
 fn read_processes(dir: &Path) -> Vec<i32> {
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     // A 0 stands for a process of another pid namespace, and signal 0's target would be this group.
-    text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
+    text.lines()
+        .filter_map(|line| line.parse().ok())
+        .filter(|pid| *pid > 0)
+        .collect()
 }
 
 fn read_number(path: &Path) -> Option<u64> {
@@ -344,19 +375,32 @@ fn read_number(path: &Path) -> Option<u64> {
 /// The number behind a word at the beginning of a line.
 fn read_keyed(path: &Path, key: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 /// Writes to a file that is there. Unlike [`fs::write`] it neither makes nor empties it: the files of cgroups know neither.
 fn write_to(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write as _;
-    fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(text.as_bytes())
 }
 
 /// The error for a step of the preparation.
 fn forbidden(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
     let path = path.to_path_buf();
-    move |source| CgroupError::Forbidden { doing, path, source }
+    move |source| CgroupError::Forbidden {
+        doing,
+        path,
+        source,
+    }
 }
 
 /// Makes a directory, or takes the one that is there.

@@ -21,10 +21,15 @@ impl Own {
     /// One of the two files can't be read.
     pub(super) fn read() -> Result<Self, CgroupError> {
         let read = |path: &str| {
-            fs::read_to_string(path)
-                .map_err(|source| CgroupError::Unreadable { path: PathBuf::from(path), source })
+            fs::read_to_string(path).map_err(|source| CgroupError::Unreadable {
+                path: PathBuf::from(path),
+                source,
+            })
         };
-        Ok(Self::parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?))
+        Ok(Self::parse(
+            &read("/proc/self/cgroup")?,
+            &read("/proc/self/mountinfo")?,
+        ))
     }
 
     /// From the text of the two files.
@@ -32,7 +37,9 @@ impl Own {
         let mut own = Self::default();
         for line in cgroups.lines() {
             let mut parts = line.splitn(3, ':');
-            let (Some(number), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            let (Some(number), Some(controllers), Some(path)) =
+                (parts.next(), parts.next(), parts.next())
+            else {
                 continue;
             };
             if number == "0" && controllers.is_empty() {
@@ -50,7 +57,10 @@ impl Own {
 
     /// The own cgroup's directory in the v1 hierarchy with this controller.
     pub(super) fn v1(&self, controller: &str) -> Option<&Path> {
-        self.v1.iter().find(|(name, _)| name == controller).map(|(_, dir)| dir.as_path())
+        self.v1
+            .iter()
+            .find(|(name, _)| name == controller)
+            .map(|(_, dir)| dir.as_path())
     }
 
     /// The own cgroup's directory in v2.
@@ -80,7 +90,11 @@ fn find_dir(mounts: &str, controller: Option<&str>, path: &str) -> Option<PathBu
         let inside = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
         // Joining an empty path would add a slash at the end.
         let mount_point = PathBuf::from(unescape(mount_point));
-        Some(if inside == Path::new("") { mount_point } else { mount_point.join(inside) })
+        Some(if inside == Path::new("") {
+            mount_point
+        } else {
+            mount_point.join(inside)
+        })
     })
 }
 
@@ -102,11 +116,20 @@ mod tests {
 
     #[test]
     fn finds_the_own_directories_on_a_machine_with_both_versions() {
-        let own = Own::parse("8:cpu,cpuacct:/\n4:memory:/user/7\n1:name=systemd:/x\n0::/init.scope\n", MOUNTS);
-        assert_eq!(own.v1("memory"), Some(Path::new("/sys/fs/cgroup/memory/user/7")));
+        let own = Own::parse(
+            "8:cpu,cpuacct:/\n4:memory:/user/7\n1:name=systemd:/x\n0::/init.scope\n",
+            MOUNTS,
+        );
+        assert_eq!(
+            own.v1("memory"),
+            Some(Path::new("/sys/fs/cgroup/memory/user/7"))
+        );
         assert_eq!(own.v1("cpu"), Some(Path::new("/sys/fs/cgroup/cpu,cpuacct")));
         assert_eq!(own.v1("freezer"), None);
-        assert_eq!(own.v2(), Some(Path::new("/sys/fs/cgroup/unified/init.scope")));
+        assert_eq!(
+            own.v2(),
+            Some(Path::new("/sys/fs/cgroup/unified/init.scope"))
+        );
     }
 
     #[test]
@@ -114,9 +137,15 @@ mod tests {
         let mounts = "9 8 0:1 /docker/ab /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n\
                       10 8 0:2 / /sys/fs/c\\040g rw - cgroup2 cgroup2 rw\n";
         let own = Own::parse("4:memory:/docker/ab/sub\n0::/\n", mounts);
-        assert_eq!(own.v1("memory"), Some(Path::new("/sys/fs/cgroup/memory/sub")));
+        assert_eq!(
+            own.v1("memory"),
+            Some(Path::new("/sys/fs/cgroup/memory/sub"))
+        );
         assert_eq!(own.v2(), Some(Path::new("/sys/fs/c g")));
         let outside = Own::parse("4:memory:/elsewhere\nnonsense\n", mounts);
-        assert_eq!(outside.v1("memory"), Some(Path::new("/sys/fs/cgroup/memory")));
+        assert_eq!(
+            outside.v1("memory"),
+            Some(Path::new("/sys/fs/cgroup/memory"))
+        );
     }
 }

@@ -29,7 +29,10 @@ impl Hierarchy {
             make_dir(&memory)?;
             let open_home = |dir: &Path| {
                 let path = dir.join("tasks");
-                OpenOptions::new().write(true).open(&path).map_err(forbidden("open", &path))
+                OpenOptions::new()
+                    .write(true)
+                    .open(&path)
+                    .map_err(forbidden("open", &path))
             };
             let mut homes = vec![open_home(memory_home)?];
             // Without a cpu controller memory is limited all the same.
@@ -40,7 +43,12 @@ impl Hierarchy {
                 Some(dir)
             });
             let has_memsw = memory.join("memory.memsw.limit_in_bytes").exists();
-            Ok(Self { memory, has_memsw, cpu, homes })
+            Ok(Self {
+                memory,
+                has_memsw,
+                cpu,
+                homes,
+            })
         };
         Some(prepare())
     }
@@ -50,7 +58,10 @@ impl Hierarchy {
     }
 
     pub(super) fn parents(&self) -> Vec<PathBuf> {
-        std::iter::once(&self.memory).chain(&self.cpu).cloned().collect()
+        std::iter::once(&self.memory)
+            .chain(&self.cpu)
+            .cloned()
+            .collect()
     }
 
     pub(super) fn make(&self, name: &str) -> io::Result<()> {
@@ -94,14 +105,24 @@ impl Hierarchy {
                 None => set("memory.limit_in_bytes", UNLIMITED)?,
             }
         }
-        if let Some(cpu) = self.cpu.as_ref().filter(|_| before.cpu_milli != demand.cpu_milli) {
-            write_to(&cpu.join(name).join("cpu.shares"), &shares(demand.cpu_milli).to_string())?;
+        if let Some(cpu) = self
+            .cpu
+            .as_ref()
+            .filter(|_| before.cpu_milli != demand.cpu_milli)
+        {
+            write_to(
+                &cpu.join(name).join("cpu.shares"),
+                &shares(demand.cpu_milli).to_string(),
+            )?;
         }
         Ok(())
     }
 
     pub(super) fn reset_peak(&self, name: &str) -> io::Result<()> {
-        write_to(&self.memory.join(name).join("memory.max_usage_in_bytes"), "0")
+        write_to(
+            &self.memory.join(name).join("memory.max_usage_in_bytes"),
+            "0",
+        )
     }
 }
 

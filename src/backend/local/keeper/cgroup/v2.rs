@@ -35,16 +35,29 @@ impl Hierarchy {
     fn prepare_in(home: &Path, name: &str, ours: &[u32]) -> Result<Self, CgroupError> {
         // A keeper that follows another finds itself in the leaf already.
         let base = match home.parent() {
-            Some(above) if home.file_name().is_some_and(|last| last == LEAF) && above.join(name).is_dir() => above,
+            Some(above)
+                if home.file_name().is_some_and(|last| last == LEAF)
+                    && above.join(name).is_dir() =>
+            {
+                above
+            }
             _ => home,
         };
         let controllers = fs::read_to_string(base.join("cgroup.controllers"))
             .map_err(forbidden("read", &base.join("cgroup.controllers")))?;
-        let has = |controller: &str| controllers.split_ascii_whitespace().any(|word| word == controller);
+        let has = |controller: &str| {
+            controllers
+                .split_ascii_whitespace()
+                .any(|word| word == controller)
+        };
         if !has("memory") {
             return Err(CgroupError::NoMemoryController);
         }
-        let wanted = if has("cpu") { "+memory +cpu" } else { "+memory" };
+        let wanted = if has("cpu") {
+            "+memory +cpu"
+        } else {
+            "+memory"
+        };
         let dir = base.join(name);
         make_dir(&dir)?;
         let mut home = home.to_path_buf();
@@ -64,7 +77,12 @@ impl Hierarchy {
             .open(&processes)
             .map_err(forbidden("open", &processes))?;
         let has_swap = fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1);
-        Ok(Self { dir, has_cpu: has("cpu"), has_swap, home })
+        Ok(Self {
+            dir,
+            has_cpu: has("cpu"),
+            has_swap,
+            home,
+        })
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -92,9 +110,21 @@ impl Hierarchy {
         let set = |file: &str, value: &str| write_to(&self.dir.join(name).join(file), value);
         if before.mem_bytes != demand.mem_bytes {
             if self.has_swap {
-                set("memory.swap.max", if demand.mem_bytes.is_some() { "0" } else { "max" })?;
+                set(
+                    "memory.swap.max",
+                    if demand.mem_bytes.is_some() {
+                        "0"
+                    } else {
+                        "max"
+                    },
+                )?;
             }
-            set("memory.max", &demand.mem_bytes.map_or("max".to_owned(), |bytes| bytes.to_string()))?;
+            set(
+                "memory.max",
+                &demand
+                    .mem_bytes
+                    .map_or("max".to_owned(), |bytes| bytes.to_string()),
+            )?;
         }
         if self.has_cpu && before.cpu_milli != demand.cpu_milli {
             set("cpu.weight", &weight(demand.cpu_milli).to_string())?;
@@ -106,7 +136,10 @@ impl Hierarchy {
 /// Moves what is in a cgroup into a leaf below, if it is all ours.
 fn move_to_leaf(base: &Path, ours: &[u32]) -> Result<PathBuf, CgroupError> {
     let processes = read_processes(base);
-    if !processes.iter().all(|pid| u32::try_from(*pid).is_ok_and(|pid| ours.contains(&pid))) {
+    if !processes
+        .iter()
+        .all(|pid| u32::try_from(*pid).is_ok_and(|pid| ours.contains(&pid)))
+    {
         return Err(CgroupError::NotAlone(base.to_path_buf()));
     }
     let leaf = base.join(LEAF);
@@ -133,7 +166,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("apportion-x")).unwrap();
         fs::write(dir.path().join("cgroup.controllers"), controllers).unwrap();
-        for file in ["cgroup.procs", "cgroup.subtree_control", "apportion-x/cgroup.subtree_control"] {
+        for file in [
+            "cgroup.procs",
+            "cgroup.subtree_control",
+            "apportion-x/cgroup.subtree_control",
+        ] {
             fs::write(dir.path().join(file), "").unwrap();
         }
         dir
@@ -144,8 +181,14 @@ mod tests {
         let dir = imitation("cpuset cpu io memory pids\n");
         let hierarchy = Hierarchy::prepare_in(dir.path(), "apportion-x", &[]).unwrap();
         assert!(hierarchy.has_cpu);
-        for file in ["cgroup.subtree_control", "apportion-x/cgroup.subtree_control"] {
-            assert_eq!(fs::read_to_string(dir.path().join(file)).unwrap(), "+memory +cpu");
+        for file in [
+            "cgroup.subtree_control",
+            "apportion-x/cgroup.subtree_control",
+        ] {
+            assert_eq!(
+                fs::read_to_string(dir.path().join(file)).unwrap(),
+                "+memory +cpu"
+            );
         }
     }
 
@@ -160,7 +203,10 @@ mod tests {
         for name in ["memory.max", "memory.swap.max", "cpu.weight"] {
             fs::write(file(name), "").unwrap();
         }
-        let demand = Demand { cpu_milli: Some(2500), mem_bytes: Some(64 << 20) };
+        let demand = Demand {
+            cpu_milli: Some(2500),
+            mem_bytes: Some(64 << 20),
+        };
         hierarchy.limit("1", FRESH, demand).unwrap();
         assert_eq!(read("memory.max"), "67108864");
         assert_eq!(read("memory.swap.max"), "0");
@@ -168,8 +214,20 @@ mod tests {
         // An imitation doesn't forget what a longer number left behind.
         fs::write(file("memory.max"), "").unwrap();
         fs::write(file("memory.swap.max"), "").unwrap();
-        hierarchy.limit("1", demand, Demand { mem_bytes: None, ..demand }).unwrap();
-        assert_eq!((read("memory.max"), read("memory.swap.max")), ("max".to_owned(), "max".to_owned()));
+        hierarchy
+            .limit(
+                "1",
+                demand,
+                Demand {
+                    mem_bytes: None,
+                    ..demand
+                },
+            )
+            .unwrap();
+        assert_eq!(
+            (read("memory.max"), read("memory.swap.max")),
+            ("max".to_owned(), "max".to_owned())
+        );
         assert_eq!(read("cpu.weight"), "250", "what stays is not written again");
     }
 
@@ -185,12 +243,20 @@ mod tests {
         let dir = imitation("memory\n");
         fs::write(dir.path().join("cgroup.procs"), "5\n6\n").unwrap();
         let error = move_to_leaf(dir.path(), &[5]).unwrap_err();
-        assert!(error.to_string().contains("start the daemon in a cgroup of its own"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("start the daemon in a cgroup of its own"),
+            "{error}"
+        );
     }
 
     #[test]
     fn weights_follow_the_demand_within_what_the_kernel_takes() {
-        assert_eq!((weight(Some(1000)), weight(Some(500)), weight(None)), (100, 50, 1));
+        assert_eq!(
+            (weight(Some(1000)), weight(Some(500)), weight(None)),
+            (100, 50, 1)
+        );
         assert_eq!(weight(Some(u64::MAX)), 10_000);
     }
 }
