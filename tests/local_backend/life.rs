@@ -180,7 +180,11 @@ fn what_cannot_be_started_says_why() {
         let attempt = machine.launch_spec(task);
         match machine.end_of(attempt).end {
             AttemptEnd::NotStarted { message } => assert!(message.contains(expected), "{message}"),
-            end => panic!("{end:?} instead of {expected}"),
+            end @ (AttemptEnd::Exited { .. }
+            | AttemptEnd::Signalled { .. }
+            | AttemptEnd::OutOfMemory
+            | AttemptEnd::Killed
+            | AttemptEnd::Lost { .. }) => panic!("{end:?} instead of {expected}"),
         }
     }
     machine.all_free();

@@ -4,7 +4,7 @@
 //! at the end of an attempt is moved away and used again: so a million small tasks neither take three million
 //! inodes nor make the file system find and free them, which costs it more than the move.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,8 @@ impl Spares {
         if let Some(spare) = self.files.pop()
             && rename_into(&spare, path).is_ok()
         {
-            return File::create(path);
+            // It is empty, so there is nothing to cut off, which would cost as much as the move.
+            return OpenOptions::new().write(true).open(path);
         }
         match File::create(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
