@@ -39,7 +39,11 @@ impl Hierarchy {
             let cpu = own.v1("cpu").and_then(|home| {
                 let dir = home.join(name);
                 make_dir(&dir).ok()?;
-                homes.push(open_home(home).ok()?);
+                let mut way_back = open_home(home).ok()?;
+                // A process with realtime priority, for one, may not go where no realtime was set aside.
+                let entered = write_to(&dir.join("tasks"), "0");
+                way_back.write_all(b"0").and(entered).ok()?;
+                homes.push(way_back);
                 Some(dir)
             });
             let has_memsw = memory.join("memory.memsw.limit_in_bytes").exists();
