@@ -24,6 +24,7 @@ mod cgroup;
 mod ending;
 mod process;
 mod run;
+mod spares;
 mod spawn;
 mod tree;
 mod watch;
