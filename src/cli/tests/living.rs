@@ -155,6 +155,28 @@ fn wait_tells_what_did_not_succeed() {
 }
 
 #[test]
+fn wait_outlasts_a_restart_of_the_daemon() {
+    let server = Server::default()
+        .ok("GET /v1/tasks/7", running(7))
+        .refuses(
+            "GET /v1/tasks/7",
+            503,
+            "stopping",
+            "the daemon is stopping",
+            Value::Null,
+        )
+        .refuses(
+            "GET /v1/tasks/7",
+            503,
+            "starting",
+            "the daemon is starting",
+            Value::Null,
+        )
+        .ok("GET /v1/tasks/7", succeeded(7));
+    assert_eq!(server.run(&["wait", "7"]).text(), "1 succeeded\n");
+}
+
+#[test]
 fn wait_reads_arrays_by_the_page() {
     let page = |ids: std::ops::Range<u64>| json!({"tasks": ids.map(succeeded).collect::<Vec<_>>()});
     let server = Server::default()
