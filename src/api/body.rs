@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -20,6 +20,9 @@ use super::{ApiError, Context};
 const BODY_SECONDS_MAX: u64 = 60;
 /// How long a body waits for others to be done with.
 const BUDGET_WAIT: Duration = Duration::from_secs(10);
+/// How much of a body that is too long is still taken in, and how long, before the caller hears so.
+const DISCARD_BYTES_MAX: usize = 256 * 1024 * 1024;
+const DISCARD_WAIT: Duration = Duration::from_secs(10);
 /// The unit in which the memory for bodies is counted.
 const BUDGET_UNIT_BYTES: usize = 1024;
 
@@ -41,6 +44,10 @@ impl ReadBody {
         let (parts, body) = request.into_parts();
         let announced = announced_bytes(&parts.headers);
         if announced.is_some_and(|announced| announced > max as u64) {
+            // Whoever asks before sending hears the answer at once; others hear it when they have sent.
+            if !parts.headers.contains_key(header::EXPECT) {
+                let _ = tokio::time::timeout(DISCARD_WAIT, discard(body)).await;
+            }
             return Err(ApiError::BodyTooLarge { max });
         }
         let expected = announced
@@ -62,15 +69,34 @@ impl ReadBody {
     }
 }
 
-async fn collect(body: Body, max: usize) -> Result<Bytes, ApiError> {
-    match Limited::new(body, max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(ApiError::BodyTooLarge { max })
-        }
-        Err(error) => Err(ApiError::BodyBroken {
+async fn collect(mut body: Body, max: usize) -> Result<Bytes, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::BodyBroken {
             message: error.to_string(),
-        }),
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > max {
+            drop(bytes);
+            let _ = tokio::time::timeout(DISCARD_WAIT, discard(body)).await;
+            return Err(ApiError::BodyTooLarge { max });
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.into())
+}
+
+/// Takes in what a caller still sends, up to a bound, and forgets it: many clients look for an answer only
+/// when they have sent everything, and take a connection that closes before for a fault of the network.
+async fn discard(mut body: Body) {
+    let mut n_bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        n_bytes += frame.data_ref().map_or(0, Bytes::len);
+        if n_bytes > DISCARD_BYTES_MAX {
+            return;
+        }
     }
 }
 

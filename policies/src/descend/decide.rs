@@ -46,7 +46,7 @@ impl Index {
         if let Some(found) = inner.memo.find(above, inner.going()) {
             return found;
         }
-        let mut going = inner.memo.room();
+        let mut going = std::mem::take(&mut inner.room);
         bits::set_common(&mut going, above, inner.going());
         let can_go = going.iter().any(|word| *word != 0);
         let found = if can_go {
@@ -54,7 +54,9 @@ impl Index {
         } else {
             None
         };
-        self.inner_mut(queue).memo.put(going, found);
+        let inner = self.inner_mut(queue);
+        inner.memo.put(&going, found);
+        inner.room = going;
         found
     }
 

@@ -2,7 +2,8 @@
 
 use super::bits::Counted;
 use super::facts::Facts;
-use super::queue::{Child, Inner, Leaf, Memo, Node, Order, Shares, Sums};
+use super::memo::Memo;
+use super::queue::{Child, Inner, Leaf, Node, Order, Shares, Sums};
 use super::siblings::{LeastFirst, Siblings, narrow};
 use crate::ids::QueueId;
 use crate::registry::Registry;
@@ -88,6 +89,7 @@ impl Index {
             ranks,
             shares,
             memo: Memo::default(),
+            room: Vec::new(),
         })));
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bits::{self, Counted};
 use super::facts::Facts;
+use super::memo::Memo;
 use super::siblings::{LeastFirst, Siblings, least};
 use crate::amount::{Amount, Weight};
 use crate::fixed;
@@ -90,62 +91,6 @@ pub(super) struct Found {
     pub(super) level: Option<u64>,
 }
 
-/// What was found below an inner queue since something changed there, by the shapes that could go.
-/// Offers of a busy cluster are much alike, and most queues don't change between two of them.
-#[derive(Default)]
-pub(super) struct Memo {
-    entries: Vec<(Vec<u64>, Option<Found>)>,
-    /// How many entries hold; the others are kept for their room.
-    held: usize,
-    /// Where the next one goes once all places are taken.
-    next: usize,
-}
-
-/// The most entries of a memo: a few kinds of offers, compared one after the other.
-const MEMO_MAX: usize = 8;
-
-impl Memo {
-    /// Forgets everything: something changed below.
-    pub(super) fn clear(&mut self) {
-        self.held = 0;
-        self.next = 0;
-    }
-
-    /// What was found for the shapes that are in both sets, if that was asked before.
-    pub(super) fn find(&self, one: &[u64], other: &[u64]) -> Option<Option<Found>> {
-        let entries = self.entries[..self.held].iter();
-        let mut same = entries.filter(|(going, _)| bits::is_common(going, one, other));
-        same.next().map(|(_, found)| *found)
-    }
-
-    /// Room for a set of shapes, to be given to [`Memo::put`].
-    pub(super) fn room(&mut self) -> Vec<u64> {
-        if self.entries.len() < MEMO_MAX && self.held == self.entries.len() {
-            return Vec::new();
-        }
-        let place = if self.held < self.entries.len() {
-            self.held
-        } else {
-            self.next
-        };
-        std::mem::take(&mut self.entries[place].0)
-    }
-
-    /// Keeps what was found for these shapes.
-    pub(super) fn put(&mut self, going: Vec<u64>, found: Option<Found>) {
-        if self.held < self.entries.len() {
-            self.entries[self.held] = (going, found);
-            self.held += 1;
-        } else if self.held < MEMO_MAX {
-            self.entries.push((going, found));
-            self.held += 1;
-        } else {
-            self.entries[self.next] = (going, found);
-            self.next = (self.next + 1) % MEMO_MAX;
-        }
-    }
-}
-
 /// The shares of an inner queue whose parent orders by dominant share, in 2^-48.
 #[derive(Default)]
 pub(super) struct Shares {
@@ -184,6 +129,8 @@ pub(super) struct Inner {
     pub(super) ranks: Option<LeastFirst<TaskRank>>,
     pub(super) shares: Option<Shares>,
     pub(super) memo: Memo,
+    /// Room for the shapes that can go in the decision at hand.
+    pub(super) room: Vec<u64>,
 }
 
 /// A node of the index.

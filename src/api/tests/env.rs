@@ -2,6 +2,7 @@
 //! what it is told, and calls that go straight into the router.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,8 +23,10 @@ use crate::config::{self, Config};
 use crate::driver::{self, BatchStats, Handle};
 use crate::engine::event::OfferId;
 use crate::engine::outcome::Value;
+use crate::engine::request::StoredTask;
 use crate::engine::{AttemptEnd, AttemptId, Decision, Engine, Event, Fact, TaskId, Usage};
 use crate::metrics::Metrics;
+use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::memory::MemoryStore;
 
@@ -111,6 +114,31 @@ impl Backend for Noted {
     fn shut_down(&mut self) {}
 }
 
+/// A store whose disk is full as long as a test says so.
+struct FillableStore {
+    store: MemoryStore,
+    is_full: Arc<AtomicBool>,
+}
+
+impl Store for FillableStore {
+    fn commit(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full {
+                path: "apportion.db".into(),
+            });
+        }
+        self.store.commit(facts)
+    }
+
+    fn recover(&mut self, fold: &mut dyn FnMut(Fact)) -> Result<(), StoreError> {
+        self.store.recover(fold)
+    }
+
+    fn find_ended(&mut self, task: TaskId) -> Result<Option<StoredTask>, StoreError> {
+        self.store.find_ended(task)
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -156,7 +184,8 @@ pub(super) struct Daemon {
     pub(super) events: EventSender,
     pub(super) logs: Arc<FakeLogs>,
     pub(super) noted: Noted,
-    next_offer: std::sync::atomic::AtomicU64,
+    pub(super) is_full: Arc<AtomicBool>,
+    next_offer: AtomicU64,
     thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
     // Kept, since the API would take its end for the daemon's.
     _config: watch::Sender<Arc<Config>>,
@@ -193,14 +222,20 @@ impl Daemon {
         };
         let backend = Box::new(noted.clone());
         let observer = move |facts: &[Fact], stats: &BatchStats| metrics.record_batch(facts, stats);
-        let run = move || inbox.run(engine, Box::new(store), backend, Box::new(observer));
+        let is_full = Arc::new(AtomicBool::new(false));
+        let store = Box::new(FillableStore {
+            store,
+            is_full: is_full.clone(),
+        });
+        let run = move || inbox.run(engine, store, backend, Box::new(observer));
         let daemon = Self {
             router: router(state),
             handle,
             events,
             logs,
             noted,
-            next_offer: std::sync::atomic::AtomicU64::new(1),
+            is_full,
+            next_offer: AtomicU64::new(1),
             thread: Mutex::new(None),
             _config: sender,
         };
@@ -253,9 +288,7 @@ impl Daemon {
             ])
         };
         let attributes = BTreeMap::from([(Arc::from("rack"), Arc::from("r1"))]);
-        let offer = self
-            .next_offer
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let offer = self.next_offer.fetch_add(1, Ordering::Relaxed);
         self.tell(Event::AgentSeen {
             agent: "m1".into(),
             total: amounts("4", "8192"),

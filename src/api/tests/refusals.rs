@@ -1,10 +1,15 @@
 //! Bad input, each with the status, the code and the words it gets.
 
+use std::sync::atomic::Ordering;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use serde_json::json;
 
-use super::env::Daemon;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::env::{Daemon, within};
 
 async fn posted(daemon: &Daemon, task: serde_json::Value) -> String {
     daemon.post("/v1/tasks", task.to_string()).await.error()
@@ -157,6 +162,34 @@ async fn bodies_that_are_not_what_they_should_be() {
         daemon.post("/v1/tasks", unannounced).await.error(),
         too_large
     );
+    daemon.stop().await;
+}
+
+/// Through a real connection: whoever sends everything before looking for an answer still finds it.
+#[tokio::test]
+async fn a_body_over_the_limit_is_heard_out() {
+    let daemon = Daemon::start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = daemon.router.clone();
+    let server = tokio::spawn(async { axum::serve(listener, router).await });
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let n_bytes = 30 << 20;
+    let head = format!(
+        "POST /v1/tasks HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {n_bytes}\r\n\r\n"
+    );
+    connection.write_all(head.as_bytes()).await.unwrap();
+    within(connection.write_all(&vec![b' '; n_bytes]))
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    within(connection.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("body_too_large"), "{answer}");
+    server.abort();
     daemon.stop().await;
 }
 
@@ -355,4 +388,35 @@ async fn a_daemon_that_starts_says_so() {
         daemon.get("/readyz").await.error(),
         "503 starting: the daemon is starting; try again in a moment"
     );
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_outlasted() {
+    let daemon = Daemon::start();
+    daemon.is_full.store(true, Ordering::SeqCst);
+    let task = json!({"key": "k", "run": {"command": "true"}});
+    let answer = daemon.post("/v1/tasks", task.to_string()).await;
+    assert_eq!(
+        answer.error(),
+        "503 store_full: this could not be made durable and is not acknowledged, though it may take effect when the \
+         store works again; repeat it then, a submission under the same key: no space left for apportion.db; free some \
+         and the daemon goes on by itself"
+    );
+    assert_eq!(answer.header("retry-after"), "2");
+    let ready = daemon.get("/readyz").await;
+    assert_eq!(
+        ready.error(),
+        "503 store_full: the store failed: no space left for apportion.db; free some and the daemon goes on by itself"
+    );
+    assert_eq!(daemon.get("/healthz").await.status, StatusCode::OK);
+    daemon.is_full.store(false, Ordering::SeqCst);
+    within(async {
+        while daemon.get("/readyz").await.status != StatusCode::OK {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let answer = daemon.post("/v1/tasks", task.to_string()).await;
+    assert_eq!(answer.json()["tasks"][0]["id"], 1, "the same task, once");
+    daemon.stop().await;
 }
