@@ -256,6 +256,8 @@ fn a_forgotten_array_is_out_of_sight_at_once_and_swept_in_steps() {
     let mut left = vec![rows(&store)];
     while rows(&store) > 0 {
         assert!(reader.find(TaskId(4999)).unwrap().is_none());
+        assert_eq!(reader.count_unknown(TaskId(1)).unwrap(), 5000);
+        assert_eq!(reader.count_unknown(TaskId(5001)).unwrap(), 0);
         assert_eq!(listed(&[]), 1);
         assert_eq!(listed(&[TaskState::Cancelled]), 0);
         // The live submission, the next id, and what others use.
