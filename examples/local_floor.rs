@@ -171,14 +171,14 @@ fn launch(task: u64, cpus: Amount) -> Launch {
         name: "".into(),
         key: None,
         inbox: None,
-        demand: [("cpus".into(), cpus)].into(),
+        demand: Arc::new([("cpus".into(), cpus)].into()),
         run: Run::Argv(["true".into()].into()),
         env: BTreeMap::new(),
         priority: 0,
         retries: 0,
         timeout: None,
         kill_grace: None,
-        constraints: BTreeMap::new(),
+        constraints: Arc::default(),
         array: None,
     };
     let submission = Submission {

@@ -266,24 +266,35 @@ impl Agents {
         }
     }
 
-    /// The agents with offers to look at, in the order of their first offer: all of them, or those
-    /// where something came free since this was asked last.
-    pub(crate) fn take_offering(&mut self, all: bool) -> Vec<AgentIndex> {
-        let mut orders = Vec::new();
+    /// The agents with offers to look at, in the order of their first offer, each with whether
+    /// something came free on it, or it changed, since this was asked last. Only those, unless `all`.
+    pub(crate) fn take_offering(&mut self, all: bool) -> Vec<(AgentIndex, bool)> {
+        let mut touched = Vec::new();
         for index in std::mem::take(&mut self.touched) {
             let Some(agent) = &mut self.slots[index.0 as usize] else {
                 continue;
             };
             // A place used again may stand here twice; the flag counts once.
             if std::mem::replace(&mut agent.is_touched, false) {
-                orders.extend(agent.order().map(|order| (order, index)));
+                touched.extend(agent.order().map(|order| (order, index)));
             }
         }
-        if all {
-            return self.offering.values().copied().collect();
+        touched.sort_unstable();
+        if !all {
+            return touched
+                .into_iter()
+                .map(|(_, index)| (index, true))
+                .collect();
         }
-        orders.sort_unstable();
-        orders.into_iter().map(|(_, index)| index).collect()
+        let is_touched = |order: u64| {
+            touched
+                .binary_search_by_key(&order, |(order, _)| *order)
+                .is_ok()
+        };
+        let offering = self.offering.iter();
+        offering
+            .map(|(order, index)| (*index, is_touched(*order)))
+            .collect()
     }
 
     /// All agents with offers, in the order of their first offer.
