@@ -23,23 +23,24 @@ impl Engine {
         self.refresh();
         let widened = std::mem::take(&mut self.state.queues.widened);
         let mut among = self.state.queues.fits.widened(&widened);
-        let mut any_widened = self.state.retain_by_cluster(&mut among);
-        let agents = self.state.agents.take_offering(any_widened);
+        let any_widened = self.state.retain_by_cluster(&mut among);
         let mut left = Left::default();
-        for (agent, has_changed) in agents {
+        let touched = self.state.take_touched(&mut left.free);
+        let hopeful = if any_widened {
+            self.state.agents.hopeful(&among)
+        } else {
+            Vec::new()
+        };
+        for (agent, has_changed) in merge(touched, hopeful) {
             let fits = &self.state.queues.fits;
             if fits.is_idle() {
                 break;
             }
-            let asked = match (has_changed, any_widened) {
-                (true, _) => fits.waiting(),
-                (false, true) => &among,
-                (false, false) => continue,
-            };
+            let asked = if has_changed { fits.waiting() } else { &among };
             self.state
                 .fill_offer(agent, asked, &mut left.free, &mut left.fits);
-            if self.match_agent(now, agent, &mut left, out) {
-                any_widened = any_widened && self.state.retain_by_cluster(&mut among);
+            if self.match_agent(now, agent, &mut left, out) && any_widened {
+                self.state.retain_by_cluster(&mut among);
             }
         }
         self.tell_policy();
@@ -129,7 +130,49 @@ impl Engine {
     }
 }
 
+/// All agents in the order of their first offer, each once, with whether it is of the first list.
+fn merge(
+    touched: Vec<(u64, AgentIndex)>,
+    hopeful: Vec<(u64, AgentIndex)>,
+) -> Vec<(AgentIndex, bool)> {
+    let mut merged: Vec<(u64, AgentIndex, bool)> =
+        Vec::with_capacity(touched.len() + hopeful.len());
+    let is_touched = |order: u64| {
+        touched
+            .binary_search_by_key(&order, |(order, _)| *order)
+            .is_ok()
+    };
+    let others = hopeful.into_iter().filter(|(order, _)| !is_touched(*order));
+    merged.extend(others.map(|(order, agent)| (order, agent, false)));
+    merged.extend(touched.iter().map(|(order, agent)| (*order, *agent, true)));
+    merged.sort_unstable();
+    merged
+        .into_iter()
+        .map(|(_, agent, has_changed)| (agent, has_changed))
+        .collect()
+}
+
 impl State {
+    /// The agents with offers that changed, in the order of their first offer; what their offers may hold
+    /// is noted anew, and that of all agents where shapes are new. `free` is room to work in.
+    fn take_touched(&mut self, free: &mut Amounts) -> Vec<(u64, AgentIndex)> {
+        let touched = self.agents.take_touched();
+        let resources = self.resources.iter().map(|(id, _)| id);
+        let host: Vec<ResourceId> = resources.filter(|id| self.resources.is_host(*id)).collect();
+        let noted: Vec<AgentIndex> = if self.queues.fits.take_new_rows() {
+            self.agents.offering().collect()
+        } else {
+            touched.iter().map(|(_, agent)| *agent).collect()
+        };
+        for agent in noted {
+            *free = Amounts::zero(self.resources.len());
+            self.agents.free_of(agent, &self.resources, free);
+            let held = self.queues.fits.held(free, &host);
+            self.agents.set_hopes(agent, &held);
+        }
+        touched
+    }
+
     /// What may be consumed of an agent's offers now, and which of the shapes asked about fit it.
     pub(super) fn fill_offer(
         &self,

@@ -46,6 +46,8 @@ pub(crate) struct FitTable {
     waiting: Vec<u64>,
     /// The shapes with constraints.
     constrained: Vec<u64>,
+    /// Whether a row changed since this was asked last.
+    has_new_rows: bool,
 }
 
 impl FitTable {
@@ -53,6 +55,7 @@ impl FitTable {
     pub(crate) fn set_row(&mut self, shape: ShapeId, demand: &Demand, has_constraints: bool) {
         let (word, bit) = (shape.index() / WORD_LEN, shape.index() % WORD_LEN);
         let n_words = self.waiting.len().max(word + 1);
+        self.has_new_rows |= n_words > self.waiting.len();
         self.waiting.resize(n_words, 0);
         self.constrained.resize(n_words, 0);
         self.n_heads.resize(n_words * WORD_LEN, 0);
@@ -66,7 +69,9 @@ impl FitTable {
         }
         for (index, column) in self.columns.iter_mut().enumerate() {
             column.resize(n_words * WORD_LEN, 0);
-            column[shape.index()] = demand.get(ResourceId::new(index)).milli();
+            let amount = demand.get(ResourceId::new(index)).milli();
+            self.has_new_rows |= column[shape.index()] != amount;
+            column[shape.index()] = amount;
         }
         self.constrained[word] &= !(1 << bit);
         self.constrained[word] |= u64::from(has_constraints) << bit;
@@ -88,6 +93,22 @@ impl FitTable {
     /// Whether nothing waits anywhere.
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.iter().all(|word| *word == 0)
+    }
+
+    /// Whether a row changed since this was asked last.
+    pub(crate) fn take_new_rows(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_rows)
+    }
+
+    /// All shapes, waiting or not, whose demand of these resources `free` holds. Rows that aren't in use
+    /// any more may be among them.
+    pub(crate) fn held(&self, free: &Amounts, resources: &[ResourceId]) -> Vec<u64> {
+        let held = |index| {
+            let columns = resources.iter().map(|id| id.index());
+            let columns = columns.filter(|column| *column < self.columns.len());
+            self.holding(index, u64::MAX, free, columns)
+        };
+        (0..self.waiting.len()).map(held).collect()
     }
 
     /// All shapes that wait.
