@@ -32,7 +32,10 @@ fn launched(task: u64) -> Fact {
 fn cancelled(task: u64) -> Fact {
     Fact::Ended {
         task: TaskId(task),
-        outcome: outcome(OutcomeKind::Cancelled, Some(Cause::QueueRemoved)),
+        outcome: outcome(
+            OutcomeKind::Cancelled,
+            Some(Cause::Cancelled { reason: None }),
+        ),
         queue: "maps".into(),
         inbox: None,
         at: Time(9),
