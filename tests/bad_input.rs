@@ -239,7 +239,8 @@ fn what_is_no_json_is_refused_with_its_place() {
     assert!(message.contains("line 2"), "{message}");
     let _ =
         post("application/json", b"{\"queue\": \"\xff\xfe\"}").expect_error(400, "invalid_utf8");
-    let _ = post("application/json", b"").expect_error(400, "invalid_json");
+    let message = post("application/json", b"").expect_error(422, "invalid_field");
+    assert!(message.contains("is empty"), "{message}");
     let _ = post("application/json", &[b'['; 100_000]).expect_error(400, "invalid_json");
     assert_eq!(post("text/plain", b"{}").status, 415);
     server.nothing_changed();
