@@ -239,8 +239,14 @@ fn what_is_no_json_is_refused_with_its_place() {
     assert!(message.contains("line 2"), "{message}");
     let _ =
         post("application/json", b"{\"queue\": \"\xff\xfe\"}").expect_error(400, "invalid_utf8");
-    let _ = post("application/json", b"").expect_error(400, "invalid_json");
-    let _ = post("application/json", &[b'['; 100_000]).expect_error(400, "invalid_json");
+    let message = post("application/json", b"").expect_error(422, "invalid_field");
+    assert!(message.contains("is empty"), "{message}");
+    let _ = post("application/json", &[b'['; 100_000]).expect_error(422, "invalid_field");
+    let nested = format!("{{\"run\": {}", "{\"argv\": ".repeat(100_000));
+    assert!(matches!(
+        post("application/json", nested.as_bytes()).status,
+        400 | 422
+    ));
     assert_eq!(post("text/plain", b"{}").status, 415);
     server.nothing_changed();
 }

@@ -1,7 +1,10 @@
 //! The command line against the real daemon: what people type, what they see, what scripts can trust.
 
+use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::support::daemon::{self, Daemon};
@@ -258,4 +261,32 @@ fn completions_are_printed_for_every_shell() {
             "{shell}"
         );
     }
+}
+
+#[test]
+fn an_interrupt_cancels_the_task_and_says_so() {
+    let (_folder, daemon) = start();
+    let line = "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done";
+    let run = daemon
+        .command(&["run", "--", "sh", "-c", line])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait::for_true("the task to be up", || {
+        daemon.http.get("/v1/tasks/1/logs/stdout").body == b"up\n"
+    });
+    let pid = Pid::from_raw(i32::try_from(run.id()).unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("cancelling task 1"), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "up\nbye\n");
+    let task = daemon.http.task(1);
+    assert_eq!(task["state"], "cancelled");
+    assert!(
+        task["outcome"].to_string().contains("interrupted"),
+        "{task}"
+    );
 }

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::output::{Output, table};
 use super::queues::in_tree_order;
 use super::{CliError, exit, format};
-use crate::config::{self, Config, ConfigErrors, units};
-use crate::engine::settings::{PolicyConfig, QueueConfig, Scope};
+use crate::config::{self, Config, ConfigErrors, PolicyConfig, QueueConfig, Scope, units};
 
 /// Validate a configuration and print its queue tree, or every error.
 #[derive(Debug, clap::Args)]

@@ -37,10 +37,7 @@ fn lines(explanation: &Explanation) -> Vec<String> {
         reasons,
         attempts,
     } = explanation;
-    let mut lines = vec![format!(
-        "task {id} is {} in queue {queue}",
-        state.0.as_str()
-    )];
+    let mut lines = vec![format!("task {id} is {} in queue {queue}", state.as_str())];
     if *n_ahead > 0 {
         let ids: Vec<String> = ahead.iter().map(ToString::to_string).collect();
         let more = if (ids.len() as u64) < *n_ahead {
@@ -60,7 +57,7 @@ fn lines(explanation: &Explanation) -> Vec<String> {
             .map(|it| format!("attempt {} is on {}", it.attempt, it.agent)),
     );
     lines.extend(reasons.iter().map(|reason| format!("- {}", reason.message)));
-    if state.0.is_ended() {
+    if state.is_ended() {
         lines.push(format!("`apportion task {id}` shows how it ended"));
     }
     lines

@@ -7,8 +7,7 @@ use futures::stream::{self, BoxStream};
 use super::client::{Client, ClientError};
 use super::events::Changes;
 use super::ids::IdRange;
-use super::wire::Task;
-use crate::engine::TaskState;
+use super::wire::{State, Task};
 
 /// How long one call waits for more output; the daemon answers at once when there is some.
 const WAIT_SECONDS: &str = "30";
@@ -47,7 +46,7 @@ pub(super) struct Follower {
     reading: Option<BoxStream<'static, Result<(LogName, Bytes), ClientError>>>,
     /// The last attempt that was read or begun to be read.
     attempt: u32,
-    shown: Option<TaskState>,
+    shown: Option<State>,
 }
 
 impl Follower {
@@ -81,7 +80,7 @@ impl Follower {
                 }
             }
             let task = find_task(&self.client, self.task).await?;
-            let state = task.state.0;
+            let state = task.state;
             let attempts = task.attempts.iter().map(|attempt| attempt.attempt);
             if let Some(attempt) = attempts.filter(|attempt| *attempt > self.attempt).min() {
                 self.attempt = attempt;

@@ -1,13 +1,12 @@
 //! Amounts, sizes, durations and points in time as people read them.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use apportion_policies::Amount;
 
 use super::wire::Amounts;
 use crate::config::units;
-use crate::engine::Time;
 
 /// `cpus=2 mem=4GiB`, in order of names; a dash for nothing.
 pub(super) fn amounts(amounts: &Amounts) -> String {
@@ -84,8 +83,10 @@ pub(super) fn seconds(seconds: f64) -> String {
 }
 
 /// How long ago a time of the API was, in whole seconds; a dash where it can't be read.
-pub(super) fn age(now: Time, rfc3339: Option<&str>) -> String {
-    let ago = rfc3339.and_then(time).map(|then| now.since(then).as_secs());
+pub(super) fn age(now: SystemTime, rfc3339: Option<&str>) -> String {
+    let ago = rfc3339
+        .and_then(time)
+        .map(|then| since(now, then).as_secs());
     or_dash(match ago {
         Some(0) => "0s".to_owned(),
         Some(seconds) => duration(Duration::from_secs(seconds)),
@@ -96,8 +97,7 @@ pub(super) fn age(now: Time, rfc3339: Option<&str>) -> String {
 /// `2026-11-22 13:05:00 UTC`, from a time of the API.
 pub(super) fn point(rfc3339: Option<&str>) -> String {
     let shown = rfc3339.and_then(time).map(|time| {
-        let point = UNIX_EPOCH + Duration::from_millis(time.0);
-        humantime::format_rfc3339_seconds(point)
+        humantime::format_rfc3339_seconds(time)
             .to_string()
             .replace('T', " ")
             .replace('Z', " UTC")
@@ -106,9 +106,13 @@ pub(super) fn point(rfc3339: Option<&str>) -> String {
 }
 
 /// Reads a time of the API.
-pub(super) fn time(rfc3339: &str) -> Option<Time> {
-    let point = humantime::parse_rfc3339(rfc3339).ok()?;
-    Some(Time::default().after(point.duration_since(UNIX_EPOCH).ok()?))
+pub(super) fn time(rfc3339: &str) -> Option<SystemTime> {
+    humantime::parse_rfc3339(rfc3339).ok()
+}
+
+/// How long ago `earlier` was; zero where it lies ahead.
+pub(super) fn since(now: SystemTime, earlier: SystemTime) -> Duration {
+    now.duration_since(earlier).unwrap_or_default()
 }
 
 /// A dash where there is nothing to say.

@@ -4,6 +4,7 @@
 //! with its task's own exit code, or 128 and the signal's number.
 
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
 
@@ -33,14 +34,10 @@ mod tasks;
 mod wait;
 mod wire;
 
-#[cfg(test)]
-mod tests;
-
 use self::client::Client;
 use self::error::{CliError, exit};
 use self::output::Output;
 use crate::clock;
-use crate::engine::Time;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,7 +107,7 @@ struct Context<'a, 'o> {
     /// Whether to print JSON.
     json: bool,
     /// When the command began, for ages.
-    now: Time,
+    now: SystemTime,
 }
 
 /// Runs the command line of this process.
@@ -128,13 +125,14 @@ pub fn main() -> ExitCode {
             });
         }
     };
+    let now = UNIX_EPOCH + Duration::from_millis(clock::now().0);
     let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
     let mut out = Output::of_process(&mut stdout, &mut stderr);
-    ExitCode::from(execute(cli, &mut out, clock::now()))
+    ExitCode::from(execute(cli, &mut out, now))
 }
 
 /// Runs a command and gives its exit code; what went wrong has been told then.
-fn execute(cli: Cli, out: &mut Output<'_>, now: Time) -> u8 {
+fn execute(cli: Cli, out: &mut Output<'_>, now: SystemTime) -> u8 {
     let done = dispatch(cli, out, now);
     out.end_progress();
     done.unwrap_or_else(|error| {
@@ -151,7 +149,7 @@ fn execute(cli: Cli, out: &mut Output<'_>, now: Time) -> u8 {
     })
 }
 
-fn dispatch(cli: Cli, out: &mut Output<'_>, now: Time) -> Result<u8, CliError> {
+fn dispatch(cli: Cli, out: &mut Output<'_>, now: SystemTime) -> Result<u8, CliError> {
     let command = match &cli.command {
         Command::Serve(args) => return serve::execute(args),
         Command::Check(args) => return check::execute(args, cli.json, out),
@@ -191,3 +189,6 @@ async fn talk(command: &ClientCommand, context: &mut Context<'_, '_>) -> Result<
         ClientCommand::Explain(args) => explain::execute(args, context).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

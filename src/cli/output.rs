@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, Color, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use crate::engine::TaskState;
+use super::wire::State;
 
 /// Standard output and standard error, or what a test has in their place.
 pub(super) struct Output<'a> {
@@ -155,13 +155,13 @@ pub(super) fn pairs(rows: impl IntoIterator<Item = (&'static str, Cell)>) -> Tab
 }
 
 /// A state, in the colour of how glad one is to see it.
-pub(super) fn state_cell(state: TaskState) -> Cell {
+pub(super) fn state_cell(state: State) -> Cell {
     let cell = Cell::new(state.as_str());
     match state {
-        TaskState::Waiting | TaskState::Queued => cell,
-        TaskState::Launching | TaskState::Running => cell.fg(Color::Cyan),
-        TaskState::Cancelling | TaskState::Cancelled => cell.fg(Color::Yellow),
-        TaskState::Succeeded => cell.fg(Color::Green),
-        TaskState::Failed => cell.fg(Color::Red),
+        State::Waiting | State::Queued => cell,
+        State::Launching | State::Running => cell.fg(Color::Cyan),
+        State::Cancelling | State::Cancelled => cell.fg(Color::Yellow),
+        State::Succeeded => cell.fg(Color::Green),
+        State::Failed => cell.fg(Color::Red),
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::output::table;
-use super::wire::{Queue, Queues};
+use super::wire::{Queue, Queues, State};
 use super::{CliError, Context, exit, format};
-use crate::engine::TaskState;
 
 /// Show the queue tree: weights, tasks, what is used, shares.
 #[derive(Debug, clap::Args)]
@@ -31,8 +30,8 @@ pub(super) async fn execute(_: &Args, context: &mut Context<'_, '_>) -> Result<u
 }
 
 fn row(name: String, queue: &Queue) -> Vec<String> {
-    let tasks = |states: &[TaskState]| {
-        let number = |state: &TaskState| queue.tasks.get(state.as_str()).copied().unwrap_or(0);
+    let tasks = |states: &[State]| {
+        let number = |state: &State| queue.tasks.get(state.as_str()).copied().unwrap_or(0);
         states.iter().map(number).sum::<u64>().to_string()
     };
     let remark = match queue.n_unsatisfiable {
@@ -46,13 +45,9 @@ fn row(name: String, queue: &Queue) -> Vec<String> {
     vec![
         name,
         queue.weight.to_string(),
-        tasks(&[TaskState::Waiting]),
-        tasks(&[TaskState::Queued]),
-        tasks(&[
-            TaskState::Launching,
-            TaskState::Running,
-            TaskState::Cancelling,
-        ]),
+        tasks(&[State::Waiting]),
+        tasks(&[State::Queued]),
+        tasks(&[State::Launching, State::Running, State::Cancelling]),
         format!("{:.1}%", queue.dominant_share.decimal * 100.0),
         format::or_dash(queue.dominant_resource.clone().unwrap_or_default()),
         format::amounts(&queue.used),

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::run::ending;
+use super::wire::State;
 use super::{CliError, Context, exit, follow};
-use crate::engine::TaskState;
 
 /// Print the value of an ended task: for a command, its standard output, at most 64 KiB.
 ///
@@ -32,7 +32,7 @@ pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Resul
     if context.json {
         context.out.json(&json!({
             "id": id,
-            "state": task.state.0.as_str(),
+            "state": task.state.as_str(),
             "value_truncated": is_truncated,
             "value_base64": STANDARD.encode(&value),
             "text": std::str::from_utf8(&value).ok(),
@@ -44,11 +44,11 @@ pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Resul
                 "the value was cut; `apportion logs {id}` prints all of it"
             ))?;
         }
-        if task.state.0 != TaskState::Succeeded {
+        if task.state != State::Succeeded {
             context.out.note(ending(&task))?;
         }
     }
-    Ok(if task.state.0 == TaskState::Succeeded {
+    Ok(if task.state == State::Succeeded {
         exit::DONE
     } else {
         exit::TASK_FAILED

@@ -50,7 +50,7 @@ pub(super) async fn change_all(
                 let answer: TaskStateAnswer = context.client.read(answer)?;
                 context
                     .out
-                    .line(format_args!("{} {}", answer.id, answer.state.0.as_str()))?;
+                    .line(format_args!("{} {}", answer.id, answer.state.as_str()))?;
             }
             Err(ClientError::Refused(refused)) if refused.code == tolerated => {
                 context.out.note(&refused.message)?;

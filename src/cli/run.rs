@@ -6,9 +6,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::follow::{Follower, LogName, Step};
 use super::output::Output;
 use super::task_options::TaskOptions;
-use super::wire::{Accepted, Task};
+use super::wire::{Accepted, State, Task};
 use super::{CliError, Context, exit, format, submit};
-use crate::engine::TaskState;
 
 /// What a shell adds to a signal's number to make an exit code.
 const SIGNAL_BASE: i32 = 128;
@@ -98,7 +97,7 @@ async fn show(
         context.out.json(&task)?;
     }
     let code = exit_code(&task, context.out)?;
-    let was_cancelled = was_interrupted && task.state.0 == TaskState::Cancelled;
+    let was_cancelled = was_interrupted && task.state == State::Cancelled;
     Ok(if was_cancelled {
         exit::INTERRUPTED
     } else {
@@ -146,7 +145,7 @@ async fn cancel(id: u64, reason: &str, context: &Context<'_, '_>) -> Result<(), 
 }
 
 fn show_progress(task: &Task, out: &mut Output<'_>) {
-    let (id, state) = (task.id, task.state.0.as_str());
+    let (id, state) = (task.id, task.state.as_str());
     let message = match task
         .attempts
         .last()
@@ -167,7 +166,7 @@ fn show_progress(task: &Task, out: &mut Output<'_>) {
 
 /// The exit code that repeats how the task ended; what the code can't say is said on standard error.
 fn exit_code(task: &Task, out: &mut Output<'_>) -> Result<u8, CliError> {
-    if task.state.0 == TaskState::Succeeded {
+    if task.state == State::Succeeded {
         return Ok(exit::DONE);
     }
     let outcome = task.outcome.as_ref();
@@ -193,7 +192,7 @@ fn exit_code(task: &Task, out: &mut Output<'_>) -> Result<u8, CliError> {
 
 /// `task 7 failed: ran longer than its timeout`
 pub(super) fn ending(task: &Task) -> String {
-    let (id, state) = (task.id, task.state.0.as_str());
+    let (id, state) = (task.id, task.state.as_str());
     let cause = task
         .outcome
         .as_ref()

@@ -27,7 +27,7 @@ pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Resul
     let task: Task = context.client.read(answer)?;
     let first = [
         ("task", Cell::new(task.id)),
-        ("state", state_cell(task.state.0)),
+        ("state", state_cell(task.state)),
     ];
     let others = lines(&task)
         .into_iter()

@@ -3,9 +3,8 @@
 use clap::builder::PossibleValuesParser;
 
 use super::output::{state_cell, table};
-use super::wire::{Run, Task, Tasks};
+use super::wire::{Run, State, Task, Tasks};
 use super::{CliError, Context, exit, format};
-use crate::engine::TaskState;
 
 /// The most tasks that the daemon gives in one call.
 const PAGE_MAX: u32 = 1000;
@@ -20,7 +19,7 @@ pub(super) struct Args {
     queue: Option<String>,
     /// Only in these states; may be repeated, or a list with commas.
     #[arg(long, short, value_name = "STATE", value_delimiter = ',')]
-    #[arg(value_parser = PossibleValuesParser::new(TaskState::ALL.map(TaskState::as_str)))]
+    #[arg(value_parser = PossibleValuesParser::new(State::ALL.map(State::as_str)))]
     state: Vec<String>,
     /// At most so many.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
@@ -90,7 +89,7 @@ fn print(tasks: &[Task], context: &mut Context<'_, '_>) -> Result<(), CliError> 
             task.id.to_string().into(),
             title(task).into(),
             task.queue.as_str().into(),
-            state_cell(task.state.0),
+            state_cell(task.state),
             format::amounts(&task.demand).into(),
             format::age(context.now, task.submitted_at.as_deref()).into(),
             format::or_dash(ran(task, context).unwrap_or_default()).into(),
@@ -160,13 +159,13 @@ fn remark(task: &Task, context: &Context<'_, '_>) -> String {
     let again = format!("attempt {}", task.n_attempts);
     let pause = task.not_before.as_deref().and_then(format::time);
     let pause = pause
-        .map(|until| until.since(context.now))
+        .map(|until| format::since(until, context.now))
         .filter(|pause| !pause.is_zero());
     match (attempt, pause) {
         (Some(attempt), _) if task.n_attempts > 1 => format!("on {}, {again}", attempt.agent),
         (Some(attempt), _) => format!("on {}", attempt.agent),
         (None, Some(pause)) => format!("pauses {} after {again}", format::duration(pause)),
-        (None, None) if task.n_attempts > 0 && !task.state.0.is_ended() => format!("after {again}"),
+        (None, None) if task.n_attempts > 0 && !task.state.is_ended() => format!("after {again}"),
         (None, None) => "-".to_owned(),
     }
 }

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use super::events::Changes;
 use super::ids::IdRange;
 use super::run::ending;
-use super::wire::{Task, Tasks};
+use super::wire::{State, Task, Tasks};
 use super::{CliError, Context, exit, follow};
-use crate::engine::TaskState;
 
 /// The most tasks asked for in one call.
 const PAGE_MAX: u64 = 1000;
@@ -75,10 +74,7 @@ async fn wait_for(
     let (mut next, mut page_len) = (ids.first, 1);
     while next <= ids.last {
         let page = find_page(next, page_len.min(ids.last - next + 1), context).await?;
-        let n_ended = page
-            .iter()
-            .take_while(|task| task.state.0.is_ended())
-            .count();
+        let n_ended = page.iter().take_while(|task| task.state.is_ended()).count();
         for task in &page[..n_ended] {
             tally.add(task, context)?;
         }
@@ -122,18 +118,18 @@ async fn find_page(next: u64, len: u64, context: &Context<'_, '_>) -> Result<Vec
 
 impl Tally {
     fn add(&mut self, task: &Task, context: &mut Context<'_, '_>) -> Result<(), CliError> {
-        match task.state.0 {
-            TaskState::Succeeded => {
+        match task.state {
+            State::Succeeded => {
                 self.n_succeeded += 1;
                 return Ok(());
             }
-            TaskState::Cancelled => self.n_cancelled += 1,
-            TaskState::Failed
-            | TaskState::Waiting
-            | TaskState::Queued
-            | TaskState::Launching
-            | TaskState::Running
-            | TaskState::Cancelling => self.n_failed += 1,
+            State::Cancelled => self.n_cancelled += 1,
+            State::Failed
+            | State::Waiting
+            | State::Queued
+            | State::Launching
+            | State::Running
+            | State::Cancelling => self.n_failed += 1,
         }
         if self.n_failed + self.n_cancelled <= TOLD_MAX {
             let cause = task
@@ -142,7 +138,7 @@ impl Tally {
                 .and_then(|outcome| outcome.cause.as_ref());
             let cause = cause.map(|cause| json!({"code": cause.code, "message": cause.message}));
             self.told
-                .push(json!({"id": task.id, "state": task.state.0.as_str(), "cause": cause}));
+                .push(json!({"id": task.id, "state": task.state.as_str(), "cause": cause}));
             if !context.json {
                 context.out.note(ending(task))?;
             }

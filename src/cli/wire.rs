@@ -9,7 +9,6 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::Value;
 
 use crate::config::units;
-use crate::engine::TaskState;
 
 /// The body of a refusal.
 #[derive(Debug, DeriveDeserialize)]
@@ -268,15 +267,50 @@ pub(super) struct TaskStateAnswer {
 /// Amounts by resource.
 pub(super) type Amounts = BTreeMap<String, Quantity>;
 
-/// A state, by its word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct State(pub(super) TaskState);
+/// Where a task is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, DeriveDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    Waiting,
+    Queued,
+    Launching,
+    Running,
+    Cancelling,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
 
-impl<'de> Deserialize<'de> for State {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        let state = find_state(&word).map(Self);
-        state.ok_or_else(|| D::Error::custom(format_args!("unknown state '{word}'")))
+impl State {
+    /// All of them, in the order of a life.
+    pub(super) const ALL: [Self; 8] = [
+        Self::Waiting,
+        Self::Queued,
+        Self::Launching,
+        Self::Running,
+        Self::Cancelling,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The word for it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Queued => "queued",
+            Self::Launching => "launching",
+            Self::Running => "running",
+            Self::Cancelling => "cancelling",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the task has ended.
+    pub(super) fn is_ended(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 }
 
@@ -295,13 +329,6 @@ impl<'de> Deserialize<'de> for Quantity {
         // A number written by another program may have a fraction of zeros, such as 2.0.
         units::parse_mib(&text).map(Self).map_err(D::Error::custom)
     }
-}
-
-/// The state with this word.
-pub(super) fn find_state(word: &str) -> Option<TaskState> {
-    TaskState::ALL
-        .into_iter()
-        .find(|state| state.as_str() == word)
 }
 
 fn one() -> u64 {

@@ -13,6 +13,7 @@ pub use self::errors::{ConfigError, ConfigErrors, Place, Problem};
 use self::walk::{Report, Section};
 pub use crate::backend::settings::{LimitMode, LocalConfig};
 use crate::engine::EngineSettings;
+pub use crate::engine::settings::{PolicyConfig, QueueConfig, Scope};
 
 pub mod errors;
 pub mod units;
@@ -20,9 +21,6 @@ pub mod units;
 mod queues;
 mod sections;
 mod walk;
-
-#[cfg(test)]
-mod tests;
 
 /// A valid configuration. Each key with its default stands in `config/apportion.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,3 +191,6 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

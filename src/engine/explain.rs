@@ -157,7 +157,7 @@ impl State {
         let (mut free, mut fits) = (Amounts::default(), ShapeSet::default());
         let mut offering = self.agents.offering();
         let fits_one = offering.any(|agent| {
-            self.fill_offer(agent, &mut free, &mut fits);
+            self.fill_offer(agent, self.queues.fits.waiting(), &mut free, &mut fits);
             fits.contains(group.shape)
         });
         if fits_one {

@@ -61,7 +61,7 @@ impl Engine {
         let state = &self.state;
         let (mut free, mut fits) = (Amounts::default(), ShapeSet::default());
         for agent in state.agents.offering() {
-            state.fill_offer(agent, &mut free, &mut fits);
+            state.fill_offer(agent, state.queues.fits.waiting(), &mut free, &mut fits);
             for (_, group) in state.queues.groups() {
                 let demand = &state.queues.tree.shape(group.shape).demand;
                 let can_go = group.ready.len() > 0

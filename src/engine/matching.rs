@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apportion_policies::{Amount, Amounts, Offer, QueueId, ShapeId, ShapeSet};
+use apportion_policies::{Amount, Amounts, Offer, QueueId, ResourceId, ShapeId, ShapeSet};
 
 use super::decision::Launch;
 use super::state::{AgentIndex, GroupId, Slot, State};
@@ -17,25 +17,43 @@ struct Left {
 
 impl Engine {
     /// Matches waiting tasks with the offers at hand, until nothing can go. An agent where nothing could
-    /// go before is looked at again only if something changed that may let something go.
+    /// go before, and that hasn't changed, is asked only about shapes for which something came free
+    /// elsewhere.
     pub(super) fn match_offers(&mut self, now: Time, out: &mut Output) {
         self.refresh();
-        let all = std::mem::take(&mut self.state.queues.is_widened);
-        let agents = self.state.agents.take_offering(all);
+        let widened = std::mem::take(&mut self.state.queues.widened);
+        let mut among = self.state.queues.fits.widened(&widened);
+        let any_widened = self.state.retain_by_cluster(&mut among);
         let mut left = Left::default();
-        for agent in agents {
-            if self.state.queues.fits.is_idle() {
+        let touched = self.state.take_touched(&mut left.free);
+        let hopeful = if any_widened {
+            self.state.agents.hopeful(&among)
+        } else {
+            Vec::new()
+        };
+        for (agent, has_changed) in merge(touched, hopeful) {
+            let fits = &self.state.queues.fits;
+            if fits.is_idle() {
                 break;
             }
-            self.match_agent(now, agent, &mut left, out);
+            let asked = if has_changed { fits.waiting() } else { &among };
+            self.state
+                .fill_offer(agent, asked, &mut left.free, &mut left.fits);
+            if self.match_agent(now, agent, &mut left, out) && any_widened {
+                self.state.retain_by_cluster(&mut among);
+            }
         }
         self.tell_policy();
-        // What was launched here took heads away or put later ones in their place: nothing new can go.
-        self.state.queues.is_widened = false;
     }
 
-    fn match_agent(&mut self, now: Time, agent: AgentIndex, left: &mut Left, out: &mut Output) {
-        self.state.fill_offer(agent, &mut left.free, &mut left.fits);
+    /// Launches on one agent until nothing can go. False if nothing could.
+    fn match_agent(
+        &mut self,
+        now: Time,
+        agent: AgentIndex,
+        left: &mut Left,
+        out: &mut Output,
+    ) -> bool {
         let mut launches = Vec::new();
         while !left.fits.is_empty() {
             self.tell_policy();
@@ -55,15 +73,17 @@ impl Engine {
                 break;
             }
         }
-        if !launches.is_empty() {
-            let offers = self.state.agents.drop_offers(agent);
-            let agent = Arc::clone(&self.state.agents.get(agent).name);
-            out.decisions.push(Decision::Accept {
-                agent,
-                offers,
-                launches,
-            });
+        if launches.is_empty() {
+            return false;
         }
+        let offers = self.state.agents.drop_offers(agent);
+        let agent = Arc::clone(&self.state.agents.get(agent).name);
+        out.decisions.push(Decision::Accept {
+            agent,
+            offers,
+            launches,
+        });
+        true
     }
 
     /// Launches the first ready task of a leaf and shape.
@@ -110,15 +130,75 @@ impl Engine {
     }
 }
 
+/// All agents in the order of their first offer, each once, with whether it is of the first list.
+fn merge(
+    touched: Vec<(u64, AgentIndex)>,
+    hopeful: Vec<(u64, AgentIndex)>,
+) -> Vec<(AgentIndex, bool)> {
+    let mut merged: Vec<(u64, AgentIndex, bool)> =
+        Vec::with_capacity(touched.len() + hopeful.len());
+    let is_touched = |order: u64| {
+        touched
+            .binary_search_by_key(&order, |(order, _)| *order)
+            .is_ok()
+    };
+    let others = hopeful.into_iter().filter(|(order, _)| !is_touched(*order));
+    merged.extend(others.map(|(order, agent)| (order, agent, false)));
+    merged.extend(touched.iter().map(|(order, agent)| (*order, *agent, true)));
+    merged.sort_unstable();
+    merged
+        .into_iter()
+        .map(|(_, agent, has_changed)| (agent, has_changed))
+        .collect()
+}
+
 impl State {
-    /// What may be consumed of an agent's offers now, and which waiting shapes fit it.
-    pub(super) fn fill_offer(&self, agent: AgentIndex, free: &mut Amounts, fits: &mut ShapeSet) {
+    /// The agents with offers that changed, in the order of their first offer; what their offers may hold
+    /// is noted anew, and that of all agents where shapes are new. `free` is room to work in.
+    fn take_touched(&mut self, free: &mut Amounts) -> Vec<(u64, AgentIndex)> {
+        let touched = self.agents.take_touched();
+        let resources = self.resources.iter().map(|(id, _)| id);
+        let host: Vec<ResourceId> = resources.filter(|id| self.resources.is_host(*id)).collect();
+        let noted: Vec<AgentIndex> = if self.queues.fits.take_new_rows() {
+            self.agents.offering().collect()
+        } else {
+            touched.iter().map(|(_, agent)| *agent).collect()
+        };
+        for agent in noted {
+            *free = Amounts::zero(self.resources.len());
+            self.agents.free_of(agent, &self.resources, free);
+            let held = self.queues.fits.held(free, &host);
+            self.agents.set_hopes(agent, &held);
+        }
+        touched
+    }
+
+    /// What may be consumed of an agent's offers now, and which of the shapes asked about fit it.
+    pub(super) fn fill_offer(
+        &self,
+        agent: AgentIndex,
+        asked: &[u64],
+        free: &mut Amounts,
+        fits: &mut ShapeSet,
+    ) {
         *free = Amounts::zero(self.resources.len());
         self.agents.free_of(agent, &self.resources, free);
         self.fill_cluster_free(free);
         let agent = self.agents.get(agent);
         let meets = |shape: ShapeId| agent.meets(&self.queues.tree.shape(shape).constraints);
-        self.queues.fits.fitting(free, meets, fits);
+        self.queues.fits.fitting(asked, free, meets, fits);
+    }
+
+    /// Keeps of these shapes those that wait and for which enough is free of the cluster's resources.
+    /// False if none is left.
+    fn retain_by_cluster(&self, among: &mut [u64]) -> bool {
+        let mut free = Amounts::zero(self.resources.len());
+        self.fill_cluster_free(&mut free);
+        let resources = self.resources.iter().map(|(id, _)| id);
+        let shared: Vec<ResourceId> = resources
+            .filter(|id| !self.resources.is_host(*id))
+            .collect();
+        self.queues.fits.retain(among, &free, &shared)
     }
 
     /// Sets what is free of the cluster's resources: what neither others nor live attempts use. Also

@@ -113,8 +113,6 @@ pub enum Cause {
         /// How that one ended.
         kind: OutcomeKind,
     },
-    /// A reload took its queue away.
-    QueueRemoved,
 }
 
 /// How a task ended.

@@ -132,9 +132,15 @@ async fn the_value_is_cut_and_the_log_is_whole() {
         (end.text().as_str(), end.value.truncated),
         ("done\n", false)
     );
+    let silent = logs
+        .read(attempt, LogStream::Stderr, 0, 1)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((silent.bytes.len(), silent.total_bytes), (0, 0));
     let unknown = AttemptId {
-        number: 9,
-        ..attempt
+        task: TaskId(1000),
+        number: 1,
     };
     assert_eq!(
         logs.read(unknown, LogStream::Stdout, 0, 1).await.unwrap(),
@@ -174,7 +180,11 @@ fn what_cannot_be_started_says_why() {
         let attempt = machine.launch_spec(task);
         match machine.end_of(attempt).end {
             AttemptEnd::NotStarted { message } => assert!(message.contains(expected), "{message}"),
-            end => panic!("{end:?} instead of {expected}"),
+            end @ (AttemptEnd::Exited { .. }
+            | AttemptEnd::Signalled { .. }
+            | AttemptEnd::OutOfMemory
+            | AttemptEnd::Killed
+            | AttemptEnd::Lost { .. }) => panic!("{end:?} instead of {expected}"),
         }
     }
     machine.all_free();

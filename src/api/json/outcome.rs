@@ -152,7 +152,6 @@ impl EndJson {
                     outcome_word(*kind)
                 ),
             ),
-            Cause::QueueRemoved => Self::new("queue_removed", "a reload took its queue away"),
         }
     }
 }

@@ -4,10 +4,13 @@
 //! tasks/<id / 10,000>/<id / 100 mod 100>/<id>.<attempt>/         the working directory
 //!                                        <id>.<attempt>.stdout   what it wrote
 //!                                        <id>.<attempt>.stderr
+//! tasks/spare/                           empty files and directories to use again
+//! tasks/cgroups                          where the cgroups are
 //! ```
 //!
 //! One directory holds the attempts of at most 100 tasks, so that neither finding nor forgetting a task
-//! slows down with their number. A working directory in which nothing was left is removed when its attempt ends.
+//! slows down with their number. What is empty when its attempt ends, file or directory, is taken away:
+//! an attempt that wrote nothing has no file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,6 +19,12 @@ use std::path::{Path, PathBuf};
 
 use crate::backend::LogStream;
 use crate::engine::{AttemptId, TaskId};
+
+/// Where what is empty waits to be used again, under the directory of all tasks.
+pub(super) const SPARE_DIR: &str = "spare";
+
+/// The file that remembers where the cgroups are, there too.
+pub(super) const CGROUPS_RECORD: &str = "cgroups";
 
 /// How many tasks share a directory.
 const SHARD_TASKS: u64 = 100;

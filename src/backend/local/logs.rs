@@ -1,8 +1,8 @@
 //! Reads what attempts wrote, from their files, also while they run.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
@@ -48,13 +48,20 @@ impl Logs for LocalLogs {
     }
 }
 
-/// A piece of a file; `None` where there is no file.
+/// A piece of a file. Where there is none, it is empty if its directory is there (an attempt that wrote
+/// nothing has no file), and otherwise `None`.
 fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogChunk>> {
+    let nothing = || {
+        path.parent()
+            .is_some_and(Path::is_dir)
+            .then(LogChunk::default)
+    };
     let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing()),
         file => file?,
     };
-    let total_bytes = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    let total_bytes = metadata.len();
     let n_left = usize::try_from(total_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; limit.min(n_left)];
     let mut n_read = 0;
@@ -68,6 +75,10 @@ fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogCh
         }
     }
     bytes.truncate(n_read);
+    // If the attempt has ended meanwhile and its file was empty, that may now be another attempt's.
+    if !fs::metadata(path).is_ok_and(|now| now.ino() == metadata.ino()) {
+        return Ok(nothing());
+    }
     Ok(Some(LogChunk { bytes, total_bytes }))
 }
 
@@ -127,8 +138,15 @@ mod tests {
         assert_eq!(read(10, 4).await, "");
         assert_eq!(read(u64::MAX, 4).await, "");
         assert_eq!(read(0, 0).await, "");
+        // It wrote nothing there. Of tasks beyond the directory nothing is known.
+        let nothing = logs.read(ATTEMPT, LogStream::Stderr, 0, 9).await.unwrap();
+        assert_eq!(nothing, Some(LogChunk::default()));
+        let unknown = AttemptId {
+            task: TaskId(1000),
+            number: 1,
+        };
         assert_eq!(
-            logs.read(ATTEMPT, LogStream::Stderr, 0, 9).await.unwrap(),
+            logs.read(unknown, LogStream::Stdout, 0, 9).await.unwrap(),
             None
         );
     }

@@ -155,6 +155,28 @@ fn wait_tells_what_did_not_succeed() {
 }
 
 #[test]
+fn wait_outlasts_a_restart_of_the_daemon() {
+    let server = Server::default()
+        .ok("GET /v1/tasks/7", running(7))
+        .refuses(
+            "GET /v1/tasks/7",
+            503,
+            "stopping",
+            "the daemon is stopping",
+            Value::Null,
+        )
+        .refuses(
+            "GET /v1/tasks/7",
+            503,
+            "starting",
+            "the daemon is starting",
+            Value::Null,
+        )
+        .ok("GET /v1/tasks/7", succeeded(7));
+    assert_eq!(server.run(&["wait", "7"]).text(), "1 succeeded\n");
+}
+
+#[test]
 fn wait_reads_arrays_by_the_page() {
     let page = |ids: std::ops::Range<u64>| json!({"tasks": ids.map(succeeded).collect::<Vec<_>>()});
     let server = Server::default()
@@ -385,11 +407,7 @@ impl io::Write for Gone {
 fn run_unread(arguments: &[&str]) -> (u8, String) {
     let mut stderr = Vec::new();
     let cli = Cli::try_parse_from([&["apportion"], arguments].concat()).unwrap();
-    let code = execute(
-        cli,
-        &mut Output::plain(&mut Gone, &mut stderr),
-        Time::default(),
-    );
+    let code = execute(cli, &mut Output::plain(&mut Gone, &mut stderr), UNIX_EPOCH);
     (code, String::from_utf8(stderr).unwrap())
 }
 
@@ -400,10 +418,15 @@ fn who_stops_reading_is_not_told_of_errors() {
 
 #[test]
 fn run_cancels_a_task_whose_output_nobody_reads() {
-    let server = server_of_run(succeeded(7)).ok(
-        "POST /v1/tasks/7/cancel",
-        json!({"id": 7, "state": "cancelling"}),
-    );
+    let server = Server::default()
+        .ok(ACCEPTED, accepted(&[(7, 1, true)]))
+        .ok("GET /v1/tasks/7", running(7))
+        .on("GET /v1/tasks/7/logs/stdout", Canned::Log("y\n", false))
+        .on("GET /v1/tasks/7/logs/stderr", Canned::Log("", true))
+        .ok(
+            "POST /v1/tasks/7/cancel",
+            json!({"id": 7, "state": "cancelling"}),
+        );
     let ran = server.serve(|url| run_unread(&["--server", url, "run", "--", "yes"]));
     assert_eq!(ran, (exit::DONE, String::new()));
     assert_eq!(

@@ -2,15 +2,16 @@
 //! tells what it was asked to do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use apportion_policies::{Amount, Weight};
+use tokio::sync::watch;
 
 use crate::backend::{Backend, EventSender};
-use crate::clock;
+use crate::clock::{self, Stopwatch};
 use crate::driver::{self, Handle};
 use crate::engine::event::OfferId;
 use crate::engine::outcome::{LossReason, Value};
@@ -40,21 +41,20 @@ struct Gate {
 #[derive(Clone, Default)]
 pub(super) struct TestStore {
     pub(super) memory: MemoryStore,
-    gate: Arc<(Mutex<Gate>, Condvar)>,
+    gate: Arc<watch::Sender<Gate>>,
 }
 
 impl TestStore {
     pub(super) fn fail(&self, error: Option<StoreError>) {
-        self.gate.0.lock().unwrap().fails = error;
+        self.gate.send_modify(|gate| gate.fails = error);
     }
 
     pub(super) fn shut(&self, is_shut: bool) {
-        self.gate.0.lock().unwrap().is_shut = is_shut;
-        self.gate.1.notify_all();
+        self.gate.send_modify(|gate| gate.is_shut = is_shut);
     }
 
     pub(super) fn n_commits(&self) -> usize {
-        self.gate.0.lock().unwrap().n_commits
+        self.gate.borrow().n_commits
     }
 
     pub(super) fn state(&self, task: u64) -> Option<TaskState> {
@@ -67,13 +67,18 @@ impl TestStore {
 
 impl Store for TestStore {
     fn commit(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
-        let mut gate = self.gate.0.lock().unwrap();
-        gate.n_commits += 1;
-        while gate.is_shut {
-            gate = self.gate.1.wait(gate).unwrap();
+        self.gate.send_modify(|gate| gate.n_commits += 1);
+        let waited = Stopwatch::start();
+        while self.gate.borrow().is_shut {
+            assert!(
+                waited.elapsed() < PATIENCE,
+                "the test forgot to open the gate"
+            );
+            std::thread::yield_now();
         }
-        match &gate.fails {
-            Some(error) => Err(error.clone()),
+        let fails = self.gate.borrow().fails.clone();
+        match fails {
+            Some(error) => Err(error),
             None => self.memory.commit(facts),
         }
     }

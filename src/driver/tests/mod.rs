@@ -82,7 +82,7 @@ async fn many_callers_share_a_commit() {
         async move { handle.request(submit(0)).await }
     });
     until("the first commit waits", || driver.store.n_commits() == 1).await;
-    let others = (0..100).map(|_| driver.handle.request(submit(0)));
+    let others = (0..30).map(|_| driver.handle.request(submit(0)));
     let others = tokio::join!(join_all(others), async {
         tokio::task::yield_now().await;
         driver.store.shut(false);

@@ -63,7 +63,7 @@ impl State {
             Fact::OutsideReported { resource, used, .. } => {
                 if let Some(id) = self.resources.find(resource) {
                     self.resources.set_outside(id, *used);
-                    self.queues.is_widened = true;
+                    self.queues.widened.resource(id);
                     self.may_exceed = true;
                 }
             }

@@ -6,6 +6,35 @@ use apportion_policies::{Amounts, Demand, ResourceId, ShapeId, ShapeSet};
 /// Shapes in one word of a set.
 const WORD_LEN: usize = 64;
 
+/// Which shapes may go now on an agent where they couldn't go before, though the agent itself has not
+/// changed. All others are known not to, so agents that haven't changed need not be asked about them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Widened {
+    /// All of them: limits or capacities changed.
+    all: bool,
+    /// Those that demand one of these, of which something came free.
+    resources: Vec<ResourceId>,
+    /// Those that wait in a leaf where they didn't.
+    pub(crate) shapes: ShapeSet,
+}
+
+impl Widened {
+    /// Nothing is known of any agent.
+    pub(crate) fn everything() -> Self {
+        Self {
+            all: true,
+            ..Self::default()
+        }
+    }
+
+    /// Something of a resource came free.
+    pub(crate) fn resource(&mut self, resource: ResourceId) {
+        if !self.resources.contains(&resource) {
+            self.resources.push(resource);
+        }
+    }
+}
+
 /// The demands of all shapes in use, one column a resource, and which shapes wait.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FitTable {
@@ -17,6 +46,8 @@ pub(crate) struct FitTable {
     waiting: Vec<u64>,
     /// The shapes with constraints.
     constrained: Vec<u64>,
+    /// Whether a row changed since this was asked last.
+    has_new_rows: bool,
 }
 
 impl FitTable {
@@ -24,6 +55,7 @@ impl FitTable {
     pub(crate) fn set_row(&mut self, shape: ShapeId, demand: &Demand, has_constraints: bool) {
         let (word, bit) = (shape.index() / WORD_LEN, shape.index() % WORD_LEN);
         let n_words = self.waiting.len().max(word + 1);
+        self.has_new_rows |= n_words > self.waiting.len();
         self.waiting.resize(n_words, 0);
         self.constrained.resize(n_words, 0);
         self.n_heads.resize(n_words * WORD_LEN, 0);
@@ -37,7 +69,9 @@ impl FitTable {
         }
         for (index, column) in self.columns.iter_mut().enumerate() {
             column.resize(n_words * WORD_LEN, 0);
-            column[shape.index()] = demand.get(ResourceId::new(index)).milli();
+            let amount = demand.get(ResourceId::new(index)).milli();
+            self.has_new_rows |= column[shape.index()] != amount;
+            column[shape.index()] = amount;
         }
         self.constrained[word] &= !(1 << bit);
         self.constrained[word] |= u64::from(has_constraints) << bit;
@@ -61,17 +95,76 @@ impl FitTable {
         self.waiting.iter().all(|word| *word == 0)
     }
 
-    /// The shapes that wait and whose demand `free` holds. `meets` is asked for those with constraints.
-    /// Costs the shapes that wait times the resources, 64 shapes at a time.
+    /// Whether a row changed since this was asked last.
+    pub(crate) fn take_new_rows(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_rows)
+    }
+
+    /// All shapes, waiting or not, whose demand of these resources `free` holds. Rows that aren't in use
+    /// any more may be among them.
+    pub(crate) fn held(&self, free: &Amounts, resources: &[ResourceId]) -> Vec<u64> {
+        let held = |index| {
+            let columns = resources.iter().map(|id| id.index());
+            let columns = columns.filter(|column| *column < self.columns.len());
+            self.holding(index, u64::MAX, free, columns)
+        };
+        (0..self.waiting.len()).map(held).collect()
+    }
+
+    /// All shapes that wait.
+    pub(crate) fn waiting(&self) -> &[u64] {
+        &self.waiting
+    }
+
+    /// The shapes that wait and may go where they couldn't before.
+    pub(crate) fn widened(&self, widened: &Widened) -> Vec<u64> {
+        if widened.all {
+            return self.waiting.clone();
+        }
+        let words = self.waiting.iter().enumerate();
+        let word = |(index, waiting): (usize, &u64)| {
+            let mut word = widened.shapes.words().get(index).copied().unwrap_or(0);
+            for resource in &widened.resources {
+                let column = self.columns.get(resource.index());
+                let rows = column.map_or(&[][..], |column| &column[index * WORD_LEN..][..WORD_LEN]);
+                for (bit, demand) in rows.iter().enumerate() {
+                    word |= u64::from(*demand > 0) << bit;
+                }
+            }
+            word & waiting
+        };
+        words.map(word).collect()
+    }
+
+    /// Those of the shapes `among` that still wait and whose demand of these resources `free` holds.
+    pub(crate) fn retain(
+        &self,
+        among: &mut [u64],
+        free: &Amounts,
+        resources: &[ResourceId],
+    ) -> bool {
+        let mut any = false;
+        for (index, word) in among.iter_mut().enumerate() {
+            let columns = resources.iter().map(|id| id.index());
+            let columns = columns.filter(|column| *column < self.columns.len());
+            *word = self.holding(index, *word & self.waiting[index], free, columns);
+            any |= *word != 0;
+        }
+        any
+    }
+
+    /// Those of the shapes `among` whose demand `free` holds. `meets` is asked for those with constraints.
+    /// Costs the shapes times the resources, 64 shapes at a time.
     pub(crate) fn fitting(
         &self,
+        among: &[u64],
         free: &Amounts,
         meets: impl Fn(ShapeId) -> bool,
         fits: &mut ShapeSet,
     ) {
         fits.clear();
-        for (index, waiting) in self.waiting.iter().enumerate() {
-            let mut word = self.holding(index, *waiting, free, 0..self.columns.len());
+        for (index, among) in among.iter().enumerate() {
+            let mut word = self.holding(index, *among, free, 0..self.columns.len());
             let mut asked = word & self.constrained[index];
             while asked != 0 {
                 let bit = asked.trailing_zeros() as usize;
@@ -164,11 +257,11 @@ mod tests {
         }
         let mut fits = ShapeSet::default();
         let is_70 = |shape: ShapeId| shape.index() == 70;
-        table.fitting(&free(&[3, 1, 5]), is_70, &mut fits);
+        table.fitting(table.waiting(), &free(&[3, 1, 5]), is_70, &mut fits);
         assert_eq!(shapes(&fits), [0, 1, 70]);
-        table.fitting(&free(&[2, 1]), |_| true, &mut fits);
+        table.fitting(table.waiting(), &free(&[2, 1]), |_| true, &mut fits);
         assert_eq!(shapes(&fits), [0, 71]);
-        table.fitting(&free(&[3, 1, 5]), |_| true, &mut fits);
+        table.fitting(table.waiting(), &free(&[3, 1, 5]), |_| true, &mut fits);
         assert!(table.shrink(&free(&[1, 1, 0]), &demand(&[(0, 2)]), &mut fits));
         assert_eq!(
             shapes(&fits),
@@ -180,5 +273,29 @@ mod tests {
         }
         assert!(!table.shrink(&free(&[1]), &demand(&[(0, 1)]), &mut fits));
         assert!(!table.is_idle());
+    }
+
+    #[test]
+    fn only_shapes_that_something_came_free_for_are_widened() {
+        let mut table = FitTable::default();
+        table.set_row(ShapeId::new(0), &demand(&[(0, 1)]), false);
+        table.set_row(ShapeId::new(1), &demand(&[(1, 3)]), false);
+        table.set_row(ShapeId::new(2), &demand(&[(1, 5)]), false);
+        for shape in [0, 1, 2] {
+            table.count_head(ShapeId::new(shape), true);
+        }
+        assert_eq!(table.widened(&Widened::everything()), [0b111]);
+        let mut widened = Widened::default();
+        assert_eq!(table.widened(&widened), [0]);
+        widened.resource(ResourceId::new(1));
+        widened.resource(ResourceId::new(9));
+        let mut among = table.widened(&widened);
+        assert_eq!(among, [0b110]);
+        let shared = [1, 9].map(ResourceId::new);
+        assert!(table.retain(&mut among, &free(&[0, 3]), &shared));
+        assert_eq!(among, [0b010]);
+        assert!(!table.retain(&mut among, &free(&[9, 2]), &shared));
+        widened.shapes.insert(ShapeId::new(0));
+        assert_eq!(table.widened(&widened), [0b111]);
     }
 }

@@ -10,7 +10,7 @@ use apportion_policies::{
 
 use super::super::settings::{EngineSettings, PolicyConfig};
 use super::super::spec::TaskState;
-use super::fits::FitTable;
+use super::fits::{FitTable, Widened};
 use super::ready::{ReadySet, Run};
 use super::resources::Resources;
 use super::submissions::Slot;
@@ -76,12 +76,11 @@ pub(crate) struct Queues {
     changed: Vec<QueueId>,
     /// Whether the policy must start anew.
     pub(crate) needs_rebuild: bool,
-    /// Whether something may go now, on any agent, that couldn't go before.
-    pub(crate) is_widened: bool,
+    /// What may go now, on any agent, that couldn't go before.
+    pub(crate) widened: Widened,
     /// Whether every group must be judged anew.
     pub(crate) needs_judging: bool,
     unjudged: Vec<GroupId>,
-    has_limits: bool,
 }
 
 impl Queues {
@@ -99,10 +98,9 @@ impl Queues {
             fits: FitTable::default(),
             changed: Vec::new(),
             needs_rebuild: true,
-            is_widened: true,
+            widened: Widened::everything(),
             needs_judging: true,
             unjudged: Vec::new(),
-            has_limits: settings.queues.iter().any(|queue| !queue.max.is_empty()),
         };
         for queue in &settings.queues {
             let above = queue.path.rsplit_once('/').map(|(above, _)| above);
@@ -285,7 +283,7 @@ impl Queues {
         match (group.head, head) {
             (None, Some(_)) => {
                 self.fits.count_head(shape, true);
-                self.is_widened = true;
+                self.widened.shapes.insert(shape);
             }
             (Some(_), None) => self.fits.count_head(shape, false),
             (None, None) | (Some(_), Some(_)) => {}
@@ -310,12 +308,28 @@ impl Queues {
         group.n_attempts -= 1;
         let (leaf, shape) = (group.leaf, group.shape);
         self.tree.release(leaf, shape);
-        // Of host resources something is free only once it is offered; the rest is free for all.
-        let demand = &self.tree.shape(shape).demand;
-        let is_shared = demand.iter().any(|(id, _)| !resources.is_host(id));
-        self.is_widened |= self.has_limits || is_shared;
+        self.widen(leaf, shape, resources);
         self.mark_changed(leaf);
         self.drop_if_unused(id);
+    }
+
+    /// Notes what an end makes room for on any agent: tasks that demand a cluster resource that it gave
+    /// back, or one that is limited on its path. Of host resources something is free only once it is
+    /// offered.
+    fn widen(&mut self, leaf: QueueId, shape: ShapeId, resources: &Resources) {
+        let demand = &self.tree.shape(shape).demand;
+        for (resource, _) in demand.iter().filter(|(id, _)| !resources.is_host(*id)) {
+            self.widened.resource(resource);
+        }
+        let mut next = Some(leaf);
+        while let Some(queue) = next {
+            for (resource, _) in &self.tree.settings(queue).max {
+                if !demand.get(*resource).is_zero() {
+                    self.widened.resource(*resource);
+                }
+            }
+            next = self.tree.parent(queue);
+        }
     }
 
     fn mark_changed(&mut self, leaf: QueueId) {

@@ -2,6 +2,7 @@
 //! only follows the facts, and one that recovers from them, stand where the engine stands.
 
 mod arrays;
+mod build;
 mod cancel;
 mod dependencies;
 mod env;

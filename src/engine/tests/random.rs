@@ -173,32 +173,10 @@ fn name(number: u8) -> String {
     format!("m{number}")
 }
 
-fn take(env: &mut TestEnv, step: &Step) {
+/// What attempts say.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the caller chose")]
+fn say(env: &mut TestEnv, step: &Step) {
     match step {
-        Step::Submit(tasks) => {
-            let tasks: Vec<Builder> = tasks.iter().map(|new| build(env, new)).collect();
-            // Refused or not: a refusal changes nothing, which the environment checks.
-            let _ = env.try_submit(&tasks);
-        }
-        Step::Agent {
-            name: number,
-            total,
-            rack,
-        } => {
-            let attributes = if *rack { "rack=r1" } else { "" };
-            env.agent_with(&name(*number), &format!("cpus={total} mem=3"), attributes);
-        }
-        Step::AgentLost { name: number } => {
-            let agent = name(*number).into();
-            env.event(Event::AgentLost { agent });
-        }
-        Step::Offer { name: number, cpus } => {
-            env.offer(&name(*number), &format!("cpus={cpus} mem=2"));
-        }
-        Step::Rescind { back } => {
-            let offer = OfferId(env.n_offers().saturating_sub(u64::from(*back)));
-            env.event(Event::OfferRescinded { offer });
-        }
         Step::Started { choice } => {
             if let Some(attempt) = live_attempt(env, *choice) {
                 env.started(attempt);
@@ -225,6 +203,37 @@ fn take(env: &mut TestEnv, step: &Step) {
                 );
             }
         }
+        _ => panic!("nothing that attempts say"),
+    }
+}
+
+fn take(env: &mut TestEnv, step: &Step) {
+    match step {
+        Step::Submit(tasks) => {
+            let tasks: Vec<Builder> = tasks.iter().map(|new| build(env, new)).collect();
+            // Refused or not: a refusal changes nothing, which the environment checks.
+            let _ = env.try_submit(&tasks);
+        }
+        Step::Agent {
+            name: number,
+            total,
+            rack,
+        } => {
+            let attributes = if *rack { "rack=r1" } else { "" };
+            env.agent_with(&name(*number), &format!("cpus={total} mem=3"), attributes);
+        }
+        Step::AgentLost { name: number } => {
+            let agent = name(*number).into();
+            env.event(Event::AgentLost { agent });
+        }
+        Step::Offer { name: number, cpus } => {
+            env.offer(&name(*number), &format!("cpus={cpus} mem=2"));
+        }
+        Step::Rescind { back } => {
+            let offer = OfferId(env.n_offers().saturating_sub(u64::from(*back)));
+            env.event(Event::OfferRescinded { offer });
+        }
+        Step::Started { .. } | Step::Ended { .. } | Step::Stale { .. } => say(env, step),
         Step::Cancel { choice } => {
             let _ = env.try_cancel(any_task(env, *choice));
         }

@@ -335,7 +335,6 @@ pub(super) fn write_cause(cause: &Cause) -> (&'static str, Option<String>) {
             "dependency_failed",
             Some(format!("{task} {}", ended_state(*kind).as_str())),
         ),
-        Cause::QueueRemoved => ("queue_removed", None),
     }
 }
 
@@ -357,7 +356,6 @@ fn read_cause(word: &str, detail: Option<&str>) -> rusqlite::Result<Cause> {
                 kind,
             }
         }
-        "queue_removed" => Cause::QueueRemoved,
         end => Cause::Attempt(find_end(end, detail)?.ok_or_else(|| unreadable("cause", end))?),
     })
 }

@@ -1,7 +1,7 @@
 //! The embedded default: one SQLite file in the data directory, written by one connection and read by
 //! others. Write-ahead log, `synchronous=FULL`, one transaction per commit.
 //!
-//! Read [`schema`] first, then [`writer`] (facts to rows) and [`recover`] (rows to facts).
+//! Read `schema.rs` first, then `writer.rs` (facts to rows) and `recover.rs` (rows to facts).
 
 mod codec;
 mod error;

@@ -32,7 +32,10 @@ fn launched(task: u64) -> Fact {
 fn cancelled(task: u64) -> Fact {
     Fact::Ended {
         task: TaskId(task),
-        outcome: outcome(OutcomeKind::Cancelled, Some(Cause::QueueRemoved)),
+        outcome: outcome(
+            OutcomeKind::Cancelled,
+            Some(Cause::Cancelled { reason: None }),
+        ),
         queue: "maps".into(),
         inbox: None,
         at: Time(9),
@@ -256,6 +259,8 @@ fn a_forgotten_array_is_out_of_sight_at_once_and_swept_in_steps() {
     let mut left = vec![rows(&store)];
     while rows(&store) > 0 {
         assert!(reader.find(TaskId(4999)).unwrap().is_none());
+        assert_eq!(reader.count_unknown(TaskId(1)).unwrap(), 5000);
+        assert_eq!(reader.count_unknown(TaskId(5001)).unwrap(), 0);
         assert_eq!(listed(&[]), 1);
         assert_eq!(listed(&[TaskState::Cancelled]), 0);
         // The live submission, the next id, and what others use.

@@ -126,7 +126,6 @@ fn every_cause_has_a_code_and_a_sentence() {
             task: TaskId(4),
             kind: OutcomeKind::Cancelled,
         },
-        Cause::QueueRemoved,
     ];
     let ends: Vec<EndJson> = causes.iter().map(EndJson::from_cause).collect();
     insta::assert_json_snapshot!("causes", ends);

@@ -13,11 +13,11 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use wait4::Wait4 as _;
 
-use super::super::layout;
 use super::super::wire::WireAttempt;
 use super::attempt::{Cause, Exit, RECHECK, Stage};
 use super::process::{self, Process};
 use super::run::{Keeper, Limits};
+use super::spawn;
 use super::tree::Look;
 
 /// How often to look for processes that fell to the keeper, and for what the kernel killed.
@@ -142,7 +142,7 @@ impl Keeper {
             cgroups.give_back(cgroup);
         }
         let (end, usage) = (attempt.end(n_oom_kills), attempt.usage(peak));
-        let _ = std::fs::remove_dir(layout::work_dir(&self.home.tasks_dir, id.into()));
+        spawn::clear_up(&self.home.tasks_dir, &mut self.spares, id.into());
         self.report_end(id, end, usage);
     }
 

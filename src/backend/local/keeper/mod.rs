@@ -14,7 +14,7 @@
 //!
 //! Guard and keeper both hold the pipe for reports, so its end tells the daemon that nothing is left.
 //! Should all three be killed in one blow, the next start finds what was left by
-//! [`MARK`](super::environment::MARK) and by its cgroups.
+//! `APPORTION_KEEPER` and by its cgroups.
 //!
 //! The keeper has one thread and no runtime: starting processes from a small one is cheap, nothing else
 //! waits for its children, and no lock is held at a fork.
@@ -24,6 +24,7 @@ mod cgroup;
 mod ending;
 mod process;
 mod run;
+mod spares;
 mod spawn;
 mod tree;
 mod watch;

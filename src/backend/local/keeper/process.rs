@@ -148,9 +148,8 @@ pub(super) fn end_all_descendants() {
             send(pid, Signal::SIGKILL);
         }
         // All children have been sent SIGKILL, so one of them ends soon. What was born since is found next time.
-        match waitpid(None, None) {
-            Err(Errno::ECHILD) => return,
-            Err(_) | Ok(_) => {}
+        if waitpid(None, None) == Err(Errno::ECHILD) {
+            return;
         }
         while !matches!(
             waitpid(None, Some(WaitPidFlag::WNOHANG)),

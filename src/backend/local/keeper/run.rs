@@ -11,17 +11,16 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::super::layout;
 use super::super::wire::{
     LaunchOrder, Lines, Order, Report, WireAttempt, WireEnd, WireLimits, WireUsage, write_line,
 };
 use super::attempt::{Attempt, Cause, Stage};
 use super::cgroup::{CgroupError, Cgroups, Demand};
+use super::spares::Spares;
 use super::watch::Watch;
 use super::{Home, process, spawn};
 use crate::clock::Stopwatch;
-
-/// The file under the tasks' directory that remembers where cgroups are.
-const CGROUPS_RECORD: &str = "cgroups";
 
 /// How demands are enforced.
 #[derive(Debug)]
@@ -37,6 +36,7 @@ pub(super) struct Keeper {
     pub(super) home: Home,
     pub(super) clock: Stopwatch,
     pub(super) limits: Limits,
+    pub(super) spares: Spares,
     pub(super) attempts: BTreeMap<WireAttempt, Attempt>,
     /// Attempts by the id of their first process. Of two with the same id, the older of which has
     /// leftovers only, the newer.
@@ -190,6 +190,7 @@ impl Keeper {
             out,
             bytes: Vec::new(),
         };
+        let spares = Spares::new(home.tasks_dir.join(layout::SPARE_DIR))?;
         let n_leftovers = super::end_leftovers(&home);
         if n_leftovers > 0 {
             reports.warn(format!(
@@ -214,6 +215,7 @@ impl Keeper {
             home,
             clock: Stopwatch::start(),
             limits,
+            spares,
             attempts: BTreeMap::new(),
             by_pid: BTreeMap::new(),
             exited: BTreeSet::new(),
@@ -284,10 +286,7 @@ impl Keeper {
                 self.limit(order);
             }
             Err(end) => {
-                let _ = std::fs::remove_dir(super::super::layout::work_dir(
-                    &self.home.tasks_dir,
-                    order.attempt.into(),
-                ));
+                spawn::clear_up(&self.home.tasks_dir, &mut self.spares, order.attempt.into());
                 self.report_end(order.attempt, end, WireUsage::default());
             }
         }
@@ -295,7 +294,7 @@ impl Keeper {
     }
 
     fn start_process(&mut self, order: &LaunchOrder<'_>) -> io::Result<Result<Attempt, WireEnd>> {
-        let prepared = match spawn::prepare(&self.home.tasks_dir, order) {
+        let prepared = match spawn::prepare(&self.home.tasks_dir, &mut self.spares, order) {
             Ok(prepared) => prepared,
             Err(end) => return Ok(Err(end)),
         };
@@ -389,7 +388,13 @@ impl Limits {
         home: &Home,
         daemon: u32,
     ) -> Result<(Self, Option<String>), CgroupError> {
-        let find = || Cgroups::find(&home.identity, &home.tasks_dir.join(CGROUPS_RECORD), daemon);
+        let find = || {
+            Cgroups::find(
+                &home.identity,
+                &home.tasks_dir.join(layout::CGROUPS_RECORD),
+                daemon,
+            )
+        };
         match wanted {
             WireLimits::Off => Ok((Self::Off, None)),
             WireLimits::Watch => Ok((Self::Watch(Watch::default()), None)),

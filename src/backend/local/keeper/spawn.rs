@@ -1,7 +1,6 @@
 //! Starts the first process of an attempt.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -13,6 +12,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::super::layout;
 use super::super::wire::{LaunchOrder, WireEnd};
+use super::spares::Spares;
 use crate::backend::LogStream;
 use crate::engine::AttemptId;
 
@@ -26,16 +26,22 @@ pub(super) struct Prepared {
 ///
 /// # Errors
 /// The disk is full, or the like: the machine's trouble, not the task's.
-pub(super) fn prepare(tasks_dir: &Path, order: &LaunchOrder<'_>) -> Result<Prepared, WireEnd> {
+pub(super) fn prepare(
+    tasks_dir: &Path,
+    spares: &mut Spares,
+    order: &LaunchOrder<'_>,
+) -> Result<Prepared, WireEnd> {
     let attempt = AttemptId::from(order.attempt);
     let failed = |what: &Path, error: io::Error| {
         WireEnd::Failed(format!("cannot make {}: {error}", what.display()))
     };
     let work_dir = layout::work_dir(tasks_dir, attempt);
-    make_work_dir(&work_dir).map_err(|error| failed(&work_dir, error))?;
-    let output = |stream| {
+    spares
+        .put_dir(&work_dir)
+        .map_err(|error| failed(&work_dir, error))?;
+    let mut output = |stream| {
         let path = layout::output_file(tasks_dir, attempt, stream);
-        File::create(&path).map_err(|error| failed(&path, error))
+        spares.put_file(&path).map_err(|error| failed(&path, error))
     };
     let (stdout, stderr) = (output(LogStream::Stdout)?, output(LogStream::Stderr)?);
     let program = order
@@ -95,16 +101,11 @@ fn is_own_fault(error: &io::Error) -> bool {
     .contains(&Errno::from_raw(code))
 }
 
-/// Makes the directory anew, and what is above it where that isn't there yet.
-fn make_work_dir(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(path),
-        // Left from a data directory whose database is gone: numbers start again, and nobody's files may be found.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            fs::remove_dir_all(path)?;
-            fs::create_dir(path)
-        }
-        result => result,
+/// Takes away what an attempt that has ended left empty.
+pub(super) fn clear_up(tasks_dir: &Path, spares: &mut Spares, attempt: AttemptId) {
+    spares.take_dir_if_empty(&layout::work_dir(tasks_dir, attempt));
+    for stream in [LogStream::Stdout, LogStream::Stderr] {
+        spares.take_file_if_empty(&layout::output_file(tasks_dir, attempt, stream));
     }
 }
 
@@ -165,15 +166,5 @@ mod tests {
             assert!(!is_own_fault(&error(code)), "{code}");
         }
         assert!(is_own_fault(&error(Errno::ENOENT)));
-    }
-
-    #[test]
-    fn a_working_directory_is_empty_at_the_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("0/00/1.1");
-        make_work_dir(&path).unwrap();
-        fs::write(path.join("old"), "").unwrap();
-        make_work_dir(&path).unwrap();
-        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
     }
 }

@@ -11,12 +11,15 @@ mod v2;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// What a cgroup may still hold in memory (cached files, mostly) and be used again. More would be counted
 /// as the next attempt's.
 const REUSE_MAX_BYTES: u64 = 1 << 20;
+
+/// So many cgroups keep the files open by which they are entered; more would use up the keeper's file descriptors.
+const OPEN_MAX: u64 = 64;
 
 /// How many unused cgroups are kept.
 const POOL_MAX: usize = 256;
@@ -83,6 +86,8 @@ enum Hierarchy {
 pub(super) struct Cgroup {
     /// The name of its directory.
     name: String,
+    /// The files by which it is entered, if they are kept open.
+    entries: Vec<fs::File>,
     /// What its files say now.
     demand: Demand,
     /// How many processes had been killed in it for want of memory before this attempt.
@@ -161,8 +166,13 @@ impl Cgroups {
             Hierarchy::V1(v1) => v1.make(&name)?,
             Hierarchy::V2(v2) => v2.make(&name)?,
         }
+        let entries = match &self.hierarchy {
+            Hierarchy::V1(v1) if self.n_made <= OPEN_MAX => v1.open_entries(&name)?,
+            Hierarchy::V1(_) | Hierarchy::V2(_) => Vec::new(),
+        };
         Ok(Cgroup {
             name,
+            entries,
             demand: FRESH,
             n_oom_kills_before: 0,
         })
@@ -174,6 +184,10 @@ impl Cgroups {
     /// What the system said; it may be there in part. [`Cgroups::leave`] all the same.
     pub(super) fn enter(&self, cgroup: &Cgroup) -> io::Result<()> {
         match &self.hierarchy {
+            Hierarchy::V1(_) if !cgroup.entries.is_empty() => cgroup
+                .entries
+                .iter()
+                .try_for_each(|mut entry| entry.write_all(b"0")),
             Hierarchy::V1(v1) => v1.enter(&cgroup.name),
             Hierarchy::V2(v2) => v2.enter(&cgroup.name),
         }
@@ -267,6 +281,7 @@ impl Cgroups {
         if read_number(&self.dir(cgroup).join(usage)).is_none_or(|bytes| bytes > REUSE_MAX_BYTES) {
             return false;
         }
+        let was_limited = cgroup.demand.mem_bytes.is_some();
         let lifted = Demand {
             mem_bytes: None,
             ..cgroup.demand
@@ -274,7 +289,9 @@ impl Cgroups {
         if self.limit(cgroup, lifted).is_err() {
             return false;
         }
-        cgroup.n_oom_kills_before = self.n_oom_kills_ever(cgroup);
+        if was_limited {
+            cgroup.n_oom_kills_before = self.n_oom_kills_ever(cgroup);
+        }
         match &self.hierarchy {
             Hierarchy::V1(v1) => v1.reset_peak(&cgroup.name).is_ok(),
             // Before Linux 6.12 the peak can't be reset, and the cgroup would tell that of an earlier attempt.
@@ -386,7 +403,6 @@ fn read_keyed(path: &Path, key: &str) -> Option<u64> {
 
 /// Writes to a file that is there. Unlike [`fs::write`] it neither makes nor empties it: the files of cgroups know neither.
 fn write_to(path: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write as _;
     fs::OpenOptions::new()
         .write(true)
         .open(path)?

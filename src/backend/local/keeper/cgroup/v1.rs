@@ -39,7 +39,18 @@ impl Hierarchy {
             let cpu = own.v1("cpu").and_then(|home| {
                 let dir = home.join(name);
                 make_dir(&dir).ok()?;
-                homes.push(open_home(home).ok()?);
+                let enter = || {
+                    let mut way_back = open_home(home).ok()?;
+                    // A process with realtime priority, for one, may not go where no realtime was set aside.
+                    let entered = write_to(&dir.join("tasks"), "0");
+                    way_back.write_all(b"0").and(entered).ok()?;
+                    Some(way_back)
+                };
+                let Some(way_back) = enter() else {
+                    let _ = std::fs::remove_dir(&dir);
+                    return None;
+                };
+                homes.push(way_back);
                 Some(dir)
             });
             let has_memsw = memory.join("memory.memsw.limit_in_bytes").exists();
@@ -77,6 +88,19 @@ impl Hierarchy {
             write_to(&parent.join(name).join("tasks"), "0")?;
         }
         Ok(())
+    }
+
+    /// The files to write to instead, to enter the same cgroup often.
+    pub(super) fn open_entries(&self, name: &str) -> io::Result<Vec<File>> {
+        let open = |parent: &PathBuf| {
+            OpenOptions::new()
+                .write(true)
+                .open(parent.join(name).join("tasks"))
+        };
+        std::iter::once(&self.memory)
+            .chain(&self.cpu)
+            .map(open)
+            .collect()
     }
 
     pub(super) fn leave(&mut self) -> io::Result<()> {

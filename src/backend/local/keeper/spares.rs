@@ -1,0 +1,236 @@
+//! Files and directories that attempts left empty, for attempts to come.
+//!
+//! Most attempts write nothing to standard error and leave nothing in their working directory. What is empty
+//! at the end of an attempt is moved away and used again: so a million small tasks neither take three million
+//! inodes nor make the file system find and free them, which costs it more than the move.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// How many of each kind are kept.
+const SPARES_MAX: usize = 256;
+
+/// The spare files and directories of one keeper.
+#[derive(Debug)]
+pub(super) struct Spares {
+    dir: PathBuf,
+    files: Vec<PathBuf>,
+    dirs: Vec<PathBuf>,
+    n_made: u64,
+}
+
+/// What it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Dir,
+}
+
+impl Spares {
+    /// Keeps them in this directory, which is emptied.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn new(dir: PathBuf) -> io::Result<Self> {
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) | Ok(()) => {}
+        }
+        fs::create_dir_all(&dir)?;
+        Ok(Self {
+            dir,
+            files: Vec::new(),
+            dirs: Vec::new(),
+            n_made: 0,
+        })
+    }
+
+    /// Puts an empty file there, in place of any other, and opens it for writing.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn put_file(&mut self, path: &Path) -> io::Result<File> {
+        if let Some(spare) = self.files.pop()
+            && rename_into(&spare, path).is_ok()
+        {
+            // It is empty, so there is nothing to cut off, which would cost as much as the move.
+            return OpenOptions::new().write(true).open(path);
+        }
+        match File::create(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_parent(path)?;
+                File::create(path)
+            }
+            result => result,
+        }
+    }
+
+    /// Puts an empty directory there, in place of any other.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn put_dir(&mut self, path: &Path) -> io::Result<()> {
+        if let Some(spare) = self.dirs.pop()
+            && rename_into(&spare, path).is_ok()
+        {
+            return Ok(());
+        }
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_parent(path)?;
+                fs::create_dir(path)
+            }
+            // Left from a data directory whose database is gone: numbers start again, and nobody's files may be found.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_dir_all(path)?;
+                fs::create_dir(path)
+            }
+            result => result,
+        }
+    }
+
+    /// Takes a file away if it is empty.
+    pub(super) fn take_file_if_empty(&mut self, path: &Path) {
+        let is_empty = |metadata: &Metadata| {
+            metadata.is_file() && metadata.len() == 0 && metadata.nlink() == 1
+        };
+        if fs::symlink_metadata(path)
+            .is_ok_and(|metadata| is_empty(&metadata) && is_as_made(&metadata, 0o666))
+        {
+            self.take(path, Kind::File);
+        }
+    }
+
+    /// Takes a directory away if it is empty.
+    pub(super) fn take_dir_if_empty(&mut self, path: &Path) {
+        let is_empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+        let metadata = fs::symlink_metadata(path);
+        if !metadata.as_ref().is_ok_and(Metadata::is_dir) || !is_empty() {
+            return;
+        }
+        if metadata.is_ok_and(|metadata| is_as_made(&metadata, 0o777)) {
+            self.take(path, Kind::Dir);
+        } else {
+            let _ = fs::remove_dir(path);
+        }
+    }
+
+    fn take(&mut self, path: &Path, kind: Kind) {
+        let kept = if kind == Kind::File {
+            &mut self.files
+        } else {
+            &mut self.dirs
+        };
+        if kept.len() >= SPARES_MAX {
+            let _ = if kind == Kind::File {
+                fs::remove_file(path)
+            } else {
+                fs::remove_dir(path)
+            };
+            return;
+        }
+        self.n_made += 1;
+        let spare = self.dir.join(self.n_made.to_string());
+        if fs::rename(path, &spare).is_ok() {
+            kept.push(spare);
+        }
+    }
+}
+
+/// Whether owner and permissions may still be what this process gives to what it makes.
+fn is_as_made(metadata: &Metadata, mode_max: u32) -> bool {
+    let mode = metadata.mode() & 0o7777;
+    metadata.uid() == nix::unistd::geteuid().as_raw()
+        && mode & !mode_max == 0
+        && mode & 0o700 == mode_max & 0o700
+}
+
+/// Moves, and makes the directory where it goes if need be.
+fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_parent(to)?;
+            fs::rename(from, to)
+        }
+        result => result,
+    }
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn inode(path: &Path) -> u64 {
+        fs::metadata(path).unwrap().ino()
+    }
+
+    #[test]
+    fn what_is_empty_is_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spares = Spares::new(dir.path().join("spare")).unwrap();
+        let (first, second) = (dir.path().join("a/first"), dir.path().join("b/second"));
+        spares.put_file(&first).unwrap();
+        let file_inode = inode(&first);
+        spares.take_file_if_empty(&first);
+        assert!(!first.exists());
+        spares.put_file(&second).unwrap();
+        assert_eq!(inode(&second), file_inode);
+        spares.put_dir(&first).unwrap();
+        let dir_inode = inode(&first);
+        spares.take_dir_if_empty(&first);
+        spares.put_dir(&first).unwrap();
+        assert_eq!(inode(&first), dir_inode);
+    }
+
+    #[test]
+    fn what_is_not_empty_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spares = Spares::new(dir.path().join("spare")).unwrap();
+        let (file, work) = (dir.path().join("file"), dir.path().join("work"));
+        spares.put_file(&file).unwrap();
+        fs::write(&file, "x").unwrap();
+        spares.take_file_if_empty(&file);
+        assert!(file.exists());
+        spares.put_dir(&work).unwrap();
+        fs::write(work.join("x"), "").unwrap();
+        spares.take_dir_if_empty(&work);
+        assert!(work.exists());
+        // Put in place of what is there.
+        spares.put_dir(&work).unwrap();
+        spares.put_file(&file).unwrap();
+        assert_eq!(
+            (
+                fs::read_dir(&work).unwrap().count(),
+                fs::metadata(&file).unwrap().len()
+            ),
+            (0, 0)
+        );
+    }
+
+    #[test]
+    fn what_was_made_different_is_not_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spares = Spares::new(dir.path().join("spare")).unwrap();
+        let (file, work) = (dir.path().join("file"), dir.path().join("work"));
+        spares.put_file(&file).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+        spares.take_file_if_empty(&file);
+        assert!(file.exists());
+        spares.put_dir(&work).unwrap();
+        fs::set_permissions(&work, fs::Permissions::from_mode(0o1777)).unwrap();
+        spares.take_dir_if_empty(&work);
+        assert!(!work.exists(), "it takes a block, so it goes");
+        assert!(spares.files.is_empty() && spares.dirs.is_empty());
+        fs::write(dir.path().join("spare/old"), "").unwrap();
+        Spares::new(dir.path().join("spare")).unwrap();
+        assert_eq!(fs::read_dir(dir.path().join("spare")).unwrap().count(), 0);
+    }
+}
