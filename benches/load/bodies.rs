@@ -10,7 +10,7 @@ fn task(number: u64, run: &Value) -> Value {
     json!({
         "queue": "load",
         "name": format!("tile {}/{}", number / 1000, number % 1000),
-        "demand": {"cpus": 1, "mem": "1MiB"},
+        "demand": {"cpus": 1, "mem": "64MiB"},
         "run": run,
     })
 }

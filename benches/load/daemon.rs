@@ -34,7 +34,7 @@ impl Daemon {
         let config = folder.join("apportion.toml");
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"{}\"\n[queues.load]\n\
-             [backend]\nkind = \"local\"\nresources = {{ cpus = {cpus}, mem = \"64GiB\" }}\nlimits = \"{}\"\n",
+             [backend]\nkind = \"local\"\nresources = {{ cpus = {cpus}, mem = \"1TiB\" }}\nlimits = \"{}\"\n",
             folder.join("data").display(),
             std::env::var("APPORTION_BENCH_LIMITS").unwrap_or_else(|_| "auto".to_owned()),
         );

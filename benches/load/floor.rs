@@ -26,7 +26,7 @@ pub(crate) fn measure(run: &mut Run) {
     }
     let scratch = run.scratch();
     run.tell("the disk: synced writes");
-    let mut syncs = sync_each_write(scratch.path(), run.span());
+    let mut syncs = sync_each_write(&scratch, run.span());
     let sync_rate = syncs.rate();
     run.report.add(
         Figure::new("disk", "write + fdatasync of 4 KiB", sync_rate, "1/s")
@@ -35,7 +35,7 @@ pub(crate) fn measure(run: &mut Run) {
     );
     for (what, rows, unit) in [(COMMITS, 1, "1/s"), (ROWS, 1000, "rows/s")] {
         run.tell(format!("the disk: {what}"));
-        let mut commits = commit_rows(scratch.path(), rows, run.span());
+        let mut commits = commit_rows(&scratch, rows, run.span());
         let figure = Figure::new("disk", what, commits.rate() * f64::from(rows), unit)
             .note("p50", commits.percentile_millis(50), "ms")
             .note("p99", commits.percentile_millis(99), "ms");

@@ -88,6 +88,7 @@ struct Run {
     folder: PathBuf,
     report: Report,
     progress: ProgressBar,
+    scratches: Vec<tempfile::TempDir>,
 }
 
 impl Run {
@@ -102,9 +103,15 @@ impl Run {
         self.progress.tick();
     }
 
-    /// An empty folder on the disk that is measured, gone when dropped.
-    fn scratch(&self) -> tempfile::TempDir {
-        tempfile::tempdir_in(&self.folder).expect("the folder for data can be written")
+    /// An empty folder on the disk that is measured, gone at the end of the run. Not before: ext4 keeps inodes
+    /// that were deleted minutes ago from being used again and steps over each of them whenever a file is made,
+    /// so what one part of a run deletes would make the next one slow.
+    fn scratch(&mut self) -> PathBuf {
+        let folder =
+            tempfile::tempdir_in(&self.folder).expect("the folder for data can be written");
+        let path = folder.path().to_owned();
+        self.scratches.push(folder);
+        path
     }
 }
 
@@ -126,6 +133,7 @@ fn main() {
         folder,
         report: Report::default(),
         progress,
+        scratches: Vec::new(),
     };
     let chosen = if run.options.only.is_empty() {
         Section::ALL.to_vec()

@@ -35,7 +35,7 @@ pub(crate) fn measure_array(run: &mut Run) {
     let n = run.options.n_tasks;
     run.tell(format!("an array of {n}"));
     let scratch = run.scratch();
-    let (daemon, client) = start_busy(run, scratch.path());
+    let (daemon, client) = start_busy(run, &scratch);
     let before = processes::memory_bytes(daemon.pid());
     let took = client.submit(&daemon, bodies::array(n));
     let memory = processes::memory_bytes(daemon.pid()).saturating_sub(before);
@@ -64,7 +64,7 @@ pub(crate) fn measure_array(run: &mut Run) {
         .goal(Goal::Below(ARRAY_TASK_BYTES))
         .note("before", before as f64 / 1e6, "MB"),
     );
-    let (daemon, _client) = measure_restart(run, "array", scratch.path(), daemon);
+    let (daemon, _client) = measure_restart(run, "array", &scratch, daemon);
     let memory = processes::memory_bytes(daemon.pid()).saturating_sub(before);
     run.report.add(
         Figure::new(
@@ -82,7 +82,7 @@ pub(crate) fn measure_separate(run: &mut Run) {
     floor::measure(run);
     let n = run.options.n_tasks;
     let scratch = run.scratch();
-    let (daemon, client) = start_busy(run, scratch.path());
+    let (daemon, client) = start_busy(run, &scratch);
     let before = processes::memory_bytes(daemon.pid());
     let mut took = Duration::ZERO;
     let mut done = 0;
@@ -118,11 +118,11 @@ pub(crate) fn measure_separate(run: &mut Run) {
         .note("before", before as f64 / 1e6, "MB")
         .note(
             "database",
-            database_bytes(scratch.path()) / f64::from(n),
+            database_bytes(&scratch) / f64::from(n),
             "bytes/task",
         ),
     );
-    let (daemon, _client) = measure_restart(run, "restart", scratch.path(), daemon);
+    let (daemon, _client) = measure_restart(run, "restart", &scratch, daemon);
     let memory = processes::memory_bytes(daemon.pid()).saturating_sub(before);
     run.report.add(
         Figure::new(

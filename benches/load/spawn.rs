@@ -130,11 +130,11 @@ fn bare(n: u32, side_by_side: u32) -> Spent {
 }
 
 /// From the submission until the last end is durable.
-fn through_daemon(run: &Run, side_by_side: u32, form: Form) -> Spent {
+fn through_daemon(run: &mut Run, side_by_side: u32, form: Form) -> Spent {
     let n = run.options.n_spawn;
     run.tell(format!("{n} x true, {side_by_side} side by side, {form:?}"));
     let scratch = run.scratch();
-    let daemon = Daemon::start(scratch.path(), side_by_side, run.options.log.as_ref());
+    let daemon = Daemon::start(&scratch, side_by_side, run.options.log.as_ref());
     let client = Client::new();
     let bodies = match form {
         Form::Array => vec![bodies::array_of_true(n)],
