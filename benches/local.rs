@@ -118,7 +118,7 @@ fn bare_loop(count: u64) -> Result<Duration, Box<dyn Error>> {
     Ok(watch.elapsed())
 }
 
-/// A backend, and the part of the engine.
+/// A backend, with this program in the place of the engine.
 struct Machine {
     backend: LocalBackend,
     events: Receiver<Event>,

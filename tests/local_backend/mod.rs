@@ -50,7 +50,7 @@ impl End {
     }
 }
 
-/// A backend, and the part of the engine.
+/// A backend, with this program in the place of the engine.
 struct Machine {
     backend: LocalBackend,
     events: Receiver<Event>,
