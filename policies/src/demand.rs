@@ -19,6 +19,12 @@ impl Amounts {
         Self(vec![Amount::ZERO; count])
     }
 
+    /// Makes this zero of each of `count` resources, in the room that is there.
+    pub fn reset(&mut self, count: usize) {
+        self.0.clear();
+        self.0.resize(count, Amount::ZERO);
+    }
+
     /// The amount of one resource.
     #[must_use]
     pub fn get(&self, resource: ResourceId) -> Amount {
