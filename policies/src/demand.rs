@@ -59,11 +59,12 @@ impl Amounts {
     /// If a sum passes [`Amount::MAX`]: what is in use never does.
     pub fn add(&mut self, demand: &Demand) {
         for (resource, amount) in demand.iter() {
-            let sum = self.get(resource).checked_add(amount);
-            self.set(
-                resource,
-                sum.expect("a sum of demands in use stays below 2^48"),
-            );
+            if resource.index() >= self.0.len() {
+                self.0.resize(resource.index() + 1, Amount::ZERO);
+            }
+            let there = &mut self.0[resource.index()];
+            let sum = there.checked_add(amount);
+            *there = sum.expect("a sum of demands in use stays below 2^48");
         }
     }
 
@@ -73,11 +74,11 @@ impl Amounts {
     /// If less is there than is taken: nothing is given back twice.
     pub fn subtract(&mut self, demand: &Demand) {
         for (resource, amount) in demand.iter() {
-            let rest = self.get(resource).checked_sub(amount);
-            self.set(
-                resource,
-                rest.expect("no more is given back than was taken"),
-            );
+            // A demand's amounts are above zero, so a resource beyond the end can't be taken off.
+            let there = self.0.get_mut(resource.index());
+            let there = there.expect("no more is given back than was taken");
+            let rest = there.checked_sub(amount);
+            *there = rest.expect("no more is given back than was taken");
         }
     }
 

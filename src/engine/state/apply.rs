@@ -32,9 +32,8 @@ impl State {
             Fact::Launched {
                 attempt, agent, at, ..
             } => {
-                let slot = self
-                    .find_live(attempt.task)
-                    .expect("what is launched lives");
+                let slot = self.find_live(attempt.task);
+                let slot = slot.expect("what is launched lives");
                 let agent = self.agents.ensure(agent);
                 self.launched(*attempt, slot, agent, *at);
             }
