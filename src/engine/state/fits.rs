@@ -308,6 +308,24 @@ mod tests {
     }
 
     #[test]
+    fn many_shapes_of_one_resource_are_found_and_thinned_out_as_few_are() {
+        const N_SHAPES: usize = 100;
+        let mut table = FitTable::default();
+        for shape in 0..N_SHAPES {
+            let wanted = demand(&[(0, 1 + shape as u64), (1, 200 - shape as u64)]);
+            table.set_row(ShapeId::new(shape), &wanted, false);
+            table.count_head(ShapeId::new(shape), true);
+        }
+        let mut fits = ShapeSet::default();
+        table.fitting(table.waiting(), &free(&[80, 150]), |_| true, &mut fits);
+        assert_eq!(shapes(&fits), (50..80).collect::<Vec<usize>>());
+        assert!(table.shrink(&free(&[60, 150]), &demand(&[(0, 20)]), &mut fits));
+        assert_eq!(shapes(&fits), (50..60).collect::<Vec<usize>>());
+        assert!(table.shrink(&free(&[60, 143]), &demand(&[(1, 7)]), &mut fits));
+        assert_eq!(shapes(&fits), [57, 58, 59]);
+    }
+
+    #[test]
     fn only_shapes_that_something_came_free_for_are_widened() {
         let mut table = FitTable::default();
         table.set_row(ShapeId::new(0), &demand(&[(0, 1)]), false);
