@@ -126,6 +126,11 @@ fn what_never_fits() {
         [WaitReason::NoAgentMatches { attribute, value }]
     );
     assert_eq!(env.engine.queues()[0].n_unsatisfiable, 4);
+    env.submit(task("a").demand("gpus=2"));
+    assert_eq!(
+        explain(&env, 5).reasons,
+        [never("gpus", 2, 0, "each agent")]
+    );
     let mut smaller = settings(&["a max:cpus=1"]);
     smaller.live_max = 100;
     env.reload(smaller).unwrap();
