@@ -126,15 +126,26 @@ fn what_never_fits() {
         [WaitReason::NoAgentMatches { attribute, value }]
     );
     assert_eq!(env.engine.queues()[0].n_unsatisfiable, 4);
-    env.submit(task("a").demand("gpus=2"));
-    assert_eq!(
-        explain(&env, 5).reasons,
-        [never("gpus", 2, 0, "each agent")]
-    );
     let mut smaller = settings(&["a max:cpus=1"]);
     smaller.live_max = 100;
     env.reload(smaller).unwrap();
     assert_eq!(explain(&env, 1).reasons, [never("cpus", 9, 1, "queue a")]);
+}
+
+#[test]
+fn what_no_agent_has_at_all() {
+    let mut env = TestEnv::new(&["a"]);
+    env.agent("m1", "cpus=8");
+    env.submit(task("a").demand("cpus=1 mem=2"));
+    assert_eq!(
+        explain(&env, 1).reasons,
+        [WaitReason::NeverFits {
+            resource: "mem".into(),
+            demand: units(2),
+            most: units(0),
+            limit: "each agent".into(),
+        }]
+    );
 }
 
 #[test]
