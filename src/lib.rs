@@ -1,7 +1,8 @@
 //! Apportion: a fair-share, multi-queue batch scheduler.
 //!
 //! Imports go one way: `apportion-policies` ← [`engine`] ← {[`store`], [`backend`]} ← [`driver`] ←
-//! {[`api`], [`cli`]}. ARCHITECTURE.md tells the flow and the order in which to read the files.
+//! [`metrics`] ← [`api`] ← [`serve`] ← [`cli`]. ARCHITECTURE.md tells the flow and the order in which to
+//! read the files.
 
 pub mod api;
 pub mod backend;

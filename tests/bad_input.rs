@@ -95,6 +95,15 @@ fn a_demand_above_capacity_or_max_is_refused() {
 }
 
 #[test]
+fn a_task_that_demands_nothing_is_refused() {
+    let server = Server::start();
+    let task = json!({"queue": "default", "demand": {"cpus": 0}, "array": "0-999999", "run": {"argv": ["true"]}});
+    let message = server.refused(&task, 422, "no_demand");
+    assert!(message.contains("cpus"), "{message}");
+    server.nothing_changed();
+}
+
+#[test]
 fn a_demand_above_every_agent_is_taken_and_reported_unsatisfiable() {
     let server = Server::start();
     let task = server.daemon.http.task(server.kept);

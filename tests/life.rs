@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
-use crate::support::wait;
+use crate::support::{processes, wait};
 
 /// Short pauses, so that tests of retries are quick; otherwise the defaults.
 const CONFIG: &str = r#"
@@ -228,12 +228,9 @@ fn a_timeout_ends_the_whole_group() {
     }
 }
 
-/// Whether a process is there and no zombie.
+/// Whether the process is there whose id a task has written.
 fn is_alive(pid: &str) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    status
-        .rsplit_once(") ")
-        .is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    processes::is_alive(pid.parse().unwrap())
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! All integration tests in one binary: one link, and helpers that are shared without being shipped.
+//! All integration tests in one binary: one link, and what they share is not shipped.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 

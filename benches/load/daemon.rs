@@ -83,7 +83,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// It and the helpers that it has when no task runs.
+    /// It, its guard and its keeper: what runs of it when no task does.
     pub(crate) fn own_processes(&self) -> Vec<u32> {
         processes::with_descendants(self.pid())
     }

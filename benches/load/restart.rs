@@ -55,26 +55,24 @@ pub(crate) fn measure_array(run: &mut Run) {
         .goal(Goal::Below(ARRAY_SECONDS)),
     );
     run.report.add(
-        Figure::new(
+        memory_figure(
             "array",
             "memory for a queued task",
-            memory as f64 / f64::from(n),
-            "bytes",
+            memory,
+            n,
+            ARRAY_TASK_BYTES,
         )
-        .goal(Goal::Below(ARRAY_TASK_BYTES))
         .note("before", before as f64 / 1e6, "MB"),
     );
     let (daemon, _client) = measure_restart(run, "array", &scratch, daemon);
     let memory = processes::memory_bytes(daemon.pid()).saturating_sub(before);
-    run.report.add(
-        Figure::new(
-            "array",
-            "the same after the restart",
-            memory as f64 / f64::from(n),
-            "bytes",
-        )
-        .goal(Goal::Below(ARRAY_TASK_BYTES)),
-    );
+    run.report.add(memory_figure(
+        "array",
+        "the same after the restart",
+        memory,
+        n,
+        ARRAY_TASK_BYTES,
+    ));
 }
 
 /// Measures and reports separate tasks and the restart.
@@ -108,13 +106,13 @@ pub(crate) fn measure_separate(run: &mut Run) {
         .beside(rows, ROWS),
     );
     run.report.add(
-        Figure::new(
+        memory_figure(
             "restart",
             "memory for a queued task",
-            memory as f64 / f64::from(n),
-            "bytes",
+            memory,
+            n,
+            SEPARATE_TASK_BYTES,
         )
-        .goal(Goal::Below(SEPARATE_TASK_BYTES))
         .note("before", before as f64 / 1e6, "MB")
         .note(
             "database",
@@ -124,15 +122,25 @@ pub(crate) fn measure_separate(run: &mut Run) {
     );
     let (daemon, _client) = measure_restart(run, "restart", &scratch, daemon);
     let memory = processes::memory_bytes(daemon.pid()).saturating_sub(before);
-    run.report.add(
-        Figure::new(
-            "restart",
-            "the same after the restart",
-            memory as f64 / f64::from(n),
-            "bytes",
-        )
-        .goal(Goal::Below(SEPARATE_TASK_BYTES)),
-    );
+    run.report.add(memory_figure(
+        "restart",
+        "the same after the restart",
+        memory,
+        n,
+        SEPARATE_TASK_BYTES,
+    ));
+}
+
+/// How much memory each of `n` tasks takes, beside the most that it may.
+fn memory_figure(
+    section: &'static str,
+    what: &'static str,
+    memory_bytes: u64,
+    n: u32,
+    task_bytes_max: f64,
+) -> Figure {
+    let task_bytes = memory_bytes as f64 / f64::from(n);
+    Figure::new(section, what, task_bytes, "bytes").goal(Goal::Below(task_bytes_max))
 }
 
 /// What the files of the database take, the log of changes included.

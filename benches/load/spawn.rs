@@ -50,7 +50,7 @@ struct Spent {
     wall: Duration,
     /// Own processor time of whoever spawned, not of the processes spawned.
     cpu_seconds: f64,
-    /// Of that, the daemon itself without its helpers.
+    /// Of that, the daemon itself without guard and keeper.
     main_cpu_seconds: f64,
     n_commits: f64,
     commit_seconds: f64,
@@ -96,7 +96,7 @@ fn report(run: &mut Run, side_by_side: u32, form: Form, spent: &Spent, floor: &S
         .goal(Goal::RatioAtMost(RATIO_MAX))
         .note("daemon cpu", spent.main_cpu_seconds * per_task, "us/task")
         .note(
-            "helpers' cpu",
+            "keeper cpu",
             (spent.cpu_seconds - spent.main_cpu_seconds) * per_task,
             "us/task",
         )

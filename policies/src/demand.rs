@@ -19,6 +19,12 @@ impl Amounts {
         Self(vec![Amount::ZERO; count])
     }
 
+    /// Makes this zero of each of `count` resources, in the room that is there.
+    pub fn reset(&mut self, count: usize) {
+        self.0.clear();
+        self.0.resize(count, Amount::ZERO);
+    }
+
     /// The amount of one resource.
     #[must_use]
     pub fn get(&self, resource: ResourceId) -> Amount {
@@ -53,11 +59,12 @@ impl Amounts {
     /// If a sum passes [`Amount::MAX`]: what is in use never does.
     pub fn add(&mut self, demand: &Demand) {
         for (resource, amount) in demand.iter() {
-            let sum = self.get(resource).checked_add(amount);
-            self.set(
-                resource,
-                sum.expect("a sum of demands in use stays below 2^48"),
-            );
+            if resource.index() >= self.0.len() {
+                self.0.resize(resource.index() + 1, Amount::ZERO);
+            }
+            let there = &mut self.0[resource.index()];
+            let sum = there.checked_add(amount);
+            *there = sum.expect("a sum of demands in use stays below 2^48");
         }
     }
 
@@ -67,11 +74,11 @@ impl Amounts {
     /// If less is there than is taken: nothing is given back twice.
     pub fn subtract(&mut self, demand: &Demand) {
         for (resource, amount) in demand.iter() {
-            let rest = self.get(resource).checked_sub(amount);
-            self.set(
-                resource,
-                rest.expect("no more is given back than was taken"),
-            );
+            // A demand's amounts are above zero, so a resource beyond the end can't be taken off.
+            let there = self.0.get_mut(resource.index());
+            let there = there.expect("no more is given back than was taken");
+            let rest = there.checked_sub(amount);
+            *there = rest.expect("no more is given back than was taken");
         }
     }
 

@@ -14,6 +14,7 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::NotALeaf { .. }
         | Refusal::UnknownResource { .. }
         | Refusal::NeverFits { .. }
+        | Refusal::NoDemand { .. }
         | Refusal::UnknownDependency { .. }
         | Refusal::DependencyCycle { .. }
         | Refusal::NotClusterScope { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -34,6 +35,7 @@ pub(super) fn code(refusal: &Refusal) -> &'static str {
         Refusal::NotALeaf { .. } => "not_a_leaf",
         Refusal::UnknownResource { .. } => "unknown_resource",
         Refusal::NeverFits { .. } => "never_fits",
+        Refusal::NoDemand { .. } => "no_demand",
         Refusal::KeyReused { .. } => "key_reused",
         Refusal::UnknownDependency { .. } => "unknown_dependency",
         Refusal::DependencyCycle { .. } => "dependency_cycle",
@@ -100,6 +102,7 @@ pub(super) fn detail(refusal: &Refusal, single: bool) -> Option<Value> {
             "most": amount(*most),
             "limit": limit,
         }),
+        Refusal::NoDemand { place } => json!({"path": path(*place, "demand")}),
         Refusal::KeyReused { place, key, task } => {
             json!({"path": path(*place, "key"), "key": key, "task": task.0})
         }

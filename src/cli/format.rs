@@ -5,13 +5,21 @@ use std::time::{Duration, SystemTime};
 
 use apportion_policies::Amount;
 
-use super::wire::Amounts;
+use super::wire::{Amounts, Quantity};
 use crate::config::units;
 
-/// `cpus=2 mem=4GiB`, in order of names; a dash for nothing.
+/// `cpus=2 mem=4GiB`, in order of names, without what is zero; a dash for nothing.
 pub(super) fn amounts(amounts: &Amounts) -> String {
-    let parts = amounts.iter().filter(|(_, amount)| !amount.0.is_zero());
-    let parts: Vec<String> = parts
+    joined(amounts.iter().filter(|(_, amount)| !amount.0.is_zero()))
+}
+
+/// `cpus=0 mem=4GiB`, in order of names: a limit of zero is one too. A dash for no limit.
+pub(super) fn limits(limits: &Amounts) -> String {
+    joined(limits.iter())
+}
+
+fn joined<'a>(amounts: impl Iterator<Item = (&'a String, &'a Quantity)>) -> String {
+    let parts: Vec<String> = amounts
         .map(|(name, amount)| format!("{name}={}", amount_of(name, amount.0)))
         .collect();
     or_dash(parts.join(" "))

@@ -25,6 +25,13 @@ impl IdRange {
     pub(super) fn len(self) -> u64 {
         (self.last - self.first).saturating_add(1)
     }
+
+    /// How many in all of these.
+    pub(super) fn count_all(ranges: &[Self]) -> u64 {
+        ranges
+            .iter()
+            .fold(0, |sum, range| range.len().saturating_add(sum))
+    }
 }
 
 impl FromStr for IdRange {
@@ -61,6 +68,12 @@ mod tests {
         }
         assert_eq!("7-106".parse::<IdRange>().unwrap().len(), 100);
         assert_eq!(IdRange::of(7, 100).to_string(), "7-106");
+        let all = IdRange::of(1, u64::MAX);
+        assert_eq!(IdRange::count_all(&[all, all]), u64::MAX);
+        assert_eq!(
+            IdRange::count_all(&[IdRange::of(7, 2), IdRange::of(1, 1)]),
+            3
+        );
         for text in ["0", "", "a", "9-7", "-7", "7-", "1.2"] {
             assert!(text.parse::<IdRange>().is_err(), "{text}");
         }

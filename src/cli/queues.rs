@@ -51,7 +51,7 @@ fn row(name: String, queue: &Queue) -> Vec<String> {
         format!("{:.1}%", queue.dominant_share.decimal * 100.0),
         format::or_dash(queue.dominant_resource.clone().unwrap_or_default()),
         format::amounts(&queue.used),
-        format::amounts(&queue.max),
+        format::limits(&queue.max),
         remark,
     ]
 }

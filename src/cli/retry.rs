@@ -8,6 +8,8 @@ use super::wire::TaskStateAnswer;
 use super::{CliError, Context, exit};
 
 /// Give tasks that failed or were cancelled a new attempt, with all their retries.
+///
+/// What a task was to wait for (--after) is not waited for again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Tasks, such as 7, or 7-106 for those tasks of an array that did not succeed.

@@ -182,7 +182,7 @@ fn exit_code(task: &Task, out: &mut Output<'_>) -> Result<u8, CliError> {
             return Ok(u8::try_from(code & 0xff).unwrap_or(exit::TASK_FAILED));
         }
         ("signalled", _, Some(signal)) => {
-            u8::try_from(SIGNAL_BASE + signal).unwrap_or(exit::TASK_FAILED)
+            u8::try_from(SIGNAL_BASE.saturating_add(signal)).unwrap_or(exit::TASK_FAILED)
         }
         _ => exit::TASK_FAILED,
     };

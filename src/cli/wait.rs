@@ -33,7 +33,7 @@ struct Tally {
 
 pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Result<u8, CliError> {
     let mut tally = Tally::default();
-    let n_tasks = args.ids.iter().map(|ids| ids.len()).sum();
+    let n_tasks = IdRange::count_all(&args.ids);
     let mut changes = Changes::subscribe(&context.client).await;
     for ids in &args.ids {
         wait_for(*ids, n_tasks, &mut tally, &mut changes, context).await?;

@@ -330,6 +330,26 @@ fn syntax_errors_have_a_place() {
     insta::assert_snapshot!(errors("[queues.maps/render]\nweight = 1\n"), @r#"1:13: not TOML: invalid unquoted key, expected letters, numbers, `-`, `_`; write a path with slashes in quotes: [queues."maps/render"]"#);
 }
 
+/// Whatever stands in the file, it is read or refused, and the refusal can be written down.
+#[test]
+fn no_text_is_a_panic() {
+    let text = "[queues.\"kärten/ö\"]\nweight = 2 # é\n[resources]\nmem = \"4GiB\"\n";
+    let odd = [
+        "é", "🗺", "\"", "'''", "[", "=", "\\u", "\0", "\r", "-9e99", "{",
+    ];
+    let places = text.char_indices().map(|(place, _)| place);
+    for place in places.chain([text.len()]) {
+        let (before, behind) = text.split_at(place);
+        for odd in odd {
+            for text in [format!("{before}{odd}{behind}"), format!("{before}{odd}")] {
+                if let Err(errors) = parse(&text) {
+                    assert!(!errors.to_string().is_empty(), "{text}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn files_that_cannot_be_read() {
     let dir = tempfile::tempdir().unwrap();

@@ -53,7 +53,9 @@ impl<'t> Report<'t> {
                 self.push(key, span.start, Problem::DuplicateKey);
             } else if is_toml {
                 is_toml = false;
-                let line_start = self.text[..span.start].rfind('\n').map_or(0, |end| end + 1);
+                // The parser counts bytes, and may point into the middle of a character.
+                let at = self.text.floor_char_boundary(span.start);
+                let line_start = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
                 let line = self.text[line_start..].lines().next().unwrap_or_default();
                 let mut message = error.message().to_owned();
                 if line.starts_with("[queues.") && line.contains('/') && !line.contains('"') {

@@ -50,7 +50,7 @@ impl Inbox {
         self,
         engine: Engine,
         store: Box<dyn Store>,
-        backend: Box<dyn Backend>,
+        mut backend: Box<dyn Backend>,
         observer: Box<dyn Observer>,
     ) -> Result<(), StoreError> {
         let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -59,6 +59,7 @@ impl Inbox {
         {
             Ok(runtime) => runtime,
             Err(error) => {
+                backend.shut_down();
                 return Err(StoreError::Other {
                     path: "the driver's thread".into(),
                     message: error.to_string().into(),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use apportion_policies::{Amount, Amounts, Offer, QueueId, ResourceId, ShapeId, ShapeSet};
+use apportion_policies::{Amount, Amounts, Offer, QueueId, ShapeId, ShapeSet};
 
 use super::decision::Launch;
-use super::state::{AgentIndex, GroupId, Slot, State};
+use super::state::{AgentIndex, GroupId, Slot, State, Widened};
 use super::{AttemptId, Decision, Engine, Fact, Output, Scope, TaskId, Time};
 
 /// What is left of an offer.
@@ -15,35 +15,64 @@ struct Left {
     fits: ShapeSet,
 }
 
+/// Room to match in, kept from turn to turn: a turn is short, and should not spend its time on memory.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    widened: Widened,
+    /// The shapes that agents that haven't changed are asked about.
+    among: Vec<u64>,
+    cluster_free: Amounts,
+    held: Vec<u64>,
+    touched: Vec<(u64, AgentIndex)>,
+    agents: Vec<(u64, AgentIndex, bool)>,
+    hopeful: Vec<(u64, AgentIndex)>,
+    left: Left,
+}
+
 impl Engine {
     /// Matches waiting tasks with the offers at hand, until nothing can go. An agent where nothing could
     /// go before, and that hasn't changed, is asked only about shapes for which something came free
     /// elsewhere.
     pub(super) fn match_offers(&mut self, now: Time, out: &mut Output) {
         self.refresh();
-        let widened = std::mem::take(&mut self.state.queues.widened);
-        let mut among = self.state.queues.fits.widened(&widened);
-        let any_widened = self.state.retain_by_cluster(&mut among);
-        let mut left = Left::default();
-        let touched = self.state.take_touched(&mut left.free);
-        let hopeful = if any_widened {
-            self.state.agents.hopeful(&among)
-        } else {
-            Vec::new()
-        };
-        for (agent, has_changed) in merge(touched, hopeful) {
+        let mut room = std::mem::take(&mut self.room);
+        self.match_in(now, &mut room, out);
+        self.room = room;
+        self.tell_policy();
+    }
+
+    fn match_in(&mut self, now: Time, room: &mut Room, out: &mut Output) {
+        room.widened.clear();
+        std::mem::swap(&mut self.state.queues.widened, &mut room.widened);
+        let fits = &self.state.queues.fits;
+        fits.widened(&room.widened, &mut room.among);
+        let any_widened = self.state.retain_by_cluster(room);
+        self.state.take_touched(room);
+        room.hopeful.clear();
+        if any_widened {
+            self.state
+                .agents
+                .add_hopeful(&room.among, &mut room.hopeful);
+        }
+        merge(room);
+        for place in 0..room.agents.len() {
+            let (_, agent, has_changed) = room.agents[place];
             let fits = &self.state.queues.fits;
             if fits.is_idle() {
                 break;
             }
-            let asked = if has_changed { fits.waiting() } else { &among };
+            let asked = if has_changed {
+                fits.waiting()
+            } else {
+                &room.among
+            };
+            let left = &mut room.left;
             self.state
                 .fill_offer(agent, asked, &mut left.free, &mut left.fits);
-            if self.match_agent(now, agent, &mut left, out) && any_widened {
-                self.state.retain_by_cluster(&mut among);
+            if self.match_agent(now, agent, left, out) && any_widened {
+                self.state.retain_by_cluster(room);
             }
         }
-        self.tell_policy();
     }
 
     /// Launches on one agent until nothing can go. False if nothing could.
@@ -103,8 +132,8 @@ impl Engine {
         let number = live.map_or(0, |live| live.n_attempts) + 1;
         let attempt = AttemptId { task, number };
         let agent_name = Arc::clone(&self.state.agents.get(agent).name);
-        // The same as applying the fact, without looking the submission up by its id.
-        self.state.launched(attempt, slot, &agent_name, now);
+        // The same as applying the fact, without looking submission and agent up.
+        self.state.launched(attempt, slot, agent, now);
         if cfg!(debug_assertions) {
             self.state
                 .check_launch(agent, self.state.attempts[&attempt].group);
@@ -130,47 +159,53 @@ impl Engine {
     }
 }
 
-/// All agents in the order of their first offer, each once, with whether it is of the first list.
-fn merge(
-    touched: Vec<(u64, AgentIndex)>,
-    hopeful: Vec<(u64, AgentIndex)>,
-) -> Vec<(AgentIndex, bool)> {
-    let mut merged: Vec<(u64, AgentIndex, bool)> =
-        Vec::with_capacity(touched.len() + hopeful.len());
-    let is_touched = |order: u64| {
-        touched
-            .binary_search_by_key(&order, |(order, _)| *order)
-            .is_ok()
-    };
-    let others = hopeful.into_iter().filter(|(order, _)| !is_touched(*order));
-    merged.extend(others.map(|(order, agent)| (order, agent, false)));
-    merged.extend(touched.iter().map(|(order, agent)| (*order, *agent, true)));
-    merged.sort_unstable();
-    merged
-        .into_iter()
-        .map(|(_, agent, has_changed)| (agent, has_changed))
-        .collect()
+/// Lists all agents to look at in the order of their first offer, each once, with whether it is one of
+/// those touched.
+fn merge(room: &mut Room) {
+    let Room {
+        touched,
+        hopeful,
+        agents,
+        ..
+    } = room;
+    agents.clear();
+    hopeful.sort_unstable();
+    hopeful.dedup();
+    let mut changed = touched.iter().copied().peekable();
+    for (order, agent) in hopeful.iter().copied() {
+        while let Some((order, agent)) = changed.next_if(|(earlier, _)| *earlier < order) {
+            agents.push((order, agent, true));
+        }
+        if changed.peek().is_none_or(|(other, _)| *other != order) {
+            agents.push((order, agent, false));
+        }
+    }
+    agents.extend(changed.map(|(order, agent)| (order, agent, true)));
 }
 
 impl State {
-    /// The agents with offers that changed, in the order of their first offer; what their offers may hold
-    /// is noted anew, and that of all agents where shapes are new. `free` is room to work in.
-    fn take_touched(&mut self, free: &mut Amounts) -> Vec<(u64, AgentIndex)> {
-        let touched = self.agents.take_touched();
-        let resources = self.resources.iter().map(|(id, _)| id);
-        let host: Vec<ResourceId> = resources.filter(|id| self.resources.is_host(*id)).collect();
-        let noted: Vec<AgentIndex> = if self.queues.fits.take_new_rows() {
-            self.agents.offering().collect()
+    /// Lists the agents with offers that changed, in the order of their first offer; what their offers may
+    /// hold is noted anew, and that of all agents where shapes are new.
+    fn take_touched(&mut self, room: &mut Room) {
+        self.agents.take_touched(&mut room.touched);
+        if self.queues.fits.take_new_rows() {
+            let offering: Vec<AgentIndex> = self.agents.offering().collect();
+            for agent in offering {
+                self.note_hopes(agent, &mut room.left.free, &mut room.held);
+            }
         } else {
-            touched.iter().map(|(_, agent)| *agent).collect()
-        };
-        for agent in noted {
-            *free = Amounts::zero(self.resources.len());
-            self.agents.free_of(agent, &self.resources, free);
-            let held = self.queues.fits.held(free, &host);
-            self.agents.set_hopes(agent, &held);
+            for (_, agent) in &room.touched {
+                self.note_hopes(*agent, &mut room.left.free, &mut room.held);
+            }
         }
-        touched
+    }
+
+    /// Notes which shapes an agent's offers may hold.
+    fn note_hopes(&mut self, agent: AgentIndex, free: &mut Amounts, held: &mut Vec<u64>) {
+        free.reset(self.resources.len());
+        self.agents.free_of(agent, &self.resources, free);
+        self.queues.fits.held(free, self.resources.host(), held);
+        self.agents.set_hopes(agent, held);
     }
 
     /// What may be consumed of an agent's offers now, and which of the shapes asked about fit it.
@@ -181,7 +216,7 @@ impl State {
         free: &mut Amounts,
         fits: &mut ShapeSet,
     ) {
-        *free = Amounts::zero(self.resources.len());
+        free.reset(self.resources.len());
         self.agents.free_of(agent, &self.resources, free);
         self.fill_cluster_free(free);
         let agent = self.agents.get(agent);
@@ -189,16 +224,17 @@ impl State {
         self.queues.fits.fitting(asked, free, meets, fits);
     }
 
-    /// Keeps of these shapes those that wait and for which enough is free of the cluster's resources.
-    /// False if none is left.
-    fn retain_by_cluster(&self, among: &mut [u64]) -> bool {
-        let mut free = Amounts::zero(self.resources.len());
-        self.fill_cluster_free(&mut free);
-        let resources = self.resources.iter().map(|(id, _)| id);
-        let shared: Vec<ResourceId> = resources
-            .filter(|id| !self.resources.is_host(*id))
-            .collect();
-        self.queues.fits.retain(among, &free, &shared)
+    /// Keeps of the shapes asked about those that wait and for which enough is free of the cluster's
+    /// resources. False if none is left.
+    fn retain_by_cluster(&self, room: &mut Room) -> bool {
+        if room.among.iter().all(|word| *word == 0) {
+            return false;
+        }
+        room.cluster_free.reset(self.resources.len());
+        self.fill_cluster_free(&mut room.cluster_free);
+        let shared = self.resources.shared();
+        let (among, free) = (&mut room.among, &room.cluster_free);
+        self.queues.fits.retain(among, free, shared)
     }
 
     /// Sets what is free of the cluster's resources: what neither others nor live attempts use. Also

@@ -70,6 +70,7 @@ pub struct Engine {
     registry: Registry,
     policy: Box<dyn Policy>,
     interner: Interner,
+    room: matching::Room,
     /// After recovery: attempts that were asked to end, and may not have heard of it.
     kill_again: Vec<AttemptId>,
 }
@@ -109,6 +110,7 @@ impl Engine {
             registry,
             policy,
             interner: Interner::default(),
+            room: matching::Room::default(),
             kill_again: Vec::new(),
         }
     }

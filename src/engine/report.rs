@@ -97,7 +97,7 @@ pub enum WaitReason {
         demand: Amount,
         /// The most that any agent, the cluster, or the queue's `max` has.
         most: Amount,
-        /// Whose: `agent NAME`, `the cluster`, `queue PATH`, or `no agent`.
+        /// Whose: `agent NAME`, `the cluster`, `queue PATH`, or `each agent`, where none has any.
         limit: Box<str>,
     },
     /// No agent has the attributes it wants.

@@ -157,6 +157,12 @@ pub enum Refusal {
         /// Whose limit: `the cluster`, or a queue.
         limit: Box<str>,
     },
+    /// It demands nothing at all, so nothing would bound how many of its kind run at once.
+    #[error("{}demands nothing; say what it consumes, cpus = 0.1 for example, or nothing bounds how many of them run at once", at(*.place))]
+    NoDemand {
+        /// Which of the tasks submitted, from 0.
+        place: usize,
+    },
     /// The key belongs to another task.
     #[error("{}key '{key}' already belongs to task {task}, which is a different one; use another key", at(*.place))]
     KeyReused {

@@ -97,7 +97,7 @@ impl State {
             demand: shape.demand.get(id),
             most,
             limit: if most.is_zero() {
-                "no agent".into()
+                "each agent".into()
             } else {
                 format!("agent {}", agent.name).into()
             },

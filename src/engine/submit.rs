@@ -307,6 +307,9 @@ impl Engine {
                     resource: Arc::clone(name),
                     known: self.state.resources.names(),
                 })?;
+        if demand.is_empty() {
+            return Err(Refusal::NoDemand { place });
+        }
         self.check_limits(place, leaf, &demand)?;
         Ok(leaf)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::config::{self, Config, ConfigErrors};
-use crate::driver::Handle;
+use crate::driver::{Handle, RequestError};
 use crate::engine::Request;
 
 /// Reads the file and puts it into effect, as far as that goes without a restart. Says in the log how it went.
@@ -35,7 +35,14 @@ pub(super) async fn reload(
             current.send_replace(Arc::new(config));
             tracing::info!("the configuration of {} is in effect", path.display());
         }
-        Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+        // Reloading changes nothing in the store, but was in a batch that does.
+        Err(error @ RequestError::Store(_)) => tracing::error!(
+            "queues and resources may be in effect as in {}, and nothing else of it: {error}; send SIGHUP again when the store works",
+            path.display()
+        ),
+        Err(error @ (RequestError::Refused(_) | RequestError::Stopping)) => {
+            tracing::error!("the configuration stays as it was: {error}");
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::engine::{AttemptId, Fact, Outcome, Submission, TaskId, TaskState, Tim
 /// A store that forgets with the process. Clones share what it holds, so that one can be read, or
 /// recovered from, while a driver owns another.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryStore(Arc<Mutex<Kept>>);
+pub(crate) struct MemoryStore(Arc<Mutex<Kept>>);
 
 /// What a store keeps.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ struct Attempt {
 impl MemoryStore {
     /// An empty one.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 

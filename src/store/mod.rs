@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::engine::request::StoredTask;
 use crate::engine::{Fact, OutcomeKind, TaskId, TaskState};
 
-pub mod memory;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod reader;
 pub mod sqlite;
 

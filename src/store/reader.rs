@@ -4,10 +4,7 @@
 
 use std::sync::Arc;
 
-use apportion_policies::Amount;
-
 use super::StoreError;
-use crate::engine::request::ByName;
 use crate::engine::{AttemptId, Outcome, Submission, TaskId, TaskState, Time};
 
 /// Which tasks to list, in order of ids.
@@ -92,6 +89,3 @@ pub trait Reader: Send + Sync {
     /// The database can't be read.
     fn inbox(&self, inbox: &str, limit: usize) -> Result<Vec<Delivery>, StoreError>;
 }
-
-/// Amounts by resource name.
-pub type AmountsByName = ByName<Amount>;

@@ -6,7 +6,9 @@ use apportion::backend::Backend as _;
 use apportion::config::LimitMode;
 use apportion::engine::{AttemptEnd, AttemptId, TaskId};
 
-use super::{LONG, MODES, Machine, is_alive, until, until_gone};
+use super::{LONG, MODES, Machine};
+use crate::support::processes::{is_alive, until_gone};
+use crate::support::wait::for_true;
 
 /// Ways for a child to get away, each writing its pid. The last has nothing left that tells whose it is
 /// but its parent, which is soon gone.
@@ -201,7 +203,7 @@ fn a_backend_that_is_dropped_leaves_nothing() {
         let Machine { backend, dir, .. } = machine;
         drop(backend);
         until_gone(&pids);
-        until("the cgroups are removed", || {
+        for_true("the cgroups to go", || {
             !has_cgroups(&dir.path().join("tasks"))
         });
     }

@@ -10,7 +10,9 @@ use apportion::engine::outcome::LossReason;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{APPORTION, LONG, MODES, Machine, is_alive, start_in, until, until_gone};
+use super::{APPORTION, LONG, MODES, Machine, start_in};
+use crate::support::processes::{is_alive, until_gone};
+use crate::support::wait::for_true;
 
 const LOST: AttemptEnd = AttemptEnd::Lost {
     reason: LossReason::BackendFailed,
@@ -195,7 +197,7 @@ impl Keeper {
         assert!(self.hear().contains("started"));
         let path = self.dir.path().join("0/00/1.1.stdout");
         let read = || std::fs::read_to_string(&path).unwrap_or_default();
-        until("the task has written", || read().lines().count() == 2);
+        for_true("the task to write", || read().lines().count() == 2);
         read().lines().map(|pid| pid.parse().unwrap()).collect()
     }
 

@@ -10,7 +10,8 @@ use apportion::engine::outcome::LossReason;
 use apportion::engine::spec::Run;
 use apportion::engine::{AttemptEnd, AttemptId, Decision, TaskId};
 
-use super::{LONG, MODES, Machine, argv, spec, until};
+use super::{LONG, MODES, Machine, argv, spec};
+use crate::support::wait::for_true;
 
 #[test]
 fn exit_codes_and_signals_are_told_apart() {
@@ -323,5 +324,5 @@ fn an_empty_working_directory_does_not_stay() {
     let attempt = machine.shell("true");
     machine.end_of(attempt);
     let dir = apportion::backend::local::layout::work_dir(&machine.tasks_dir(), attempt);
-    until("the directory is gone", || !dir.exists());
+    for_true("the directory to go", || !dir.exists());
 }

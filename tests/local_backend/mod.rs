@@ -22,6 +22,8 @@ use apportion::engine::spec::{Run, TaskSpec};
 use apportion::engine::{AttemptEnd, AttemptId, Decision, Event, Submission, TaskId, Time, Usage};
 use apportion_policies::Amount;
 
+use crate::support::wait::for_true;
+
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -48,7 +50,7 @@ impl End {
     }
 }
 
-/// A backend, and the part of the engine.
+/// A backend, with this program in the place of the engine.
 struct Machine {
     backend: LocalBackend,
     events: Receiver<Event>,
@@ -220,7 +222,7 @@ impl Machine {
 
     /// Waits until an attempt has written so many numbers, one a line.
     fn numbers(&self, attempt: AttemptId, count: usize) -> Vec<i32> {
-        until(&format!("{attempt} writes {count} lines"), || {
+        for_true(&format!("{attempt} to write {count} lines"), || {
             self.stdout(attempt).lines().count() >= count
         });
         self.stdout(attempt)
@@ -264,42 +266,4 @@ fn spec(run: Run, demand_milli: &[(&str, u64)]) -> TaskSpec {
 
 fn argv<const N: usize>(args: [&str; N]) -> Run {
     Run::Argv(args.map(Into::into).into())
-}
-
-/// Waits for something to become so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let since = Stopwatch::start();
-    while !is_so() {
-        assert!(
-            since.elapsed() < DEADLINE,
-            "it did not come true that {what}"
-        );
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
-}
-
-/// Whether a process is there and not merely waiting to be waited for.
-fn is_alive(pid: i32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return false;
-    };
-    !stat
-        .rsplit_once(") ")
-        .is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
-}
-
-fn until_gone(pids: &[i32]) {
-    for pid in pids {
-        until(&format!("{pid} is gone"), || !is_alive(*pid));
-    }
-}
-
-/// Says why a test proves nothing here. Fails where the environment requires it to.
-fn skip(need: &str, reason: &dyn std::fmt::Display) {
-    let required = std::env::var("APPORTION_REQUIRE").unwrap_or_default();
-    assert!(
-        !required.split(',').any(|word| word == need),
-        "{need} is required, but: {reason}"
-    );
-    eprintln!("SKIPPED, for want of {need}: {reason}");
 }

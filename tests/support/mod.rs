@@ -2,11 +2,12 @@
 
 #![allow(
     dead_code,
-    reason = "not every helper is used by every selection of tests"
+    reason = "not everything here is used by every selection of tests"
 )]
 
 pub(crate) mod daemon;
 pub(crate) mod http;
 pub(crate) mod postgres;
+pub(crate) mod processes;
 pub(crate) mod programs;
 pub(crate) mod wait;

@@ -129,19 +129,29 @@ impl Siblings {
     pub(super) fn heads(&self, going: &[u64]) -> Heads {
         let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
         let slots = || bits::shapes_of(going).filter_map(|shape| self.slots.get(&shape).copied());
+        let is_going = |slot: usize| bits::contains(going, self.classes[slot].shape);
         let (first, level) = if shapes <= FEW_SHAPES {
-            (self.first.least_of(slots()), self.levels.least_of(slots()))
+            let levels = || self.levels.least_of(slots());
+            (
+                self.first.least_of(slots()),
+                self.has_levels().then(levels).flatten(),
+            )
         } else {
-            let is_going = |slot: usize| bits::contains(going, self.classes[slot].shape);
+            let levels = || self.levels.least(is_going, slots());
             (
                 self.first.least(is_going, slots()),
-                self.levels.least(is_going, slots()),
+                self.has_levels().then(levels).flatten(),
             )
         };
         Heads {
             first: first.map(|((place, leaf), slot)| (place, leaf, self.classes[slot].shape)),
             level: level.map(|(level, _)| level),
         }
+    }
+
+    /// Whether any class has a level: only where the children's shares are summed.
+    fn has_levels(&self) -> bool {
+        !self.levels.is_empty()
     }
 
     /// The least level over the children that wait, by their standing shares.

@@ -24,6 +24,11 @@ impl<P> Default for Tournament<P> {
 }
 
 impl<P: Ord + Copy> Tournament<P> {
+    /// Whether no place ever had a value.
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// The value of a place.
     pub(super) fn value(&self, place: usize) -> Option<P> {
         *self.values.get(place)?

@@ -136,6 +136,8 @@ impl LocalBackend {
             },
             limits: wire_limits(config.limits),
         };
+        // Without bounds of their own, but no attempt is in either more than a few times: the engine decides
+        // each once, the keeper reports its start and its end. So neither thread ever waits for the other.
         let (messages, inbox) = channel();
         let (events, outbox) = channel();
         let mut worker = Worker {

@@ -93,7 +93,11 @@ fn queues_are_a_tree() {
     let queue = |path: &str, is_leaf: bool, weight: f64, used: Value, share: f64| {
         json!({
             "path": path, "is_leaf": is_leaf, "weight": weight, "policy": "drf", "used": used,
-            "max": if path == "maps/render" { json!({"db_connections": 20, "mem": 1_048_576}) } else { json!({}) },
+            "max": match path {
+                "maps/render" => json!({"db_connections": 20, "mem": 1_048_576}),
+                "search" => json!({"cpus": 0}),
+                _ => json!({}),
+            },
             "share": {}, "dominant_share": {"fraction": "1/3", "decimal": share},
             "dominant_resource": if share > 0.0 { json!("cpus") } else { Value::Null },
             "tasks": {"waiting": 1, "queued": 12, "launching": 1, "running": 3, "cancelling": 0},
@@ -113,7 +117,7 @@ fn queues_are_a_tree() {
     maps           3        1      12        4  33.3%  cpus  cpus=3.5 mem=6GiB  -                           drf
       render       1        1      12        4  33.3%  cpus  cpus=3.5 mem=6GiB  db_connections=20 mem=1TiB
       print        1        1      12        4   0.0%  -     -                  -
-    search       0.5        1      12        4   0.0%  -     -                  -                           1 task can never run as things are
+    search       0.5        1      12        4   0.0%  -     -                  cpus=0                      1 task can never run as things are
     "#);
 }
 

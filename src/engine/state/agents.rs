@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apportion_policies::{Amount, Amounts, Demand};
+use rustc_hash::FxHashMap;
 
 use super::super::event::OfferId;
 use super::super::request::ByName;
 use super::resources::Resources;
+
+/// So many agents are passed over at once where none may hold what came free.
+const HOPES_AT_ONCE: usize = 32;
 
 /// The place of an agent. Used again when it is gone and nothing of it is left.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -52,13 +56,10 @@ impl Agent {
     }
 
     fn sum_offers(&mut self, resources: &Resources) {
-        let mut sum = Amounts::zero(resources.len());
+        self.offered.reset(resources.len());
         for offer in &self.offers {
-            for (id, amount) in resources.host_amounts(&offer.free).iter() {
-                sum.set(id, sum.get(id).saturating_add(amount));
-            }
+            resources.add_host_amounts(&offer.free, &mut self.offered);
         }
-        self.offered = sum;
     }
 
     /// Whether an agent of these attributes meets constraints.
@@ -74,9 +75,9 @@ pub(crate) struct Agents {
     slots: Vec<Option<Agent>>,
     free: Vec<AgentIndex>,
     by_name: BTreeMap<Arc<str>, AgentIndex>,
-    offers: BTreeMap<OfferId, AgentIndex>,
-    /// Agents with offers, in the order of their first offer.
-    offering: BTreeMap<u64, AgentIndex>,
+    /// The same, to look one up: each event names its agent.
+    indexes: FxHashMap<Arc<str>, AgentIndex>,
+    offers: FxHashMap<OfferId, AgentIndex>,
     /// Agents whose offer grew, or of which something was given back.
     touched: Vec<AgentIndex>,
     /// By word of 64 shapes, then by agent: the shapes whose demand of host resources an agent's offers
@@ -91,7 +92,7 @@ pub(crate) struct Agents {
 impl Agents {
     /// The agent of a name, known or not.
     pub(crate) fn find(&self, name: &str) -> Option<AgentIndex> {
-        self.by_name.get(name).copied()
+        self.indexes.get(name).copied()
     }
 
     /// The agent of an index in use.
@@ -144,6 +145,7 @@ impl Agents {
         });
         self.slots[index.0 as usize] = Some(agent);
         self.by_name.insert(Arc::clone(name), index);
+        self.indexes.insert(Arc::clone(name), index);
         index
     }
 
@@ -200,11 +202,8 @@ impl Agents {
         let order = self.next_order;
         self.next_order += 1;
         let agent = self.get_mut(index);
+        resources.add_host_amounts(&free, &mut agent.offered);
         agent.offers.push(HeldOffer { id, order, free });
-        agent.sum_offers(resources);
-        if agent.offers.len() == 1 {
-            self.offering.insert(order, index);
-        }
         self.touch(index);
     }
 
@@ -214,23 +213,15 @@ impl Agents {
             return;
         };
         let agent = self.get_mut(index);
-        let old = agent.order();
         agent.offers.retain(|offer| offer.id != id);
         agent.sum_offers(resources);
-        let new = agent.order();
-        if old != new {
-            old.and_then(|order| self.offering.remove(&order));
-            new.and_then(|order| self.offering.insert(order, index));
-        }
     }
 
     /// Uses up, or drops, all offers of an agent, and says which they were.
     pub(crate) fn drop_offers(&mut self, index: AgentIndex) -> Vec<OfferId> {
         let agent = self.get_mut(index);
-        let order = agent.order();
         let offers: Vec<OfferId> = agent.offers.drain(..).map(|offer| offer.id).collect();
-        agent.offered = Amounts::default();
-        order.and_then(|order| self.offering.remove(&order));
+        agent.offered.reset(0);
         self.set_hopes(index, &[]);
         for id in &offers {
             self.offers.remove(id);
@@ -259,6 +250,7 @@ impl Agents {
         if !agent.is_known && agent.n_attempts == 0 {
             let name = Arc::clone(&agent.name);
             self.by_name.remove(&name);
+            self.indexes.remove(&name);
             self.slots[index.0 as usize] = None;
             self.free.push(index);
         }
@@ -273,9 +265,9 @@ impl Agents {
 
     /// The agents with offers that changed, or on which something came free, since this was asked last,
     /// in the order of their first offer.
-    pub(crate) fn take_touched(&mut self) -> Vec<(u64, AgentIndex)> {
-        let mut touched = Vec::new();
-        for index in std::mem::take(&mut self.touched) {
+    pub(crate) fn take_touched(&mut self, touched: &mut Vec<(u64, AgentIndex)>) {
+        touched.clear();
+        for index in self.touched.drain(..) {
             let Some(agent) = &mut self.slots[index.0 as usize] else {
                 continue;
             };
@@ -285,7 +277,6 @@ impl Agents {
             }
         }
         touched.sort_unstable();
-        touched
     }
 
     /// Notes which shapes an agent's offers hold, as far as host resources go.
@@ -305,41 +296,37 @@ impl Agents {
         }
     }
 
-    /// The agents whose offers may hold one of these shapes, in the order of their first offer. Costs one
-    /// look for each agent and word of shapes.
-    pub(crate) fn hopeful(&self, among: &[u64]) -> Vec<(u64, AgentIndex)> {
-        let mut hopeful = Vec::new();
-        for (word, column) in among
-            .iter()
-            .zip(&self.hopes)
-            .filter(|(word, _)| **word != 0)
-        {
-            for (place, _) in column
-                .iter()
-                .enumerate()
-                .filter(|(_, hopes)| *hopes & word != 0)
-            {
-                let agent = self.slots[place].as_ref();
-                let order = agent.and_then(Agent::order);
-                let place = u32::try_from(place).expect("fewer than 2^32 agents");
-                hopeful.extend(order.map(|order| (order, AgentIndex(place))));
+    /// Adds the agents whose offers may hold one of these shapes, in no order, and more than once where
+    /// they are of several words. Costs one look for each agent and word of shapes.
+    pub(crate) fn add_hopeful(&self, among: &[u64], hopeful: &mut Vec<(u64, AgentIndex)>) {
+        let words = among.iter().zip(&self.hopes);
+        for (word, column) in words.filter(|(word, _)| **word != 0) {
+            for (number, hopes) in column.chunks(HOPES_AT_ONCE).enumerate() {
+                if hopes.iter().fold(0, |any, hopes| any | hopes) & word == 0 {
+                    continue;
+                }
+                let start = number * HOPES_AT_ONCE;
+                for (place, _) in (start..).zip(hopes).filter(|(_, hopes)| *hopes & word != 0) {
+                    let agent = self.slots[place].as_ref();
+                    let order = agent.and_then(Agent::order);
+                    let place = u32::try_from(place).expect("fewer than 2^32 agents");
+                    hopeful.extend(order.map(|order| (order, AgentIndex(place))));
+                }
             }
         }
-        hopeful.sort_unstable();
-        hopeful.dedup();
-        hopeful
     }
 
-    /// All agents with offers, in the order of their first offer.
+    /// All agents with offers.
     pub(crate) fn offering(&self) -> impl Iterator<Item = AgentIndex> + '_ {
-        self.offering.values().copied()
+        let agents = self.iter().filter(|(_, agent)| !agent.offers.is_empty());
+        agents.map(|(index, _)| index)
     }
 
     /// Sets `free` to what may be consumed of an agent's host resources now: what it offers, but
     /// never more than it has left, whatever a backend offers.
     pub(crate) fn free_of(&self, index: AgentIndex, resources: &Resources, free: &mut Amounts) {
         let agent = self.get(index);
-        for (id, _) in resources.iter().filter(|(id, _)| resources.is_host(*id)) {
+        for id in resources.host().iter().copied() {
             let left = agent.total.get(id).saturating_sub(agent.used.get(id));
             free.set(id, agent.offered.get(id).min(left));
         }

@@ -8,6 +8,7 @@ use super::super::fact::Fact;
 use super::super::outcome::{Outcome, OutcomeKind};
 use super::super::spec::{AttemptId, Submission, TaskId, TaskState};
 use super::super::time::Time;
+use super::agents::AgentIndex;
 use super::attempts::{AttemptRecord, LiveTaskRecord, Phase};
 use super::ended::Kept;
 use super::keys::KeyOwner;
@@ -31,9 +32,9 @@ impl State {
             Fact::Launched {
                 attempt, agent, at, ..
             } => {
-                let slot = self
-                    .find_live(attempt.task)
-                    .expect("what is launched lives");
+                let slot = self.find_live(attempt.task);
+                let slot = slot.expect("what is launched lives");
+                let agent = self.agents.ensure(agent);
                 self.launched(*attempt, slot, agent, *at);
             }
             Fact::Started { attempt, .. } => self.started(*attempt),
@@ -211,7 +212,7 @@ impl State {
     }
 
     /// An attempt of a task of this submission was decided.
-    pub(crate) fn launched(&mut self, attempt: AttemptId, slot: Slot, agent: &Arc<str>, at: Time) {
+    pub(crate) fn launched(&mut self, attempt: AttemptId, slot: Slot, agent: AgentIndex, at: Time) {
         let record = self.submissions.get(slot);
         let (group, rank, ready_since) =
             (record.group, record.rank(attempt.task), record.ready_since);
@@ -236,7 +237,6 @@ impl State {
         let leaf = self.queues.get(group).leaf;
         self.queues
             .count(leaf, Some(TaskState::Queued), Some(TaskState::Launching), 1);
-        let agent = self.agents.ensure(agent);
         let record = AttemptRecord {
             group,
             agent,

@@ -6,6 +6,9 @@ use apportion_policies::{Amounts, Demand, ResourceId, ShapeId, ShapeSet};
 /// Shapes in one word of a set.
 const WORD_LEN: usize = 64;
 
+/// So many shapes of a word are compared one by one; more than that, and all 64 are without a branch.
+const FEW_SHAPES: u32 = 24;
+
 /// Which shapes may go now on an agent where they couldn't go before, though the agent itself has not
 /// changed. All others are known not to, so agents that haven't changed need not be asked about them.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,13 @@ impl Widened {
         }
     }
 
+    /// Nothing may go that couldn't before.
+    pub(crate) fn clear(&mut self) {
+        self.all = false;
+        self.resources.clear();
+        self.shapes.clear();
+    }
+
     /// Something of a resource came free.
     pub(crate) fn resource(&mut self, resource: ResourceId) {
         if !self.resources.contains(&resource) {
@@ -40,6 +50,10 @@ impl Widened {
 pub(crate) struct FitTable {
     /// By resource, then by shape: the demand in thousandths. As long as all words together.
     columns: Vec<Vec<u64>>,
+    /// By resource: the shapes that demand it.
+    demanding: Vec<Vec<u64>>,
+    /// The shapes that there ever was a row for.
+    known: Vec<u64>,
     /// By shape: in how many leaves a task of it waits.
     n_heads: Vec<u32>,
     /// The shapes that wait.
@@ -58,6 +72,9 @@ impl FitTable {
         self.has_new_rows |= n_words > self.waiting.len();
         self.waiting.resize(n_words, 0);
         self.constrained.resize(n_words, 0);
+        self.known.resize(n_words, 0);
+        self.has_new_rows |= self.known[word] & (1 << bit) == 0;
+        self.known[word] |= 1 << bit;
         self.n_heads.resize(n_words * WORD_LEN, 0);
         let n_columns = demand
             .iter()
@@ -66,12 +83,17 @@ impl FitTable {
             .unwrap_or(0);
         if n_columns > self.columns.len() {
             self.columns.resize(n_columns, Vec::new());
+            self.demanding.resize(n_columns, Vec::new());
         }
-        for (index, column) in self.columns.iter_mut().enumerate() {
+        let columns = self.columns.iter_mut().zip(&mut self.demanding);
+        for (index, (column, demanding)) in columns.enumerate() {
             column.resize(n_words * WORD_LEN, 0);
             let amount = demand.get(ResourceId::new(index)).milli();
             self.has_new_rows |= column[shape.index()] != amount;
             column[shape.index()] = amount;
+            demanding.resize(n_words, 0);
+            demanding[word] &= !(1 << bit);
+            demanding[word] |= u64::from(amount > 0) << bit;
         }
         self.constrained[word] &= !(1 << bit);
         self.constrained[word] |= u64::from(has_constraints) << bit;
@@ -102,13 +124,10 @@ impl FitTable {
 
     /// All shapes, waiting or not, whose demand of these resources `free` holds. Rows that aren't in use
     /// any more may be among them.
-    pub(crate) fn held(&self, free: &Amounts, resources: &[ResourceId]) -> Vec<u64> {
-        let held = |index| {
-            let columns = resources.iter().map(|id| id.index());
-            let columns = columns.filter(|column| *column < self.columns.len());
-            self.holding(index, u64::MAX, free, columns)
-        };
-        (0..self.waiting.len()).map(held).collect()
+    pub(crate) fn held(&self, free: &Amounts, resources: &[ResourceId], held: &mut Vec<u64>) {
+        held.clear();
+        let words = self.known.iter().enumerate();
+        held.extend(words.map(|(index, known)| self.holding_of(index, *known, free, resources)));
     }
 
     /// All shapes that wait.
@@ -117,23 +136,20 @@ impl FitTable {
     }
 
     /// The shapes that wait and may go where they couldn't before.
-    pub(crate) fn widened(&self, widened: &Widened) -> Vec<u64> {
-        if widened.all {
-            return self.waiting.clone();
-        }
+    pub(crate) fn widened(&self, widened: &Widened, among: &mut Vec<u64>) {
+        among.clear();
         let words = self.waiting.iter().enumerate();
-        let word = |(index, waiting): (usize, &u64)| {
+        among.extend(words.map(|(index, waiting)| {
+            if widened.all {
+                return *waiting;
+            }
             let mut word = widened.shapes.words().get(index).copied().unwrap_or(0);
             for resource in &widened.resources {
-                let column = self.columns.get(resource.index());
-                let rows = column.map_or(&[][..], |column| &column[index * WORD_LEN..][..WORD_LEN]);
-                for (bit, demand) in rows.iter().enumerate() {
-                    word |= u64::from(*demand > 0) << bit;
-                }
+                let demanding = self.demanding.get(resource.index());
+                word |= demanding.map_or(0, |shapes| shapes[index]);
             }
             word & waiting
-        };
-        words.map(word).collect()
+        }));
     }
 
     /// Those of the shapes `among` that still wait and whose demand of these resources `free` holds.
@@ -145,9 +161,7 @@ impl FitTable {
     ) -> bool {
         let mut any = false;
         for (index, word) in among.iter_mut().enumerate() {
-            let columns = resources.iter().map(|id| id.index());
-            let columns = columns.filter(|column| *column < self.columns.len());
-            *word = self.holding(index, *word & self.waiting[index], free, columns);
+            *word = self.holding_of(index, *word & self.waiting[index], free, resources);
             any |= *word != 0;
         }
         any
@@ -191,6 +205,13 @@ impl FitTable {
         any
     }
 
+    /// As [`FitTable::holding`], where some of the resources may be in no demand.
+    fn holding_of(&self, index: usize, word: u64, free: &Amounts, resources: &[ResourceId]) -> u64 {
+        let columns = resources.iter().map(|id| id.index());
+        let columns = columns.filter(|column| *column < self.columns.len());
+        self.holding(index, word, free, columns)
+    }
+
     /// Those of the shapes of a word whose demand of these resources `free` holds.
     fn holding(
         &self,
@@ -201,16 +222,27 @@ impl FitTable {
     ) -> u64 {
         let mut word = word;
         for column in columns {
-            if word == 0 {
-                break;
+            // What isn't demanded is held.
+            let asked = word & self.demanding[column][index];
+            if asked == 0 {
+                continue;
             }
             let free = free.get(ResourceId::new(column)).milli();
             let rows = &self.columns[column][index * WORD_LEN..(index + 1) * WORD_LEN];
-            let mut holding = 0;
-            for (bit, demand) in rows.iter().enumerate() {
-                holding |= u64::from(*demand <= free) << bit;
+            if asked.count_ones() <= FEW_SHAPES {
+                let mut rest = asked;
+                while rest != 0 {
+                    let bit = rest.trailing_zeros() as usize;
+                    rest &= rest - 1;
+                    word &= !(u64::from(rows[bit] > free) << bit);
+                }
+            } else {
+                let mut holding = 0;
+                for (bit, demand) in rows.iter().enumerate() {
+                    holding |= u64::from(*demand <= free) << bit;
+                }
+                word &= holding;
             }
-            word &= holding;
         }
         word
     }
@@ -276,6 +308,24 @@ mod tests {
     }
 
     #[test]
+    fn many_shapes_of_one_resource_are_found_and_thinned_out_as_few_are() {
+        const N_SHAPES: usize = 100;
+        let mut table = FitTable::default();
+        for shape in 0..N_SHAPES {
+            let wanted = demand(&[(0, 1 + shape as u64), (1, 200 - shape as u64)]);
+            table.set_row(ShapeId::new(shape), &wanted, false);
+            table.count_head(ShapeId::new(shape), true);
+        }
+        let mut fits = ShapeSet::default();
+        table.fitting(table.waiting(), &free(&[80, 150]), |_| true, &mut fits);
+        assert_eq!(shapes(&fits), (50..80).collect::<Vec<usize>>());
+        assert!(table.shrink(&free(&[60, 150]), &demand(&[(0, 20)]), &mut fits));
+        assert_eq!(shapes(&fits), (50..60).collect::<Vec<usize>>());
+        assert!(table.shrink(&free(&[60, 143]), &demand(&[(1, 7)]), &mut fits));
+        assert_eq!(shapes(&fits), [57, 58, 59]);
+    }
+
+    #[test]
     fn only_shapes_that_something_came_free_for_are_widened() {
         let mut table = FitTable::default();
         table.set_row(ShapeId::new(0), &demand(&[(0, 1)]), false);
@@ -284,18 +334,22 @@ mod tests {
         for shape in [0, 1, 2] {
             table.count_head(ShapeId::new(shape), true);
         }
-        assert_eq!(table.widened(&Widened::everything()), [0b111]);
+        let mut among = Vec::new();
+        table.widened(&Widened::everything(), &mut among);
+        assert_eq!(among, [0b111]);
         let mut widened = Widened::default();
-        assert_eq!(table.widened(&widened), [0]);
+        table.widened(&widened, &mut among);
+        assert_eq!(among, [0]);
         widened.resource(ResourceId::new(1));
         widened.resource(ResourceId::new(9));
-        let mut among = table.widened(&widened);
+        table.widened(&widened, &mut among);
         assert_eq!(among, [0b110]);
         let shared = [1, 9].map(ResourceId::new);
         assert!(table.retain(&mut among, &free(&[0, 3]), &shared));
         assert_eq!(among, [0b010]);
         assert!(!table.retain(&mut among, &free(&[9, 2]), &shared));
         widened.shapes.insert(ShapeId::new(0));
-        assert_eq!(table.widened(&widened), [0b111]);
+        table.widened(&widened, &mut among);
+        assert_eq!(among, [0b111]);
     }
 }

@@ -29,6 +29,7 @@ use super::time::Time;
 pub(crate) use agents::{Agent, AgentIndex, Agents};
 pub(crate) use attempts::{AttemptRecord, LiveTaskRecord, Phase};
 pub(crate) use ended::{EndedKinds, KeptSubmissions};
+pub(crate) use fits::Widened;
 pub(crate) use keys::{KeyOwner, Keys};
 pub(crate) use queues::{Group, GroupId, LIVE_STATES, Queues};
 pub(crate) use resources::Resources;

@@ -26,6 +26,8 @@ pub(crate) struct Resource {
 pub(crate) struct Resources {
     list: Vec<Resource>,
     by_name: BTreeMap<Arc<str>, ResourceId>,
+    host: Vec<ResourceId>,
+    shared: Vec<ResourceId>,
 }
 
 impl Resources {
@@ -42,6 +44,10 @@ impl Resources {
     pub(crate) fn push(&mut self, name: Arc<str>, scope: Scope) -> ResourceId {
         let id = ResourceId::new(self.list.len());
         self.by_name.insert(Arc::clone(&name), id);
+        match scope {
+            Scope::Host => self.host.push(id),
+            Scope::Cluster { .. } => self.shared.push(id),
+        }
         self.list.push(Resource {
             name,
             scope,
@@ -85,6 +91,16 @@ impl Resources {
         }
     }
 
+    /// The resources that agents bring, in order of ids.
+    pub(crate) fn host(&self) -> &[ResourceId] {
+        &self.host
+    }
+
+    /// The resources of the cluster, in order of ids.
+    pub(crate) fn shared(&self) -> &[ResourceId] {
+        &self.shared
+    }
+
     /// The configured capacity of a cluster resource.
     pub(crate) fn capacity(&self, id: ResourceId) -> Option<Amount> {
         match self.get(id).scope {
@@ -114,14 +130,24 @@ impl Resources {
         self.by_name.keys().cloned().collect()
     }
 
-    /// What an agent has or offers. What isn't configured, or isn't of host scope, is left out.
-    pub(crate) fn host_amounts(&self, by_name: &ByName<Amount>) -> Amounts {
-        let mut amounts = Amounts::zero(self.len());
+    /// What an agent has or offers, added to `sum`. What isn't configured, or isn't of host scope, is
+    /// left out.
+    pub(crate) fn add_host_amounts(&self, by_name: &ByName<Amount>, sum: &mut Amounts) {
+        // Both are in order of names, so they are gone through side by side.
+        let mut known = self.by_name.iter().peekable();
         for (name, amount) in by_name {
-            if let Some(id) = self.find(name).filter(|id| self.is_host(*id)) {
-                amounts.set(id, *amount);
+            while known.next_if(|(other, _)| *other < name).is_some() {}
+            let found = known.next_if(|(other, _)| *other == name);
+            if let Some((_, id)) = found.filter(|(_, id)| self.is_host(**id)) {
+                sum.set(*id, sum.get(*id).saturating_add(*amount));
             }
         }
+    }
+
+    /// What an agent has or offers, by ids.
+    pub(crate) fn host_amounts(&self, by_name: &ByName<Amount>) -> Amounts {
+        let mut amounts = Amounts::zero(self.len());
+        self.add_host_amounts(by_name, &mut amounts);
         amounts
     }
 

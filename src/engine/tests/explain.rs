@@ -133,6 +133,22 @@ fn what_never_fits() {
 }
 
 #[test]
+fn what_no_agent_has_at_all() {
+    let mut env = TestEnv::new(&["a"]);
+    env.agent("m1", "cpus=8");
+    env.submit(task("a").demand("cpus=1 mem=2"));
+    assert_eq!(
+        explain(&env, 1).reasons,
+        [WaitReason::NeverFits {
+            resource: "mem".into(),
+            demand: units(2),
+            most: units(0),
+            limit: "each agent".into(),
+        }]
+    );
+}
+
+#[test]
 fn others_first() {
     let mut env = TestEnv::new(&["a", "b"]);
     env.agent("m", "cpus=2 mem=2");

@@ -289,10 +289,8 @@ fn an_agent_s_offers_never_count_for_more_than_it_has_left() {
 }
 
 #[test]
-fn tasks_that_demand_nothing_all_go() {
+fn a_task_that_demands_nothing_is_refused_since_nothing_would_bound_it() {
     let mut env = TestEnv::new(&["a"]);
-    env.agent("m", "cpus=1");
-    env.submit(task("a").demand("").array(50));
-    env.offer("m", "");
-    assert_eq!(env.launched().len(), 50);
+    let refusal = env.try_submit(&[task("a"), task("a").demand("").array(50)]);
+    assert_eq!(refusal.unwrap_err(), Refusal::NoDemand { place: 1 });
 }

@@ -8,6 +8,7 @@ mod error;
 mod forget;
 mod listing;
 mod open;
+mod place;
 mod reader;
 mod recover;
 mod schema;
@@ -35,6 +36,8 @@ pub const LOCK_FILE: &str = "daemon.lock";
 pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
+    /// Which file the connection writes.
+    place: place::Place,
     /// Whether ranges of forgotten ids may be left to sweep.
     sweeping: bool,
     /// Locked as long as the store lives.
@@ -50,11 +53,13 @@ pub fn open(data_dir: &Path) -> Result<(SqliteStore, SqliteReader), StoreError> 
     let lock = open::lock(data_dir)?;
     let path = data_dir.join(DATABASE_FILE);
     let connection = open::open(&path)?;
+    let place = place::Place::of(&path)?;
     let reader = SqliteReader::new(path.clone());
     Ok((
         SqliteStore {
             connection,
             path,
+            place,
             sweeping: true,
             _lock: lock,
         },
@@ -64,6 +69,7 @@ pub fn open(data_dir: &Path) -> Result<(SqliteStore, SqliteReader), StoreError> 
 
 impl Store for SqliteStore {
     fn commit(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
+        self.place.check(&self.path)?;
         let sweeping = self.sweeping
             || facts
                 .iter()

@@ -217,6 +217,23 @@ fn a_commit_without_space_keeps_nothing_and_succeeds_later() {
 }
 
 #[test]
+fn nothing_is_committed_to_a_file_that_was_removed_until_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(directory.path()).unwrap();
+    store.commit(&[submitted(1, 1)]).unwrap();
+    let path = directory.path().join(DATABASE_FILE);
+    let aside = directory.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    let error = store.commit(&[submitted(2, 1)]).unwrap_err().to_string();
+    assert!(error.contains("was removed or moved away"), "{error}");
+    fs::write(&path, "another").unwrap();
+    let error = store.commit(&[submitted(2, 1)]).unwrap_err().to_string();
+    assert!(error.contains("was replaced"), "{error}");
+    fs::rename(&aside, &path).unwrap();
+    store.commit(&[submitted(2, 1)]).unwrap();
+}
+
+#[test]
 fn ids_grow_though_the_last_task_is_forgotten() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, _) = open(directory.path()).unwrap();

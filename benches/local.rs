@@ -1,7 +1,7 @@
 //! What the local backend costs: runs `true` many times in a bare loop and through the backend, in turns,
 //! and prints both times and their ratio.
 //!
-//! `cargo run --release --example local_floor -- [COUNT] [auto|cgroup|watch|off] [AT-ONCE]`
+//! `cargo bench --bench local [-- [COUNT] [auto|cgroup|watch|off] [AT-ONCE]]`
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -43,7 +43,11 @@ fn main() -> ExitCode {
 }
 
 fn measure() -> Result<(), Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo bench` adds an option of its own.
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
     let count: u64 = args.first().map_or(Ok(10_000), |count| count.parse())?;
     let limits = match args.get(1).map_or("auto", String::as_str) {
         "auto" => LimitMode::Auto,
@@ -114,7 +118,7 @@ fn bare_loop(count: u64) -> Result<Duration, Box<dyn Error>> {
     Ok(watch.elapsed())
 }
 
-/// A backend, and the part of the engine.
+/// A backend, with this program in the place of the engine.
 struct Machine {
     backend: LocalBackend,
     events: Receiver<Event>,
