@@ -12,6 +12,10 @@ use crate::{Run, bodies, processes};
 /// What section 12 of the design asks: the most times the cost of the bare loop.
 const RATIO_MAX: f64 = 1.5;
 
+/// The metrics of the daemon that tell of its commits.
+const COMMITS: &str = "apportion_store_commit_seconds_count";
+const COMMIT_SECONDS: &str = "apportion_store_commit_seconds_sum";
+
 /// How the tasks are submitted.
 #[derive(Clone, Copy, Debug)]
 enum Form {
@@ -49,6 +53,7 @@ struct Spent {
     /// Of that, the daemon itself without guard and keeper.
     main_cpu_seconds: f64,
     n_commits: f64,
+    commit_seconds: f64,
 }
 
 fn name(n: u32, side_by_side: u32, what: &str) -> String {
@@ -96,6 +101,11 @@ fn report(run: &mut Run, side_by_side: u32, form: Form, spent: &Spent, floor: &S
             "us/task",
         )
         .note("commits/task", spent.n_commits / f64::from(n), "")
+        .note(
+            "a commit",
+            spent.commit_seconds / spent.n_commits * 1e3,
+            "ms",
+        )
         .note("rate", f64::from(n) / spent.wall.as_secs_f64(), "1/s"),
     );
 }
@@ -126,6 +136,7 @@ fn bare(n: u32, side_by_side: u32) -> Spent {
         cpu_seconds,
         main_cpu_seconds: cpu_seconds,
         n_commits: 0.0,
+        commit_seconds: 0.0,
     }
 }
 
@@ -143,7 +154,8 @@ fn through_daemon(run: &mut Run, side_by_side: u32, form: Form) -> Spent {
     let own = daemon.own_processes();
     let main = [daemon.pid()];
     let (cpu_before, main_before) = (processes::cpu_seconds(&own), processes::cpu_seconds(&main));
-    let commits_before = client.metric(&daemon, "apportion_store_commit_seconds_count");
+    let commits = || [COMMITS, COMMIT_SECONDS].map(|name| client.metric(&daemon, name));
+    let [n_commits_before, seconds_before] = commits();
     let since = Stopwatch::start();
     for body in bodies {
         client.submit(&daemon, body);
@@ -162,11 +174,13 @@ fn through_daemon(run: &mut Run, side_by_side: u32, form: Form) -> Spent {
         },
     );
     let wall = since.elapsed();
+    let [n_commits, commit_seconds] = commits();
     Spent {
         wall,
         cpu_seconds: processes::cpu_seconds(&own) - cpu_before,
         main_cpu_seconds: processes::cpu_seconds(&main) - main_before,
-        n_commits: client.metric(&daemon, "apportion_store_commit_seconds_count") - commits_before,
+        n_commits: n_commits - n_commits_before,
+        commit_seconds: commit_seconds - seconds_before,
     }
 }
 
