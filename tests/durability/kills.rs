@@ -39,8 +39,13 @@ fn nothing_acknowledged_is_lost_or_run_again_over_50_kills() {
     let clients = start_clients(&load);
     for _ in 0..N_KILLS {
         let target = load.n_answers.load(Ordering::SeqCst) + 1 + random.u64(0..60);
-        wait::for_true("the clients to be answered", || {
-            load.n_answers.load(Ordering::SeqCst) >= target
+        // Long, since a busy disk can hold up a commit; what the daemon said tells a slow one from a stuck one.
+        let what = format!(
+            "the clients to be answered; the daemon said:\n{}",
+            daemon.log()
+        );
+        wait::until(&what, Duration::from_secs(120), || {
+            (load.n_answers.load(Ordering::SeqCst) >= target).then_some(())
         });
         // Spinning for a random while puts the instant anywhere within a batch, a commit or a spawn.
         (0..random.u64(0..3_000_000)).for_each(|step| {
