@@ -2,7 +2,6 @@
 
 use super::dependencies::cancelled;
 use super::outcome::{Cause, OutcomeKind};
-use super::state::ended_state;
 use super::{AttemptId, Decision, Engine, Fact, Output, Refusal, Reply, TaskId, TaskState, Time};
 
 impl Engine {
@@ -19,7 +18,7 @@ impl Engine {
         match self.state.ended.find(task) {
             Some(OutcomeKind::Cancelled) => return Ok(Reply::State(TaskState::Cancelled)),
             Some(kind @ (OutcomeKind::Succeeded | OutcomeKind::Failed)) => {
-                let state = ended_state(kind);
+                let state = TaskState::from(kind);
                 return Err(Refusal::AlreadyEnded { task, state });
             }
             None => {}

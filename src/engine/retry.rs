@@ -1,7 +1,6 @@
 //! Retrying by hand what failed or was cancelled, or is about to be.
 
 use super::request::StoredTask;
-use super::state::ended_state;
 use super::{Engine, Fact, Output, Refusal, Reply, TaskId, TaskState, Time};
 
 impl Engine {
@@ -58,7 +57,7 @@ impl Engine {
         if n_live >= self.settings.live_max {
             return Err(Refusal::TooManyTasks { n_live });
         }
-        if let Some(state) = self.state.ended.find(task).map(ended_state) {
+        if let Some(state) = self.state.ended.find(task).map(TaskState::from) {
             debug_assert_ne!(state, TaskState::Succeeded);
         }
         let first = stored.submission.first;

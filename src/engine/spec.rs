@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use apportion_policies::Amount;
 
+use super::outcome::OutcomeKind;
 use super::time::Time;
 
 /// A task: a positive integer, given in order of submission.
@@ -193,5 +194,16 @@ impl TaskState {
     #[must_use]
     pub fn is_ended(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl From<OutcomeKind> for TaskState {
+    /// The state in which a task with this outcome has ended.
+    fn from(kind: OutcomeKind) -> Self {
+        match kind {
+            OutcomeKind::Succeeded => Self::Succeeded,
+            OutcomeKind::Failed => Self::Failed,
+            OutcomeKind::Cancelled => Self::Cancelled,
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use apportion_policies::Amount;
 
 use super::reader::{AttemptRecord, Delivery, Reader, TaskFilter, TaskRecord};
-use super::{Store, StoreError, ended_state};
+use super::{Store, StoreError};
 use crate::engine::fact::{LiveAttempt, LiveTask};
 use crate::engine::request::StoredTask;
 use crate::engine::{AttemptId, Fact, Outcome, Submission, TaskId, TaskState, Time};
@@ -314,7 +314,7 @@ impl Kept {
 
     fn end(&mut self, id: TaskId, outcome: &Arc<Outcome>, inbox: Option<&Arc<str>>, at: Time) {
         let task = self.task(id);
-        task.state = ended_state(outcome.kind);
+        task.state = TaskState::from(outcome.kind);
         task.not_before = None;
         task.cancel_reason = None;
         task.ended = Some((at, Arc::clone(outcome)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::request::StoredTask;
-use crate::engine::{Fact, OutcomeKind, TaskId, TaskState};
+use crate::engine::{Fact, TaskId};
 
 #[cfg(test)]
 pub(crate) mod memory;
@@ -78,15 +78,6 @@ pub enum StoreError {
         /// What was said.
         message: Arc<str>,
     },
-}
-
-/// The state of a task that ended so.
-pub(crate) fn ended_state(kind: OutcomeKind) -> TaskState {
-    match kind {
-        OutcomeKind::Succeeded => TaskState::Succeeded,
-        OutcomeKind::Failed => TaskState::Failed,
-        OutcomeKind::Cancelled => TaskState::Cancelled,
-    }
 }
 
 #[cfg(test)]

@@ -321,7 +321,7 @@ impl Sim {
 
     fn end(&mut self, id: u64, kind: OutcomeKind, cause: Option<Cause>) -> Fact {
         let task = self.tasks.get_mut(&id).unwrap();
-        task.state = super::ended_state(kind);
+        task.state = TaskState::from(kind);
         let spec = &task.submission.spec;
         self.n_delivered += u64::from(spec.inbox.is_some());
         Fact::Ended {

@@ -97,7 +97,7 @@ impl State {
     /// The state of a task that has not ended, or is kept.
     pub(crate) fn find_state(&self, task: TaskId) -> Option<TaskState> {
         if let Some(kind) = self.ended.find(task) {
-            return Some(ended_state(kind));
+            return Some(TaskState::from(kind));
         }
         let slot = self.find_live(task)?;
         Some(self.state_in(task, slot))
@@ -198,14 +198,5 @@ impl State {
         let (group, rank) = (submission.group, submission.rank(task));
         self.queues.get_mut(group).n_paused -= 1;
         self.queues.make_ready(group, rank, 1, slot);
-    }
-}
-
-/// The state of a task that ended so.
-pub(crate) fn ended_state(kind: OutcomeKind) -> TaskState {
-    match kind {
-        OutcomeKind::Succeeded => TaskState::Succeeded,
-        OutcomeKind::Failed => TaskState::Failed,
-        OutcomeKind::Cancelled => TaskState::Cancelled,
     }
 }

@@ -127,7 +127,7 @@ fn tasks(state: &State) -> Tasks {
     for id in 1..state.next_id.0 {
         let task = TaskId(id);
         if let Some(kind) = state.ended.find(task) {
-            ended.insert(task, crate::engine::state::ended_state(kind));
+            ended.insert(task, TaskState::from(kind));
         }
         let Some(slot) = state.find_live(task) else {
             continue;

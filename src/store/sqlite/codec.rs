@@ -15,7 +15,6 @@ use crate::engine::spec::{ArrayRange, Dependency, Run};
 use crate::engine::{
     AttemptEnd, Outcome, OutcomeKind, Submission, TaskId, TaskSpec, TaskState, Time, Usage,
 };
-use crate::store::ended_state;
 
 /// The columns of a submission, in the order that [`submission`] reads.
 pub(super) const SUBMISSION_COLUMNS: &str = "first, queue, name, key, inbox, demand, run, env, priority, retries, \
@@ -333,7 +332,7 @@ pub(super) fn write_cause(cause: &Cause) -> (&'static str, Option<String>) {
         Cause::Cancelled { reason } => ("cancelled", reason.as_deref().map(str::to_owned)),
         Cause::DependencyFailed { task, kind } => (
             "dependency_failed",
-            Some(format!("{task} {}", ended_state(*kind).as_str())),
+            Some(format!("{task} {}", TaskState::from(*kind).as_str())),
         ),
     }
 }

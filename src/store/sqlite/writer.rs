@@ -12,7 +12,6 @@ use super::forget;
 use crate::engine::{
     AttemptEnd, AttemptId, Fact, Outcome, Submission, TaskId, TaskState, Time, Usage,
 };
-use crate::store::ended_state;
 
 /// Makes the facts durable, all or none. Says whether there is more to sweep of what was forgotten.
 pub(super) fn commit(
@@ -337,7 +336,7 @@ impl Writer<'_> {
         at: Time,
     ) -> rusqlite::Result<()> {
         let id = int(task.0);
-        let state = ended_state(outcome.kind);
+        let state = TaskState::from(outcome.kind);
         if self.write_outcome(id, state, outcome, at)? == 0 {
             self.start(id, state, 0)?;
             self.write_outcome(id, state, outcome, at)?;
