@@ -7,6 +7,7 @@ mod database;
 mod durability;
 mod life;
 mod local_backend;
+mod mesos;
 mod metrics;
 mod reload;
 mod support;

@@ -1,4 +1,4 @@
-//! What the integration tests share: the real daemon as a process, its HTTP API, waiting, programs.
+//! What the integration tests share: the real daemon as a process, its HTTP API, a real Mesos, waiting, programs.
 
 #![allow(
     dead_code,
@@ -7,6 +7,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod http;
+pub(crate) mod mesos;
 pub(crate) mod postgres;
 pub(crate) mod processes;
 pub(crate) mod programs;

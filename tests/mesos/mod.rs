@@ -1,0 +1,3 @@
+//! Against a real Mesos: master and agents as processes on this machine.
+
+mod cluster;
