@@ -26,8 +26,9 @@ const IMPURE: &[&str] = &[
 const IMPORTS: &[(&str, &[&str])] = &[
     ("clock", &["engine"]),
     ("engine", &[]),
+    ("proto", &[]),
     ("store", &["engine"]),
-    ("backend", &["engine", "clock"]),
+    ("backend", &["engine", "clock", "proto"]),
     ("driver", &["engine", "store", "backend", "clock"]),
     ("config", &["engine", "backend"]),
     ("metrics", &["engine", "driver"]),
