@@ -2,7 +2,13 @@
 //!
 //! Imports go one way: `apportion-policies` ← [`engine`] ← {[`store`], [`backend`]} ← [`driver`] ←
 //! [`metrics`] ← [`api`] ← [`serve`] ← [`cli`]; [`proto`] imports nothing. ARCHITECTURE.md tells the flow and the order in which to
-//! read the files.
+//! read the files. A program with policies of its own hands them to [`main_with`].
+
+use std::process::ExitCode;
+
+pub use apportion_policies as policies;
+
+use policies::Registry;
 
 pub mod api;
 pub mod backend;
@@ -15,3 +21,19 @@ pub mod metrics;
 pub mod proto;
 pub mod serve;
 pub mod store;
+
+/// The whole program, daemon and command line, with these policies: what a program of one's own calls in
+/// its `main`, after it has registered its rankings in a [`Registry`]. `policies/README.md` shows it.
+///
+/// Call it before anything else: the local backend starts this very program again as its keeper, which is
+/// small, without a runtime, and none of the program's business.
+#[must_use]
+pub fn main_with(registry: Registry) -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == "keeper")
+    {
+        return backend::local::keeper::main();
+    }
+    cli::main(&registry)
+}

@@ -157,6 +157,7 @@ fn settings(scenario: &Scenario, names: &[Arc<str>; 4]) -> EngineSettings {
         resources,
         queues: queues
             .map(|(place, path)| QueueConfig {
+                parameters: BTreeMap::new(),
                 path: path.into(),
                 weight: Weight::from_milli(1000 * (1 + place as u32 % 5)).expect("above zero"),
                 max: Vec::new(),

@@ -4,6 +4,7 @@
 //! shape, the rank of the first waiting task.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::amount::{Amount, Weight};
@@ -40,15 +41,19 @@ pub struct QueueSettings {
     pub max: Vec<(ResourceId, Amount)>,
     /// The order of its children; `None` for the default of the tree.
     pub policy: Option<PolicySpec>,
+    /// What else is said of the queue, for policies that a program registers; the built-in ones look at
+    /// none of it. Numbers and dates stand here as they were written.
+    pub parameters: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 impl Default for QueueSettings {
-    /// Weight 1, no limits, the tree's default policy.
+    /// Weight 1, no limits, the tree's default policy, no parameters.
     fn default() -> Self {
         Self {
             weight: Weight::default(),
             max: Vec::new(),
             policy: None,
+            parameters: BTreeMap::new(),
         }
     }
 }

@@ -203,6 +203,7 @@ fn sim_of(world: &World) -> Sim {
             weight: plan.weight.parse().unwrap(),
             max,
             policy,
+            ..QueueSettings::default()
         };
         sim.queue(&plan.path, settings);
     }

@@ -232,7 +232,7 @@ impl ApiError {
             Self::NotEnded { .. } => "not_ended",
             Self::NoOutput { .. } => "no_output",
             Self::UnknownResource { .. } => "unknown_resource",
-            Self::Refused { refusal, .. } => refusal::code(refusal),
+            Self::Refused { refusal, .. } => refusal.code(),
             Self::Store(error) | Self::NotDurable(error) => match error {
                 StoreError::Full { .. } => "store_full",
                 StoreError::Corrupt { .. }

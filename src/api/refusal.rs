@@ -28,27 +28,6 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
     }
 }
 
-/// The lasting word for programs.
-pub(super) fn code(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::UnknownQueue { .. } => "unknown_queue",
-        Refusal::NotALeaf { .. } => "not_a_leaf",
-        Refusal::UnknownResource { .. } => "unknown_resource",
-        Refusal::NeverFits { .. } => "never_fits",
-        Refusal::NoDemand { .. } => "no_demand",
-        Refusal::KeyReused { .. } => "key_reused",
-        Refusal::UnknownDependency { .. } => "unknown_dependency",
-        Refusal::DependencyCycle { .. } => "dependency_cycle",
-        Refusal::UnknownTask { .. } => "unknown_task",
-        Refusal::NotRetryable { .. } => "not_retryable",
-        Refusal::AlreadyEnded { .. } => "already_ended",
-        Refusal::QueueInUse { .. } => "queue_in_use",
-        Refusal::ResourceInUse { .. } => "resource_in_use",
-        Refusal::NotClusterScope { .. } => "not_cluster_scope",
-        Refusal::TooManyTasks { .. } => "too_many_tasks",
-    }
-}
-
 /// The message for people. Whoever sent a single task object hears nothing of its place in a list.
 pub(super) fn message(refusal: &Refusal, single: bool) -> String {
     let message = refusal.to_string();

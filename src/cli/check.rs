@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use apportion_policies::Registry;
 use serde_json::{Value, json};
 
 use super::output::{Output, table};
@@ -23,8 +24,13 @@ pub(super) struct Args {
     pub(super) config: Option<PathBuf>,
 }
 
-pub(super) fn execute(args: &Args, json: bool, out: &mut Output<'_>) -> Result<u8, CliError> {
-    match config::load(args.config.as_deref()) {
+pub(super) fn execute(
+    args: &Args,
+    registry: &Registry,
+    json: bool,
+    out: &mut Output<'_>,
+) -> Result<u8, CliError> {
+    match config::load(args.config.as_deref(), registry) {
         Err(errors) if json => {
             out.json(&errors_json(&errors))?;
             Ok(exit::USAGE)

@@ -34,6 +34,8 @@ mod tasks;
 mod wait;
 mod wire;
 
+use apportion_policies::Registry;
+
 use self::client::Client;
 use self::error::{CliError, exit};
 use self::output::Output;
@@ -110,9 +112,9 @@ struct Context<'a, 'o> {
     now: SystemTime,
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process, with these policies.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(registry: &Registry) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -128,12 +130,12 @@ pub fn main() -> ExitCode {
     let now = UNIX_EPOCH + Duration::from_millis(clock::now().0);
     let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
     let mut out = Output::of_process(&mut stdout, &mut stderr);
-    ExitCode::from(execute(cli, &mut out, now))
+    ExitCode::from(execute(cli, registry, &mut out, now))
 }
 
 /// Runs a command and gives its exit code; what went wrong has been told then.
-fn execute(cli: Cli, out: &mut Output<'_>, now: SystemTime) -> u8 {
-    let done = dispatch(cli, out, now);
+fn execute(cli: Cli, registry: &Registry, out: &mut Output<'_>, now: SystemTime) -> u8 {
+    let done = dispatch(cli, registry, out, now);
     out.end_progress();
     done.unwrap_or_else(|error| {
         if !error.is_broken_pipe() {
@@ -149,10 +151,15 @@ fn execute(cli: Cli, out: &mut Output<'_>, now: SystemTime) -> u8 {
     })
 }
 
-fn dispatch(cli: Cli, out: &mut Output<'_>, now: SystemTime) -> Result<u8, CliError> {
+fn dispatch(
+    cli: Cli,
+    registry: &Registry,
+    out: &mut Output<'_>,
+    now: SystemTime,
+) -> Result<u8, CliError> {
     let command = match &cli.command {
-        Command::Serve(args) => return serve::execute(args),
-        Command::Check(args) => return check::execute(args, cli.json, out),
+        Command::Serve(args) => return serve::execute(args, registry),
+        Command::Check(args) => return check::execute(args, registry, cli.json, out),
         Command::Completions(args) => return completions::execute(args, out),
         Command::Client(command) => command,
     };

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use apportion_policies::Registry;
 use tracing_subscriber::EnvFilter;
 
 use super::{CliError, exit};
@@ -36,13 +37,13 @@ enum LogFormat {
     Json,
 }
 
-pub(super) fn execute(args: &Args) -> Result<u8, CliError> {
-    let config = config::load(args.config.as_deref())?;
+pub(super) fn execute(args: &Args, registry: &Registry) -> Result<u8, CliError> {
+    let config = config::load(args.config.as_deref(), registry)?;
     start_logging(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let served = runtime.block_on(crate::serve::run(config, args.config.clone()));
+    let served = runtime.block_on(crate::serve::run(config, args.config.clone(), registry));
     served.map_err(|error| CliError::Serve(Box::new(error)))?;
     Ok(exit::DONE)
 }

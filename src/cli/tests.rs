@@ -149,7 +149,12 @@ fn run(arguments: &[&str]) -> Ran {
     let code = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => {
             let mut out = Output::plain(&mut stdout, &mut stderr);
-            execute(cli, &mut out, format::time("2026-11-22T13:10:00Z").unwrap())
+            execute(
+                cli,
+                &Registry::default(),
+                &mut out,
+                format::time("2026-11-22T13:10:00Z").unwrap(),
+            )
         }
         Err(error) => {
             stderr.extend(error.to_string().bytes());

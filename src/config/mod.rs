@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apportion_policies::Amount;
+use apportion_policies::{Amount, Registry};
 use toml::de::DeTable;
 
 pub use self::errors::{ConfigError, ConfigErrors, Place, Problem};
@@ -90,19 +90,19 @@ impl Config {
     /// Never: an empty text is valid.
     #[must_use]
     pub fn default_local() -> Self {
-        parse("").expect("an empty configuration is valid")
+        parse("", &Registry::default()).expect("an empty configuration is valid")
     }
 }
 
-/// Reads and validates a file; `None` for the defaults. A relative `server.data_dir` counts from the
+/// Reads and validates a file; `None` for the defaults. Policies are those of the registry. A relative `server.data_dir` counts from the
 /// current directory, and is absolute in what is returned.
 ///
 /// # Errors
 /// All that is wrong with the file, not only the first.
-pub fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
+pub fn load(path: Option<&Path>, registry: &Registry) -> Result<Config, ConfigErrors> {
     let mut config = match path {
         None => Config::default_local(),
-        Some(path) => read(path).map_err(|errors| ConfigErrors {
+        Some(path) => read(path, registry).map_err(|errors| ConfigErrors {
             file: Some(path.to_owned()),
             errors,
         })?,
@@ -118,11 +118,11 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
 ///
 /// # Errors
 /// All that is wrong with the text, not only the first.
-pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
-    validate(text).map_err(|errors| ConfigErrors { file: None, errors })
+pub fn parse(text: &str, registry: &Registry) -> Result<Config, ConfigErrors> {
+    validate(text, registry).map_err(|errors| ConfigErrors { file: None, errors })
 }
 
-fn read(path: &Path) -> Result<Config, Vec<ConfigError>> {
+fn read(path: &Path, registry: &Registry) -> Result<Config, Vec<ConfigError>> {
     let bytes = std::fs::read(path).map_err(|error| {
         let message = if path.is_dir() {
             "it is a directory".to_owned()
@@ -136,7 +136,7 @@ fn read(path: &Path) -> Result<Config, Vec<ConfigError>> {
         }]
     })?;
     match std::str::from_utf8(&bytes) {
-        Ok(text) => validate(text),
+        Ok(text) => validate(text, registry),
         Err(error) => {
             let place = Some(Place::of(&bytes, error.valid_up_to()));
             Err(vec![ConfigError {
@@ -148,8 +148,8 @@ fn read(path: &Path) -> Result<Config, Vec<ConfigError>> {
     }
 }
 
-fn validate(text: &str) -> Result<Config, Vec<ConfigError>> {
-    let mut report = Report::new(text);
+fn validate(text: &str, registry: &Registry) -> Result<Config, Vec<ConfigError>> {
+    let mut report = Report::new(text, registry);
     let (table, syntax) = DeTable::parse_recoverable(text);
     let is_toml = report.push_syntax(&syntax);
     let config = is_toml.then(|| build(&Section::root(table.get_ref()), &mut report));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use apportion_policies::{Registry, Weight};
+use apportion_policies::Weight;
 
 use super::errors::Problem;
 use super::sections::{amounts, is_name_byte, resource, unknown_name};
@@ -63,6 +63,7 @@ fn plain_queue(path: &str) -> QueueConfig {
         weight: Weight::default(),
         max: Vec::new(),
         policy: None,
+        parameters: BTreeMap::new(),
     }
 }
 
@@ -85,12 +86,22 @@ fn queue(
     queue.policy = section
         .get("policy")
         .and_then(|field| policy(&field, resources, report));
+    if let Some(section) = section
+        .get("parameters")
+        .and_then(|field| field.section(report))
+    {
+        for field in section.fields() {
+            if let Some(value) = field.scalar(report) {
+                queue.parameters.insert(field.name.into(), value.into());
+            }
+        }
+    }
     queue
 }
 
 /// A table below a queue is most likely meant as a queue below it.
 fn refuse_others(path: &str, section: &Section<'_>, report: &mut Report<'_>) {
-    const KNOWN: [&str; 3] = ["weight", "max", "policy"];
+    const KNOWN: [&str; 4] = ["weight", "max", "policy", "parameters"];
     let others = section
         .fields()
         .into_iter()
@@ -206,7 +217,7 @@ fn policy(
 
 fn known_policy(field: &Field<'_>, report: &mut Report<'_>) -> Option<Arc<str>> {
     let name = field.string(report)?;
-    let registry = Registry::default();
+    let registry = report.registry;
     if !registry.knows(name) {
         let known: Vec<&str> = registry.names().map(|name| &**name).collect();
         field.report(report, unknown_name("policy", name, &known));

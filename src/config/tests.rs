@@ -3,6 +3,11 @@
 use super::*;
 use crate::engine::settings::{PolicyConfig, Scope};
 
+/// A text with the built-in policies.
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    super::parse(text, &Registry::default())
+}
+
 /// The errors of a text, one line each.
 fn errors(text: &str) -> String {
     parse(text).expect_err("the text is wrong").to_string()
@@ -60,7 +65,7 @@ fn the_documented_file_is_complete() {
             known.extend(keys.iter().map(|key| format!("{section}.{key}")));
         }
     }
-    assert_eq!(known.len(), 4 + 2 + 6 + 2 + 3 + 4);
+    assert_eq!(known.len(), 4 + 2 + 6 + 2 + 4 + 4);
     keys.sort();
     known.sort();
     assert_eq!(keys, known);
@@ -191,8 +196,8 @@ fn unknown_keys_at_every_level() {
     12:1: tasks.lost_maximum: unknown key; known here: demand, kill_grace, lost_max, retry_pause, retry_pause_max, live_max
     "#);
     insta::assert_snapshot!(errors("[queues.maps]\nwieght = 1\n[queues.maps.render]\nweight = 2\n"), @r#"
-    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, max, policy
-    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, max, policy
+    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, max, policy, parameters
+    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, max, policy, parameters
     "#);
 }
 
@@ -354,7 +359,7 @@ fn no_text_is_a_panic() {
 fn files_that_cannot_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let said = |path: &Path| {
-        load(Some(path))
+        load(Some(path), &Registry::default())
             .unwrap_err()
             .to_string()
             .replace(&*dir.path().to_string_lossy(), "DIR")
@@ -371,7 +376,10 @@ fn files_that_cannot_be_read() {
 #[test]
 fn the_data_directory_counts_from_the_current_directory() {
     let expected = std::env::current_dir().unwrap().join("apportion-data");
-    assert_eq!(load(None).unwrap().server.data_dir, expected);
+    assert_eq!(
+        load(None, &Registry::default()).unwrap().server.data_dir,
+        expected
+    );
 }
 
 #[test]
@@ -382,4 +390,36 @@ fn the_examples_are_valid() {
     ] {
         assert_eq!(parse(text).map(|_| ()), Ok(()));
     }
+}
+
+#[test]
+fn parameters_of_a_queue_are_kept_as_they_are_written() {
+    let config = parse(
+        "[queues.a]\nparameters = { due = 2026-12-01, factor = 1.50, team = \"maps\", urgent = true }",
+    );
+    let parameters = &config.unwrap().engine.queues[0].parameters;
+    let shown: Vec<String> = parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    assert_eq!(
+        shown,
+        ["due=2026-12-01", "factor=1.50", "team=maps", "urgent=true"]
+    );
+    assert_eq!(
+        errors("[queues.a]\nparameters = { due = [1] }"),
+        "2:22: queues.a.parameters.due: must be a string, a number, a boolean or a date, but is an array"
+    );
+}
+
+#[test]
+fn policies_are_those_of_the_registry() {
+    let mut registry = Registry::default();
+    registry.register("edf", |_| Arc::new(apportion_policies::Fifo));
+    let text = "policy = { name = \"edf\" }";
+    assert_eq!(
+        &*super::parse(text, &registry).unwrap().engine.policy.name,
+        "edf"
+    );
+    assert!(errors(text).contains("unknown policy 'edf'"));
 }

@@ -3,23 +3,25 @@
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use apportion_policies::{Amount, Weight};
+use apportion_policies::{Amount, Registry, Weight};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::errors::{ConfigError, Place, Problem, nearest};
 use super::units::{self, UnitError};
 
-/// The errors found so far in one text.
+/// The errors found so far in one text, with what its names of policies are looked up in.
 pub(super) struct Report<'t> {
     text: &'t str,
+    pub(super) registry: &'t Registry,
     errors: Vec<(usize, ConfigError)>,
 }
 
 impl<'t> Report<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(super) fn new(text: &'t str, registry: &'t Registry) -> Self {
         Self {
             text,
+            registry,
             errors: Vec::new(),
         }
     }
@@ -198,6 +200,20 @@ impl<'a> Field<'a> {
         match self.value.as_str() {
             Some(text) => Some(text),
             None => self.wrong_type("a string", report),
+        }
+    }
+
+    /// A string, number, boolean or date: a string's content, or else the value as it is written.
+    pub(super) fn scalar(&self, report: &mut Report<'_>) -> Option<String> {
+        match self.value {
+            DeValue::String(text) => Some(text.to_string()),
+            DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => Some(report.text.get(self.span.clone())?.to_owned()),
+            DeValue::Array(_) | DeValue::Table(_) => {
+                self.wrong_type("a string, a number, a boolean or a date", report)
+            }
         }
     }
 

@@ -247,6 +247,30 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// The lasting word for it, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownQueue { .. } => "unknown_queue",
+            Self::NotALeaf { .. } => "not_a_leaf",
+            Self::UnknownResource { .. } => "unknown_resource",
+            Self::NeverFits { .. } => "never_fits",
+            Self::NoDemand { .. } => "no_demand",
+            Self::KeyReused { .. } => "key_reused",
+            Self::UnknownDependency { .. } => "unknown_dependency",
+            Self::DependencyCycle { .. } => "dependency_cycle",
+            Self::UnknownTask { .. } => "unknown_task",
+            Self::NotRetryable { .. } => "not_retryable",
+            Self::AlreadyEnded { .. } => "already_ended",
+            Self::QueueInUse { .. } => "queue_in_use",
+            Self::ResourceInUse { .. } => "resource_in_use",
+            Self::NotClusterScope { .. } => "not_cluster_scope",
+            Self::TooManyTasks { .. } => "too_many_tasks",
+        }
+    }
+}
+
 fn at(place: usize) -> String {
     format!("tasks[{place}]: ")
 }

@@ -1,5 +1,6 @@
 //! What the engine is told by the configuration, already validated.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub struct QueueConfig {
     pub max: Vec<(Arc<str>, Amount)>,
     /// How it orders its children; `None` for the default.
     pub policy: Option<PolicyConfig>,
+    /// What else is said of it, for policies that a program registers.
+    pub parameters: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// A policy and its parameters.

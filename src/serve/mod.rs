@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use apportion_policies::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -79,18 +80,25 @@ pub enum ServeError {
 ///
 /// # Errors
 /// See [`ServeError`]. Whatever ran has been ended then.
-pub async fn run(config: Config, config_path: Option<PathBuf>) -> Result<(), ServeError> {
+pub async fn run(
+    config: Config,
+    config_path: Option<PathBuf>,
+    registry: &Registry,
+) -> Result<(), ServeError> {
     let mut signals = Signals::catch()?;
     let address = config.server.listen;
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let mut daemon = Daemon::start(Arc::new(config), listener).await?;
+    let mut daemon = Daemon::start(Arc::new(config), listener, registry.clone()).await?;
     eprintln!("listening on http://{address}");
     let ended = loop {
         tokio::select! {
             asked = signals.next() => match asked {
-                Asked::Reload => reload::reload(&daemon.handle, &daemon.config, config_path.as_deref()).await,
+                Asked::Reload => {
+                    let path = config_path.as_deref();
+                    reload::reload(&daemon.handle, &daemon.config, path, registry).await;
+                }
                 Asked::Stop => break Ok(()),
             },
             ended = &mut daemon.driver_ended => break Err(driver_error(ended)),
@@ -117,12 +125,16 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(config: Arc<Config>, listener: TcpListener) -> Result<Self, ServeError> {
+    async fn start(
+        config: Arc<Config>,
+        listener: TcpListener,
+        registry: Registry,
+    ) -> Result<Self, ServeError> {
         let tasks_dir = config.server.data_dir.join(TASKS_DIR);
         let (handle, events, inbox) = driver::channel();
         let started = {
             let (config, tasks_dir) = (Arc::clone(&config), tasks_dir.clone());
-            tokio::task::spawn_blocking(move || Parts::start(&config, &tasks_dir, events))
+            tokio::task::spawn_blocking(move || Parts::start(&config, registry, &tasks_dir, events))
         };
         let Parts {
             engine,
@@ -202,9 +214,14 @@ struct Parts {
 }
 
 impl Parts {
-    fn start(config: &Config, tasks_dir: &Path, events: EventSender) -> Result<Self, ServeError> {
+    fn start(
+        config: &Config,
+        registry: Registry,
+        tasks_dir: &Path,
+        events: EventSender,
+    ) -> Result<Self, ServeError> {
         let (mut store, reader) = sqlite::open(&config.server.data_dir)?;
-        let (engine, attempts) = recover(config, &mut store)?;
+        let (engine, attempts) = recover(config, registry, &mut store)?;
         let mut backend: Box<dyn Backend> = match &config.backend {
             BackendConfig::Local(local) => {
                 let options = LocalOptions::new(tasks_dir);
@@ -224,9 +241,13 @@ impl Parts {
 }
 
 /// Folds what the store remembers into a new engine.
-fn recover(config: &Config, store: &mut dyn Store) -> Result<(Engine, Vec<AttemptId>), StoreError> {
+fn recover(
+    config: &Config,
+    registry: Registry,
+    store: &mut dyn Store,
+) -> Result<(Engine, Vec<AttemptId>), StoreError> {
     let watch = Stopwatch::start();
-    let mut engine = Engine::new(config.engine.clone());
+    let mut engine = Engine::with_registry(config.engine.clone(), registry);
     let mut n_facts = 0_u64;
     store.recover(&mut |fact| {
         engine.apply(&fact);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use apportion_policies::Registry;
 use tokio::sync::watch;
 
 use crate::config::{self, Config, ConfigErrors};
@@ -14,6 +15,7 @@ pub(super) async fn reload(
     handle: &Handle,
     current: &watch::Sender<Arc<Config>>,
     path: Option<&Path>,
+    registry: &Registry,
 ) {
     let Some(path) = path else {
         tracing::warn!(
@@ -21,7 +23,7 @@ pub(super) async fn reload(
         );
         return;
     };
-    let mut config = match load(path.to_owned()).await {
+    let mut config = match load(path.to_owned(), registry.clone()).await {
         Ok(config) => config,
         Err(errors) => {
             tracing::error!("the configuration stays as it was: {errors}");
@@ -46,8 +48,8 @@ pub(super) async fn reload(
     }
 }
 
-async fn load(path: PathBuf) -> Result<Config, ConfigErrors> {
-    match tokio::task::spawn_blocking(move || config::load(Some(&path))).await {
+async fn load(path: PathBuf, registry: Registry) -> Result<Config, ConfigErrors> {
+    match tokio::task::spawn_blocking(move || config::load(Some(&path), &registry)).await {
         Ok(loaded) => loaded,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }

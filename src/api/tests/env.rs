@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use apportion_policies::Registry;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
@@ -204,7 +205,7 @@ impl Daemon {
         Self,
         impl FnOnce() -> Result<(), StoreError> + Send + 'static,
     ) {
-        let config = Arc::new(config::parse(CONFIG).unwrap());
+        let config = Arc::new(config::parse(CONFIG, &Registry::default()).unwrap());
         let (handle, events, inbox) = driver::channel();
         let store = MemoryStore::new();
         let metrics = Metrics::install();

@@ -407,7 +407,9 @@ impl io::Write for Gone {
 fn run_unread(arguments: &[&str]) -> (u8, String) {
     let mut stderr = Vec::new();
     let cli = Cli::try_parse_from([&["apportion"], arguments].concat()).unwrap();
-    let code = execute(cli, &mut Output::plain(&mut Gone, &mut stderr), UNIX_EPOCH);
+    let mut gone = Gone;
+    let mut out = Output::plain(&mut gone, &mut stderr);
+    let code = execute(cli, &Registry::default(), &mut out, UNIX_EPOCH);
     (code, String::from_utf8(stderr).unwrap())
 }
 

@@ -263,6 +263,7 @@ fn settings() -> EngineSettings {
     EngineSettings {
         resources: vec![host("cpus"), host("mem")],
         queues: vec![QueueConfig {
+            parameters: BTreeMap::new(),
             path: "default".into(),
             weight: Weight::default(),
             max: Vec::new(),

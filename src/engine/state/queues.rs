@@ -115,6 +115,7 @@ impl Queues {
                     .policy
                     .as_ref()
                     .map(|policy| policy_spec(policy, resources)),
+                parameters: queue.parameters.clone(),
             };
             let id = queues
                 .tree

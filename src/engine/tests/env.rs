@@ -73,6 +73,7 @@ fn queue(text: &str) -> QueueConfig {
         weight: Weight::default(),
         max: Vec::new(),
         policy: None,
+        parameters: BTreeMap::new(),
     };
     for word in words {
         let (name, value) = word.split_once('=').unwrap();
