@@ -196,6 +196,7 @@ fn ended(id: u64) -> Vec<Fact> {
     let value = Value {
         bytes: b"the answer is 42\n"[..].into(),
         truncated: false,
+        file: None,
     };
     let outcome = Outcome {
         kind: OutcomeKind::Succeeded,

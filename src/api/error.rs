@@ -47,14 +47,6 @@ pub enum ApiError {
         /// Where in the body it stands: line and column, from 1.
         position: Option<(usize, usize)>,
     },
-    /// Something that this version doesn't do.
-    #[error("{path}: {message}")]
-    Unsupported {
-        /// Which field.
-        path: String,
-        /// What to do instead.
-        message: String,
-    },
     /// Too many task objects in one call.
     #[error("{found} tasks in one call; send at most {max} at a time, or an array")]
     TooManyInCall {
@@ -193,7 +185,7 @@ impl ApiError {
             Self::InvalidUtf8 { .. } | Self::InvalidJson { .. } | Self::BodyBroken { .. } => {
                 StatusCode::BAD_REQUEST
             }
-            Self::InvalidField { .. } | Self::Unsupported { .. } | Self::TooManyInCall { .. } => {
+            Self::InvalidField { .. } | Self::TooManyInCall { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -220,7 +212,6 @@ impl ApiError {
             Self::InvalidUtf8 { .. } => "invalid_utf8",
             Self::InvalidJson { .. } => "invalid_json",
             Self::InvalidField { .. } => "invalid_field",
-            Self::Unsupported { .. } => "unsupported",
             Self::TooManyInCall { .. } => "too_many_in_call",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyTooSlow { .. } => "body_too_slow",
@@ -261,9 +252,7 @@ impl ApiError {
             } => {
                 json!({"path": path, "line": line, "column": column})
             }
-            Self::InvalidField { path, .. } | Self::Unsupported { path, .. } => {
-                json!({"path": path})
-            }
+            Self::InvalidField { path, .. } => json!({"path": path}),
             Self::TooManyInCall { found, max } => json!({"found": found, "max": max}),
             Self::BodyTooLarge { max } => json!({"max_bytes": max}),
             Self::UnknownTask { task } | Self::NoOutput { task, .. } => json!({"task": task.0}),

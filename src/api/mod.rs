@@ -17,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::backend::Logs;
+use crate::backend::values::Values;
 use crate::config::Config;
 use crate::driver::{Handle, RequestError};
 use crate::engine::{Engine, Reply};
@@ -40,6 +41,7 @@ mod query;
 mod queues;
 mod refusal;
 mod resources;
+mod result;
 mod submit;
 mod tasks;
 
@@ -65,6 +67,8 @@ pub struct ApiState {
     pub reader: Arc<dyn Reader>,
     /// To what attempts wrote.
     pub logs: Arc<dyn Logs>,
+    /// To the values that are kept as files.
+    pub values: Values,
     /// The configuration as it is now.
     pub config: watch::Receiver<Arc<Config>>,
     /// What is counted.
@@ -141,7 +145,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Context>>)> {
         ("/v1/tasks/{id}/cancel", post(tasks::cancel)),
         ("/v1/tasks/{id}/retry", post(tasks::retry)),
         ("/v1/tasks/{id}/explain", get(tasks::explain)),
-        ("/v1/tasks/{id}/result", get(tasks::result)),
+        ("/v1/tasks/{id}/result", get(result::result)),
         ("/v1/tasks/{id}/logs/stdout", get(logs::stdout)),
         ("/v1/tasks/{id}/logs/stderr", get(logs::stderr)),
         ("/v1/inboxes/{name}/pop", post(inboxes::pop)),

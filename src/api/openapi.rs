@@ -3,7 +3,9 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{agents, events, health, inboxes, logs, metrics, queues, resources, submit, tasks};
+use super::{
+    agents, events, health, inboxes, logs, metrics, queues, resources, result, submit, tasks,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,7 +22,7 @@ use super::{agents, events, health, inboxes, logs, metrics, queues, resources, s
         tasks::cancel,
         tasks::retry,
         tasks::explain,
-        tasks::result,
+        result::result,
         logs::stdout,
         logs::stderr,
         inboxes::pop,

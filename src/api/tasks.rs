@@ -1,14 +1,11 @@
-//! `/v1/tasks` and below, but for submissions and outputs: lists, single tasks, cancel, retry, explain, result.
+//! `/v1/tasks` and below, but for submissions, outputs and results: lists, single tasks, cancel, retry, explain.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
 
 use super::body::OptionalJson;
-use super::json::outcome::outcome_word;
 use super::json::{CancelRequest, ErrorBody, ExplanationJson, TaskJson, TaskStateJson, TasksJson};
 use super::query::{Parameters, TaskPath};
 use super::{ApiError, Context};
@@ -231,47 +228,4 @@ pub(super) async fn explain(
     }
     let record = context.find_task(task).await?;
     Ok(Json(ExplanationJson::from_ended(&record)))
-}
-
-/// Gives the value of an ended task: for a command, its standard output, at most 64 KiB.
-#[utoipa::path(
-    get,
-    path = "/v1/tasks/{id}/result",
-    operation_id = "read_result",
-    tag = "tasks",
-    params(("id" = u64, Path, description = "the task")),
-    responses(
-        (status = 200, description = "the bytes of the value", body = Vec<u8>, content_type = "application/octet-stream",
-            headers(
-                ("Apportion-Outcome" = String, description = "`succeeded`, `failed` or `cancelled`"),
-                ("Apportion-Value-Truncated" = bool, description = "whether the output was longer; `logs` has all of it"),
-            )),
-        (status = 404, description = "`unknown_task`", body = ErrorBody),
-        (status = 409, description = "`not_ended`", body = ErrorBody),
-        (status = 422, description = "`invalid_field`: no id", body = ErrorBody),
-        (status = 503, description = "`store_failed`", body = ErrorBody),
-    )
-)]
-pub(super) async fn result(
-    State(context): State<Arc<Context>>,
-    TaskPath(task): TaskPath,
-) -> Result<Response, ApiError> {
-    let record = context.find_task(task).await?;
-    let Some(outcome) = record.outcome.filter(|_| record.state.is_ended()) else {
-        return Err(ApiError::NotEnded {
-            task,
-            state: record.state,
-        });
-    };
-    let truncated = if outcome.value.truncated {
-        "true"
-    } else {
-        "false"
-    };
-    let headers = [
-        (header::CONTENT_TYPE.as_str(), "application/octet-stream"),
-        ("apportion-outcome", outcome_word(outcome.kind)),
-        ("apportion-value-truncated", truncated),
-    ];
-    Ok((headers, outcome.value.bytes.to_vec()).into_response())
 }

@@ -6,6 +6,7 @@ use crate::engine::{AttemptId, Decision, Event};
 
 pub mod local;
 pub mod settings;
+pub mod values;
 
 /// Carries decisions out. What comes of them returns as events, through the sender that the backend
 /// got when it was made.

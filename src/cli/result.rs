@@ -8,7 +8,8 @@ use super::run::ending;
 use super::wire::State;
 use super::{CliError, Context, exit, follow};
 
-/// Print the value of an ended task: for a command, its standard output, at most 64 KiB.
+/// Print the value of an ended task: for a command, its standard output, at most 64 KiB; for Python, the
+/// pickle of what it returned or raised.
 ///
 /// Exits with 1 if the task did not succeed.
 #[derive(Debug, clap::Args)]

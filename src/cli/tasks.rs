@@ -126,6 +126,7 @@ pub(super) fn command_line(run: &Run) -> String {
     match (&run.command, &run.argv) {
         (Some(line), _) => line.clone(),
         (None, Some(argv)) => argv.join(" "),
+        (None, None) if run.python => "a pickled Python object".to_owned(),
         (None, None) => "-".to_owned(),
     }
 }

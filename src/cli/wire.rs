@@ -101,6 +101,14 @@ pub(super) struct Run {
     pub(super) command: Option<String>,
     #[serde(default)]
     pub(super) argv: Option<Vec<String>>,
+    /// A pickle, perhaps left out.
+    #[serde(default, deserialize_with = "is_there")]
+    pub(super) python: bool,
+}
+
+/// Whether a field is there, whatever it holds.
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// What a task waits for: `count` tasks with consecutive ids.

@@ -146,7 +146,8 @@ fn meaning(end: &AttemptEnd, timed_out: bool) -> Meaning {
         AttemptEnd::Exited { .. }
         | AttemptEnd::Signalled { .. }
         | AttemptEnd::OutOfMemory
-        | AttemptEnd::NotStarted { .. } => Meaning::OwnFailure(Cause::Attempt(end.clone())),
+        | AttemptEnd::NotStarted { .. }
+        | AttemptEnd::Raised { .. } => Meaning::OwnFailure(Cause::Attempt(end.clone())),
         // Nobody here asked for it: the backend ended it for reasons of its own.
         AttemptEnd::Killed => Meaning::Loss(LossReason::BackendFailed),
         AttemptEnd::Lost { reason } => Meaning::Loss(*reason),
@@ -160,6 +161,7 @@ fn outcome(kind: OutcomeKind, cause: Option<Cause>, ended: Ended) -> Outcome {
         | AttemptEnd::OutOfMemory
         | AttemptEnd::Killed
         | AttemptEnd::NotStarted { .. }
+        | AttemptEnd::Raised { .. }
         | AttemptEnd::Lost { .. } => None,
     };
     Outcome {

@@ -36,6 +36,11 @@ pub enum AttemptEnd {
         /// What the system said.
         message: Box<str>,
     },
+    /// Python code raised an exception, or left without giving a value.
+    Raised {
+        /// The last line of its traceback: type and message.
+        message: Box<str>,
+    },
     /// The infrastructure lost it; its fate is known to be over.
     Lost {
         /// Which way.
@@ -86,10 +91,33 @@ pub enum OutcomeKind {
 /// What a task has to show for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Value {
-    /// For a command, its standard output, at most 64 KiB.
+    /// For a command, its standard output; at most [`VALUE_BYTES_MAX`]. Empty where it is kept as a file.
     pub bytes: Arc<[u8]>,
-    /// Whether there was more than that.
+    /// Whether there was more than that, which is not kept.
     pub truncated: bool,
+    /// Where it is too large for that and kept as a file.
+    pub file: Option<ValueFile>,
+}
+
+/// The longest value that travels with the facts, in bytes. What is longer is kept as a file.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// A value that is kept as a file, written before its attempt was told to have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueFile {
+    /// The number of the attempt that wrote it.
+    pub attempt: u32,
+    /// Its length, in bytes.
+    pub n_bytes: u64,
+}
+
+impl Value {
+    /// Its length in bytes, wherever it is kept.
+    #[must_use]
+    pub fn n_bytes(&self) -> u64 {
+        self.file
+            .map_or(self.bytes.len() as u64, |file| file.n_bytes)
+    }
 }
 
 /// Why a task did not succeed.

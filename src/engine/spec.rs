@@ -42,6 +42,8 @@ pub enum Run {
     Command(Box<str>),
     /// A program and its arguments, not seen by a shell. Never empty.
     Argv(Box<[Box<str>]>),
+    /// A pickled Python object with a method `run()`. Never empty.
+    Python(Box<[u8]>),
 }
 
 /// The indexes of an array: `first`, `first + step`, … up to `last`.

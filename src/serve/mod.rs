@@ -6,6 +6,8 @@
 mod reload;
 mod retention;
 
+use retention::Files;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use crate::api::{self, ApiState};
 use crate::backend::Backend;
 use crate::backend::EventSender;
 use crate::backend::local::{LocalBackend, LocalError, LocalLogs, LocalOptions};
+use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::{self, Stopwatch};
 use crate::config::{BackendConfig, Config};
 use crate::driver::{self, BatchStats, Handle};
@@ -136,6 +139,7 @@ impl Daemon {
             let (config, tasks_dir) = (Arc::clone(&config), tasks_dir.clone());
             tokio::task::spawn_blocking(move || Parts::start(&config, registry, &tasks_dir, events))
         };
+        let values = Values::new(config.server.data_dir.join(VALUES_DIR));
         let Parts {
             engine,
             store,
@@ -163,6 +167,7 @@ impl Daemon {
             handle: handle.clone(),
             reader: Arc::clone(&reader) as Arc<dyn crate::store::reader::Reader>,
             logs: Arc::new(LocalLogs::new(&tasks_dir)),
+            values: values.clone(),
             config: config_seen.clone(),
             metrics,
         });
@@ -171,7 +176,12 @@ impl Daemon {
             // Dropped or used: both mean to stop.
             let _: Result<(), _> = http_stops.await;
         });
-        let retention = retention::run(handle.clone(), reader, tasks_dir, config_seen);
+        let retention = retention::run(
+            handle.clone(),
+            reader,
+            Files { tasks_dir, values },
+            config_seen,
+        );
         Ok(Self {
             handle,
             config,
@@ -222,6 +232,10 @@ impl Parts {
     ) -> Result<Self, ServeError> {
         let (mut store, reader) = sqlite::open(&config.server.data_dir)?;
         let (engine, attempts) = recover(config, registry, &mut store)?;
+        retention::remove_orphans(
+            &Values::new(config.server.data_dir.join(VALUES_DIR)),
+            &reader,
+        );
         let mut backend: Box<dyn Backend> = match &config.backend {
             BackendConfig::Local(local) => {
                 let options = LocalOptions::new(tasks_dir);

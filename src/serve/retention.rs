@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
 use crate::backend::local::layout;
+use crate::backend::values::Values;
 use crate::clock;
 use crate::config::Config;
 use crate::driver::Handle;
 use crate::engine::{Fact, Request, TaskId, Time};
+use crate::store::reader::Reader as _;
 use crate::store::sqlite::SqliteReader;
 
 /// Between two looks at what has become old, at most and at least. In between, a quarter of the
@@ -18,19 +20,53 @@ use crate::store::sqlite::SqliteReader;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
+/// Where tasks left files.
+pub(super) struct Files {
+    pub(super) tasks_dir: PathBuf,
+    pub(super) values: Values,
+}
+
+impl Files {
+    /// Removes those of `count` consecutive tasks. What can't be removed is told and left.
+    fn remove(&self, first: TaskId, count: u64) {
+        for removed in [
+            layout::remove_task_files(&self.tasks_dir, first, count),
+            self.values.remove(first, count),
+        ] {
+            if let Err(error) = removed {
+                tracing::warn!(%error, "files of forgotten tasks are left behind in {}", self.tasks_dir.display());
+            }
+        }
+    }
+}
+
+/// Removes values of which no fact tells: a crash came between a value and the word of its attempt's end.
+pub(super) fn remove_orphans(values: &Values, reader: &SqliteReader) {
+    let is_wanted = |attempt| {
+        let wanted = reader.is_value_wanted(attempt);
+        wanted.map_err(|error| std::io::Error::other(error.to_string()))
+    };
+    match values.remove_orphans(is_wanted) {
+        Ok(0) => {}
+        Ok(n_files) => tracing::info!(n_files, "removed values that a crash had left"),
+        Err(error) => tracing::warn!(%error, "values that a crash may have left stay behind"),
+    }
+}
+
 /// Forgets what is too old, again and again, until the driver is gone.
 pub(super) async fn run(
     handle: Handle,
     reader: Arc<SqliteReader>,
-    tasks_dir: PathBuf,
+    files: Files,
     config: watch::Receiver<Arc<Config>>,
 ) {
+    let files = Arc::new(files);
     loop {
         let retention = config.borrow().server.retention;
         let ended_before = Time(clock::now().0.saturating_sub(Time(0).after(retention).0));
         let mut committed = handle.subscribe();
         match handle.request(Request::Forget { ended_before }).await {
-            Ok(_) => remove_files(&forgotten(&mut committed), &reader, &tasks_dir).await,
+            Ok(_) => remove_files(&forgotten(&mut committed), &reader, &files).await,
             Err(error) => tracing::debug!(%error, "nothing is forgotten for now"),
         }
         drop(committed);
@@ -62,13 +98,12 @@ fn forgotten(committed: &mut broadcast::Receiver<Arc<[Fact]>>) -> Vec<TaskId> {
     }
 }
 
-/// Removes the files of forgotten submissions. What can't be removed is told and left.
-async fn remove_files(firsts: &[TaskId], reader: &Arc<SqliteReader>, tasks_dir: &std::path::Path) {
+/// Removes the files of forgotten submissions.
+async fn remove_files(firsts: &[TaskId], reader: &Arc<SqliteReader>, files: &Arc<Files>) {
     if firsts.is_empty() {
         return;
     }
-    let (mut firsts, reader, tasks_dir) =
-        (firsts.to_vec(), Arc::clone(reader), tasks_dir.to_owned());
+    let (mut firsts, reader, files) = (firsts.to_vec(), Arc::clone(reader), Arc::clone(files));
     let removed = tokio::task::spawn_blocking(move || {
         firsts.sort_unstable();
         let mut done = TaskId(0);
@@ -84,9 +119,7 @@ async fn remove_files(firsts: &[TaskId], reader: &Arc<SqliteReader>, tasks_dir: 
                 }
             };
             done = TaskId(first.0.saturating_add(count));
-            if let Err(error) = layout::remove_task_files(&tasks_dir, *first, count) {
-                tracing::warn!(%error, "files of forgotten tasks are left behind in {}", tasks_dir.display());
-            }
+            files.remove(*first, count);
         }
         tracing::debug!(n_submissions = firsts.len(), "forgotten");
     });

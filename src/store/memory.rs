@@ -119,6 +119,24 @@ impl Reader for MemoryStore {
             })
             .collect())
     }
+
+    fn is_value_wanted(&self, attempt: AttemptId) -> Result<bool, StoreError> {
+        let kept = self.kept();
+        let shows = |record: &TaskRecord| {
+            let file = record
+                .outcome
+                .as_ref()
+                .and_then(|outcome| outcome.value.file);
+            record.task == attempt.task && file.is_some_and(|file| file.attempt == attempt.number)
+        };
+        let is_live = |record: &TaskRecord| {
+            let mut attempts = record.attempts.iter();
+            attempts.any(|known| known.attempt == attempt && known.ended_at.is_none())
+        };
+        let is_delivered = kept.inbox.values().any(|(_, record)| shows(record));
+        let record = kept.record(attempt.task);
+        Ok(is_delivered || record.is_some_and(|record| shows(&record) || is_live(&record)))
+    }
 }
 
 fn ids(submission: &Submission) -> impl Iterator<Item = TaskId> + use<> {

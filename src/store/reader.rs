@@ -88,4 +88,11 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// The database can't be read.
     fn inbox(&self, inbox: &str, limit: usize) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Whether the value of this attempt, kept as a file, is or may become what its task, or a delivery of
+    /// it, has to show.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    fn is_value_wanted(&self, attempt: AttemptId) -> Result<bool, StoreError>;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apportion_policies::Amount;
 
-use crate::engine::outcome::{Cause, LossReason, Value};
+use crate::engine::outcome::{Cause, LossReason, Value, ValueFile};
 use crate::engine::spec::{ArrayRange, Dependency, Run};
 use crate::engine::{
     AttemptEnd, AttemptId, Fact, Outcome, OutcomeKind, Submission, TaskId, TaskSpec, TaskState,
@@ -72,6 +72,7 @@ pub(super) fn outcome(kind: OutcomeKind, cause: Option<Cause>) -> Arc<Outcome> {
         value: Value {
             bytes: b"hello\0\xff"[..].into(),
             truncated: kind == OutcomeKind::Succeeded,
+            file: None,
         },
         usage: usage(),
     })
@@ -126,6 +127,12 @@ impl Sim {
             6 => self.start(choice).into_iter().collect(),
             7 => self.end_attempt(choice, AttemptEnd::Exited { code: 0 }),
             8 => self.end_attempt(choice, AttemptEnd::Signalled { signal: 9 }),
+            9 if choice.is_multiple_of(2) => self.end_attempt(
+                choice / 2,
+                AttemptEnd::Raised {
+                    message: "ValueError: 'ü'".into(),
+                },
+            ),
             9 => self.end_attempt(
                 choice,
                 AttemptEnd::Lost {
@@ -159,11 +166,15 @@ impl Sim {
         let mut spec = spec(QUEUES[choice % 6], count);
         if choice.is_multiple_of(2) {
             spec.key = Some(format!("key {first}").into());
-            spec.run = Run::Argv(Box::new([
-                "render".into(),
-                String::new().into(),
-                "ä \n\"".into(),
-            ]));
+            spec.run = if choice.is_multiple_of(4) {
+                Run::Python(Box::new([0x80, 5, 0, 0xff, b'.']))
+            } else {
+                Run::Argv(Box::new([
+                    "render".into(),
+                    String::new().into(),
+                    "ä \n\"".into(),
+                ]))
+            };
             spec.env = BTreeMap::from([("STAGE".into(), "prod 'x'".into())]);
             spec.constraints = Arc::new(BTreeMap::from([("rack".into(), "r1".into())]));
             spec.timeout = Some(Duration::from_mins(120));
@@ -302,12 +313,14 @@ impl Sim {
                 )
             }
             (_, AttemptEnd::Exited { .. }) => self.end(id, OutcomeKind::Succeeded, None),
-            (_, AttemptEnd::Signalled { .. }) if choice.is_multiple_of(2) => {
+            (_, AttemptEnd::Signalled { .. } | AttemptEnd::Raised { .. })
+                if choice.is_multiple_of(2) =>
+            {
                 self.end(id, OutcomeKind::Failed, Some(Cause::Attempt(end)))
             }
             (_, end) => {
                 task.state = TaskState::Queued;
-                let own_failure = matches!(end, AttemptEnd::Signalled { .. });
+                let own_failure = !matches!(end, AttemptEnd::Lost { .. });
                 Fact::Requeued {
                     task: TaskId(id),
                     own_failure,
@@ -324,9 +337,19 @@ impl Sim {
         task.state = TaskState::from(kind);
         let spec = &task.submission.spec;
         self.n_delivered += u64::from(spec.inbox.is_some());
+        let mut outcome = Outcome::clone(&outcome(kind, cause));
+        if id.is_multiple_of(3) {
+            outcome.value = Value {
+                file: Some(ValueFile {
+                    attempt: task.n_attempts,
+                    n_bytes: 1 << 33,
+                }),
+                ..Value::default()
+            };
+        }
         Fact::Ended {
             task: TaskId(id),
-            outcome: outcome(kind, cause),
+            outcome: Arc::new(outcome),
             queue: Arc::clone(&spec.queue),
             inbox: spec.inbox.clone(),
             at: Time(self.now),

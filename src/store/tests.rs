@@ -6,7 +6,7 @@ use super::memory::MemoryStore;
 use super::reader::{Reader, TaskFilter};
 use super::sim::{Choice, INBOXES, N_KINDS, QUEUES, Sim};
 use super::{Store, sqlite};
-use crate::engine::{Fact, TaskId, TaskState};
+use crate::engine::{AttemptId, Fact, TaskId, TaskState};
 
 fn recovered(store: &mut dyn Store) -> Vec<String> {
     let mut facts = Vec::new();
@@ -21,6 +21,14 @@ fn read(reader: &dyn Reader, next_id: u64, page: usize) -> Vec<String> {
     let mut told = Vec::new();
     for id in 0..=next_id {
         told.push(format!("find {id}: {:?}", reader.find(TaskId(id)).unwrap()));
+        for number in 1..4 {
+            let attempt = AttemptId {
+                task: TaskId(id),
+                number,
+            };
+            let is_wanted = reader.is_value_wanted(attempt).unwrap();
+            told.push(format!("value {attempt}: {is_wanted}"));
+        }
     }
     for inbox in INBOXES {
         for limit in [page, usize::MAX] {

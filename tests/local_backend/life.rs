@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use apportion::backend::local::{LocalLogs, VALUE_MAX_BYTES};
+use apportion::backend::local::LocalLogs;
 use apportion::backend::{Backend as _, LogStream, Logs as _};
 use apportion::config::LimitMode;
-use apportion::engine::outcome::LossReason;
+use apportion::engine::outcome::{LossReason, VALUE_BYTES_MAX};
 use apportion::engine::spec::Run;
 use apportion::engine::{AttemptEnd, AttemptId, Decision, TaskId};
 
@@ -113,12 +113,12 @@ fn a_task_inherits_nothing_of_the_keeper() {
 #[tokio::test]
 async fn the_value_is_cut_and_the_log_is_whole() {
     let mut machine = Machine::start(LimitMode::Auto);
-    let n_bytes = VALUE_MAX_BYTES + 1000;
+    let n_bytes = VALUE_BYTES_MAX + 1000;
     let attempt = machine.shell(&format!("head -c {n_bytes} /dev/zero"));
     let end = machine.end_of(attempt);
     assert_eq!(
         (end.value.bytes.len(), end.value.truncated),
-        (VALUE_MAX_BYTES, true)
+        (VALUE_BYTES_MAX, true)
     );
     let logs = LocalLogs::new(machine.tasks_dir());
     let chunk = logs
@@ -185,6 +185,7 @@ fn what_cannot_be_started_says_why() {
             | AttemptEnd::Signalled { .. }
             | AttemptEnd::OutOfMemory
             | AttemptEnd::Killed
+            | AttemptEnd::Raised { .. }
             | AttemptEnd::Lost { .. }) => panic!("{end:?} instead of {expected}"),
         }
     }

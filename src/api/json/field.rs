@@ -1,10 +1,13 @@
 //! What may stand in single fields of a task object. Each refusal says what to write instead.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use apportion_policies::Amount;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::{self, Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::amount::AmountText;
@@ -142,6 +145,23 @@ pub(super) fn argv<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<String>>, D::Error> {
     Ok(Option::<Argv>::deserialize(deserializer)?.map(|Argv(argv)| argv))
+}
+
+pub(super) fn python<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Box<[u8]>>, D::Error> {
+    let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let pickle = STANDARD
+        .decode(text.as_bytes())
+        .map_err(|error| Error::custom(format_args!("is not base64: {error}")))?;
+    if pickle.is_empty() {
+        return Err(Error::custom(
+            "an empty pickle runs nothing; give a pickled object with a method run()",
+        ));
+    }
+    Ok(Some(pickle.into()))
 }
 
 pub(super) fn after<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<After>, D::Error> {

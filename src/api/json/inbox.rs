@@ -35,8 +35,11 @@ pub struct FinishedTaskJson {
     /// The task as it stood when it ended.
     #[serde(flatten)]
     pub task: TaskJson,
-    /// Its value in base64: for a command, its standard output, at most 64 KiB.
-    pub value: String,
+    /// Its value in base64: for a command, its standard output, at most 64 KiB. `null` where it is larger and
+    /// kept as a file: `GET /v1/tasks/{id}/result?attempt={value_attempt}` gives it.
+    pub value: Option<String>,
+    /// The attempt whose value is kept as a file.
+    pub value_attempt: Option<u32>,
 }
 
 impl FinishedTaskJson {
@@ -47,10 +50,13 @@ impl FinishedTaskJson {
             .record
             .outcome
             .as_ref()
-            .map(|outcome| &*outcome.value.bytes);
+            .map(|outcome| &outcome.value);
+        let file = value.and_then(|value| value.file);
+        let bytes = value.map(|value| &*value.bytes).unwrap_or_default();
         Self {
-            task: TaskJson::from_record(&delivery.record),
-            value: STANDARD.encode(value.unwrap_or_default()),
+            task: TaskJson::from_delivery(&delivery.record),
+            value: file.is_none().then(|| STANDARD.encode(bytes)),
+            value_attempt: file.map(|file| file.attempt),
         }
     }
 }

@@ -107,9 +107,11 @@ pub struct NewRunJson {
     /// A program and its arguments, not seen by a shell.
     #[serde(default, deserialize_with = "field::argv")]
     argv: Option<Vec<String>>,
-    /// Base64 of a pickled object with a method `run()`. Not supported by this version.
-    #[serde(default)]
-    python: Option<String>,
+    /// Base64 of a pickled object with a method `run()`, perhaps behind a header that says which versions
+    /// made it. Its size is bounded by that of the body, `server.body_max`.
+    #[serde(default, deserialize_with = "field::python")]
+    #[schema(value_type = Option<String>)]
+    python: Option<Box<[u8]>>,
 }
 
 fn default_queue() -> String {
@@ -144,14 +146,11 @@ fn kill_grace<'de, D: serde::Deserializer<'de>>(
 #[non_exhaustive]
 pub enum TaskError {
     /// Not exactly one thing to run.
-    #[error("name exactly one of command and argv, not {found}")]
+    #[error("name exactly one of command, argv and python, not {found}")]
     RunCount {
         /// How many there are.
         found: usize,
     },
-    /// Something that later versions may run.
-    #[error("this version runs commands only; give {{\"command\": …}} or {{\"argv\": […]}}")]
-    Python,
     /// More than the system lets a process start with.
     #[error(
         "command and environment have {found} bytes together, at most {ARGUMENTS_BYTES_MAX} are possible; put the rest into a file"
@@ -168,7 +167,6 @@ impl TaskError {
     pub fn field(&self) -> &'static str {
         match self {
             Self::RunCount { .. } | Self::TooLong { .. } => "run",
-            Self::Python => "run.python",
         }
     }
 }
@@ -193,6 +191,9 @@ struct Canonical<'a> {
     after_keys: Vec<&'a str>,
     constraints: &'a Texts,
     array: Option<(u32, u32, u32)>,
+    /// Stands for the pickle, which may be large.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    python_blake3: Option<[u8; 32]>,
 }
 
 impl NewTaskJson {
@@ -203,9 +204,13 @@ impl NewTaskJson {
     pub fn resolve(self, defaults: &BTreeMap<Arc<str>, Amount>) -> Result<NewTask, TaskError> {
         self.run.check(&self.env)?;
         let digest = digest::of(&self.canonical());
-        let run = match (self.run.command, self.run.argv) {
+        let run = match (self.run.command, self.run.python) {
             (Some(line), _) => Run::Command(line.into()),
-            (None, argv) => Run::Argv(argv.into_iter().flatten().map(Into::into).collect()),
+            (None, Some(pickle)) => Run::Python(pickle),
+            (None, None) => {
+                let argv = self.run.argv.into_iter().flatten();
+                Run::Argv(argv.map(Into::into).collect())
+            }
         };
         let mut demand = defaults.clone();
         demand.extend(
@@ -279,16 +284,20 @@ impl NewTaskJson {
             array: self
                 .array
                 .map(|array| (array.first, array.last, array.step)),
+            python_blake3: self
+                .run
+                .python
+                .as_ref()
+                .map(|pickle| *blake3::hash(pickle).as_bytes()),
         }
     }
 }
 
 impl NewRunJson {
     fn check(&self, env: &Texts) -> Result<(), TaskError> {
-        if self.python.is_some() {
-            return Err(TaskError::Python);
-        }
-        let found = usize::from(self.command.is_some()) + usize::from(self.argv.is_some());
+        let found = usize::from(self.command.is_some())
+            + usize::from(self.argv.is_some())
+            + usize::from(self.python.is_some());
         if found != 1 {
             return Err(TaskError::RunCount { found });
         }

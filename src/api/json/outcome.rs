@@ -35,7 +35,7 @@ pub struct OutcomeJson {
 /// Why an attempt or a task ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EndJson {
-    /// `exited`, `signalled`, `out_of_memory`, `killed`, `not_started`, `timed_out`, `cancelled`,
+    /// `exited`, `signalled`, `raised`, `out_of_memory`, `killed`, `not_started`, `timed_out`, `cancelled`,
     /// `dependency_failed`, `queue_removed`, `lost_too_often`, or the way in which an attempt was lost:
     /// `daemon_restarted`, `agent_lost`, `executor_lost`, `launch_dropped`, `backend_failed`.
     #[schema(example = "exited")]
@@ -91,7 +91,7 @@ impl OutcomeJson {
             exit_code: outcome.exit_code,
             signal,
             value_truncated: outcome.value.truncated,
-            value_bytes: with_value.then_some(outcome.value.bytes.len() as u64),
+            value_bytes: with_value.then_some(outcome.value.n_bytes()),
             wall_seconds: time::seconds(outcome.usage.wall),
             cpu_seconds: time::seconds(outcome.usage.cpu),
             memory_peak_bytes: outcome.usage.memory_peak_bytes,
@@ -124,6 +124,7 @@ impl EndJson {
             AttemptEnd::NotStarted { message } => {
                 Self::new("not_started", format!("could not be started: {message}"))
             }
+            AttemptEnd::Raised { message } => Self::new("raised", &**message),
             AttemptEnd::Lost { reason } => Self::new(reason.as_str(), loss_message(*reason)),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -25,7 +27,7 @@ pub enum StateJson {
     Running,
     /// Cancelled, and its last attempt has not yet ended.
     Cancelling,
-    /// Ended with exit code 0.
+    /// Ended with a value or exit code 0.
     Succeeded,
     /// Ended otherwise, with no attempts left.
     Failed,
@@ -107,6 +109,8 @@ pub enum RunJson {
     Command(String),
     /// A program and its arguments.
     Argv(Vec<String>),
+    /// Base64 of a pickled object with a method `run()`; `null` in lists and inboxes, where pickles are not read.
+    Python(Option<String>),
 }
 
 /// What a task waits for: `count` tasks with consecutive ids.
@@ -173,9 +177,23 @@ pub fn format_array(array: ArrayRange) -> String {
     }
 }
 
+/// How much of a task is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// In a list: neither the length of the value nor a pickle.
+    Brief,
+    /// In an inbox: no pickle.
+    Delivered,
+    /// All there is.
+    Full,
+}
+
 impl RunJson {
-    fn from_run(run: &Run) -> Self {
+    fn from_run(run: &Run, detail: Detail) -> Self {
         match run {
+            Run::Python(pickle) => {
+                Self::Python((detail == Detail::Full).then(|| STANDARD.encode(pickle)))
+            }
             Run::Command(line) => Self::Command(line.to_string()),
             Run::Argv(argv) => Self::Argv(argv.iter().map(ToString::to_string).collect()),
         }
@@ -186,16 +204,22 @@ impl TaskJson {
     /// One task with all that is known of it.
     #[must_use]
     pub fn from_record(record: &TaskRecord) -> Self {
-        Self::convert(record, true)
+        Self::convert(record, Detail::Full)
+    }
+
+    /// A task in an inbox: what was pickled stays where it is.
+    #[must_use]
+    pub fn from_delivery(record: &TaskRecord) -> Self {
+        Self::convert(record, Detail::Delivered)
     }
 
     /// An entry of a list: the value was not read.
     #[must_use]
     pub fn from_list(record: &TaskRecord) -> Self {
-        Self::convert(record, false)
+        Self::convert(record, Detail::Brief)
     }
 
-    fn convert(record: &TaskRecord, with_value: bool) -> Self {
+    fn convert(record: &TaskRecord, detail: Detail) -> Self {
         let spec = &record.submission.spec;
         let place = record.task.0.saturating_sub(record.submission.first.0);
         let index = |array: ArrayRange| Some(array.index(u32::try_from(place).ok()?));
@@ -210,7 +234,7 @@ impl TaskJson {
             demand: (spec.demand.iter())
                 .map(|(name, amount)| (name.to_string(), AmountJson(*amount)))
                 .collect(),
-            run: RunJson::from_run(&spec.run),
+            run: RunJson::from_run(&spec.run, detail),
             env: spec
                 .env
                 .iter()
@@ -236,7 +260,7 @@ impl TaskJson {
             not_before: record.not_before.map(time::format),
             ended_at: record.ended_at.map(time::format),
             outcome: (record.outcome.as_ref())
-                .map(|outcome| OutcomeJson::from_outcome(outcome, with_value)),
+                .map(|outcome| OutcomeJson::from_outcome(outcome, detail != Detail::Brief)),
             attempts: record
                 .attempts
                 .iter()

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::api::{ApiState, router};
+use crate::backend::values::Values;
 use crate::backend::{Backend, EventSender, LogChunk, LogStream, Logs};
 use crate::clock;
 use crate::config::{self, Config};
@@ -184,6 +185,8 @@ pub(super) struct Daemon {
     pub(super) handle: Handle,
     pub(super) events: EventSender,
     pub(super) logs: Arc<FakeLogs>,
+    pub(super) values: Values,
+    _dir: tempfile::TempDir,
     pub(super) noted: Noted,
     pub(super) is_full: Arc<AtomicBool>,
     next_offer: AtomicU64,
@@ -211,6 +214,8 @@ impl Daemon {
         let metrics = Metrics::install();
         let noted = Noted::default();
         let logs = Arc::new(FakeLogs::default());
+        let dir = tempfile::tempdir().unwrap();
+        let values = Values::new(dir.path());
         let mut engine = Engine::new(config.engine.clone());
         engine.recovered(clock::now());
         let (sender, receiver) = watch::channel(config);
@@ -218,6 +223,7 @@ impl Daemon {
             handle: handle.clone(),
             reader: Arc::new(store.clone()),
             logs: logs.clone(),
+            values: values.clone(),
             config: receiver,
             metrics: metrics.clone(),
         };
@@ -234,6 +240,8 @@ impl Daemon {
             handle,
             events,
             logs,
+            values,
+            _dir: dir,
             noted,
             is_full,
             next_offer: AtomicU64::new(1),
@@ -316,18 +324,24 @@ impl Daemon {
     }
 
     pub(super) async fn ended(&self, task: u64, number: u32, code: i32, output: &str) {
+        let value = Value {
+            bytes: output.as_bytes().into(),
+            ..Value::default()
+        };
+        let end = AttemptEnd::Exited { code };
+        self.ended_with(task, number, end, value).await;
+    }
+
+    pub(super) async fn ended_with(&self, task: u64, number: u32, end: AttemptEnd, value: Value) {
         let event = Event::AttemptEnded {
             attempt: attempt(task, number),
-            end: AttemptEnd::Exited { code },
+            end,
             usage: Usage {
                 wall: Duration::from_millis(1500),
                 cpu: Duration::from_millis(250),
                 memory_peak_bytes: 1 << 20,
             },
-            value: Value {
-                bytes: output.as_bytes().into(),
-                truncated: false,
-            },
+            value,
         };
         self.tell(event).await;
     }

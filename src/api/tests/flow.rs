@@ -1,9 +1,11 @@
 //! Tasks from submission to result, as a caller sees them.
 
 use axum::http::StatusCode;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::env::{Daemon, attempt, without_times};
+use crate::engine::AttemptEnd;
+use crate::engine::outcome::{Value, ValueFile};
 
 fn task() -> serde_json::Value {
     json!({"queue": "maps/render", "demand": {"db": 2, "mem": "1GiB"}, "run": {"command": "true"}})
@@ -303,6 +305,55 @@ async fn a_panic_is_answered() {
     assert_eq!(
         daemon.get("/broken").await.error(),
         "500 internal: the daemon failed at this call; its log says more"
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_value_comes_from_its_file() {
+    let daemon = Daemon::start();
+    let task = json!({"inbox": "release", "run": {"python": "gAVOLg=="}});
+    daemon.submit(&task).await;
+    daemon.add_agent().await;
+    let bytes: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+    let n_bytes = daemon.values.write(attempt(1, 1), &mut &bytes[..]).unwrap();
+    let value = Value {
+        file: Some(ValueFile {
+            attempt: 1,
+            n_bytes,
+        }),
+        ..Value::default()
+    };
+    let raised = AttemptEnd::Raised {
+        message: "ValueError: no such tile".into(),
+    };
+    daemon.ended_with(1, 1, raised, value).await;
+    let task = daemon.get("/v1/tasks/1").await.json();
+    assert_eq!(task["outcome"]["value_bytes"], 200_000);
+    assert_eq!(task["outcome"]["cause"]["code"], "raised");
+    assert_eq!(
+        task["outcome"]["cause"]["message"],
+        "ValueError: no such tile"
+    );
+    assert_eq!(task["run"]["python"], "gAVOLg==");
+    let popped = daemon.post("/v1/inboxes/release/pop", "").await.json();
+    assert_eq!(popped["tasks"][0]["value"], Json::Null);
+    assert_eq!(popped["tasks"][0]["value_attempt"], 1);
+    assert_eq!(popped["tasks"][0]["run"], json!({"python": null}));
+    let result = daemon.get("/v1/tasks/1/result").await;
+    assert_eq!(result.header("content-length"), "200000");
+    assert_eq!(result.header("content-type"), "application/octet-stream");
+    assert_eq!(result.header("apportion-outcome"), "failed");
+    assert_eq!(result.bytes, bytes);
+    // The delivery still stands for the first attempt when the task is tried again.
+    daemon.post("/v1/tasks/1/retry", "").await;
+    let error = daemon.get("/v1/tasks/1/result").await.error();
+    assert!(error.starts_with("409 not_ended"), "{error}");
+    let result = daemon.get("/v1/tasks/1/result?attempt=1").await;
+    assert_eq!(result.bytes, bytes);
+    assert_eq!(
+        daemon.get("/v1/tasks/1/result?attempt=2").await.error(),
+        "404 no_output: task 1: this attempt left no value as a file, or it is not kept any more"
     );
     daemon.stop().await;
 }

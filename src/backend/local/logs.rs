@@ -10,10 +10,7 @@ use futures::future::BoxFuture;
 use super::layout;
 use crate::backend::{LogChunk, LogStream, Logs};
 use crate::engine::AttemptId;
-use crate::engine::outcome::Value;
-
-/// How much of its standard output is the value of a command, in bytes.
-pub const VALUE_MAX_BYTES: usize = 64 << 10;
+use crate::engine::outcome::{VALUE_BYTES_MAX, Value};
 
 /// The outputs under one directory of tasks.
 #[derive(Clone, Debug)]
@@ -82,20 +79,21 @@ fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogCh
     Ok(Some(LogChunk { bytes, total_bytes }))
 }
 
-/// The value of a command that has ended: the first [`VALUE_MAX_BYTES`] of its standard output. Empty
+/// The value of a command that has ended: the first [`VALUE_BYTES_MAX`] of its standard output. Empty
 /// where there is no file.
 ///
 /// # Errors
 /// What the file system says.
 pub(super) fn read_value(tasks_dir: &Path, attempt: AttemptId) -> io::Result<Value> {
     let path = layout::output_file(tasks_dir, attempt, LogStream::Stdout);
-    let Some(chunk) = read_chunk(&path, 0, VALUE_MAX_BYTES)? else {
+    let Some(chunk) = read_chunk(&path, 0, VALUE_BYTES_MAX)? else {
         return Ok(Value::default());
     };
     let truncated = chunk.total_bytes > chunk.bytes.len() as u64;
     Ok(Value {
         bytes: chunk.bytes.into(),
         truncated,
+        file: None,
     })
 }
 
@@ -155,12 +153,12 @@ mod tests {
     fn the_value_is_cut_at_its_bound() {
         for (length, truncated) in [
             (0, false),
-            (VALUE_MAX_BYTES, false),
-            (VALUE_MAX_BYTES + 1, true),
+            (VALUE_BYTES_MAX, false),
+            (VALUE_BYTES_MAX + 1, true),
         ] {
             let dir = with_stdout(&vec![b'x'; length]);
             let value = read_value(dir.path(), ATTEMPT).unwrap();
-            assert_eq!(value.bytes.len(), length.min(VALUE_MAX_BYTES));
+            assert_eq!(value.bytes.len(), length.min(VALUE_BYTES_MAX));
             assert_eq!(value.truncated, truncated);
         }
     }

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-pub use self::logs::{LocalLogs, VALUE_MAX_BYTES};
+pub use self::logs::LocalLogs;
 
 use self::books::Books;
 use self::link::Recipe;

@@ -146,6 +146,12 @@ impl Worker {
 
     /// Orders a launch, or keeps it until there is a keeper.
     fn launch(&mut self, launch: Launch) {
+        if let Run::Python(_) = launch.submission.spec.run {
+            let message = "this version cannot run Python yet".into();
+            let end = AttemptEnd::NotStarted { message };
+            self.end(launch.attempt, end, Usage::default());
+            return;
+        }
         let Some(link) = &mut self.link else {
             self.waiting.push(launch);
             return;
@@ -154,6 +160,7 @@ impl Worker {
         let argv: Vec<Cow<'_, str>> = match &spec.run {
             Run::Command(line) => vec!["/bin/sh".into(), "-c".into(), (&**line).into()],
             Run::Argv(argv) => argv.iter().map(|arg| (&**arg).into()).collect(),
+            Run::Python(_) => Vec::new(),
         };
         let amount = |name: &str| spec.demand.get(name).map(|amount| amount.milli());
         let order = Order::Launch(LaunchOrder {
@@ -365,7 +372,9 @@ pub(super) fn tell_limits(limits: &str, instead_because: Option<&str>) {
 /// What an attempt has to show: its standard output, if it ran.
 fn value_of(tasks_dir: &Path, attempt: AttemptId, end: &AttemptEnd) -> Value {
     match end {
-        AttemptEnd::NotStarted { .. } | AttemptEnd::Lost { .. } => return Value::default(),
+        AttemptEnd::NotStarted { .. } | AttemptEnd::Raised { .. } | AttemptEnd::Lost { .. } => {
+            return Value::default();
+        }
         AttemptEnd::Exited { .. }
         | AttemptEnd::Signalled { .. }
         | AttemptEnd::OutOfMemory

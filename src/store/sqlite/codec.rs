@@ -10,7 +10,7 @@ use rusqlite::Row;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::error::unreadable;
-use crate::engine::outcome::{Cause, LossReason, Value};
+use crate::engine::outcome::{Cause, LossReason, Value, ValueFile};
 use crate::engine::spec::{ArrayRange, Dependency, Run};
 use crate::engine::{
     AttemptEnd, Outcome, OutcomeKind, Submission, TaskId, TaskSpec, TaskState, Time, Usage,
@@ -18,11 +18,14 @@ use crate::engine::{
 
 /// The columns of a submission, in the order that [`submission`] reads.
 pub(super) const SUBMISSION_COLUMNS: &str = "first, queue, name, key, inbox, demand, run, env, priority, retries, \
-     timeout_ms, kill_grace_ms, constraints, array, after, digest, submitted_at";
+     timeout_ms, kill_grace_ms, constraints, array, after, digest, submitted_at, python";
 
 /// The columns of an outcome but its value, in the order that [`outcome`] reads.
-pub(super) const OUTCOME_COLUMNS: &str =
-    "cause, cause_detail, exit_code, wall_us, cpu_us, memory_peak_bytes, value_truncated";
+pub(super) const OUTCOME_COLUMNS: &str = "cause, cause_detail, exit_code, wall_us, cpu_us, memory_peak_bytes, value_truncated, \
+     value_attempt, value_bytes";
+
+/// The place of the value among these, which is the one behind them.
+const VALUE_PLACE: usize = 9;
 
 /// An unsigned number as SQLite's signed one. What is beyond stands for the end of time anyway.
 pub(super) fn int(value: u64) -> i64 {
@@ -128,6 +131,8 @@ impl Shared {
 enum StoredRun {
     Command(Box<str>),
     Argv(Box<[Box<str>]>),
+    /// The pickle stands in a column of its own.
+    Python,
 }
 
 #[derive(Serialize)]
@@ -135,6 +140,7 @@ enum StoredRun {
 enum BorrowedRun<'a> {
     Command(&'a str),
     Argv(&'a [Box<str>]),
+    Python,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -172,23 +178,25 @@ fn from_json<'a, T: Deserialize<'a>>(what: &'static str, text: &'a str) -> rusql
     serde_json::from_str(text).map_err(|_| unreadable(what, text))
 }
 
-/// The JSON columns of a submission.
-pub(super) struct SpecTexts {
+/// The JSON columns of a submission, and the pickle of one that runs Python.
+pub(super) struct SpecTexts<'a> {
     pub(super) demand: String,
     pub(super) run: String,
+    pub(super) python: Option<&'a [u8]>,
     pub(super) env: Option<String>,
     pub(super) constraints: Option<String>,
     pub(super) array: Option<String>,
     pub(super) after: Option<String>,
 }
 
-impl SpecTexts {
+impl<'a> SpecTexts<'a> {
     /// Writes them.
-    pub(super) fn of(submission: &Submission) -> rusqlite::Result<Self> {
+    pub(super) fn of(submission: &'a Submission) -> rusqlite::Result<Self> {
         let spec = &submission.spec;
-        let run = match &spec.run {
-            Run::Command(line) => BorrowedRun::Command(line),
-            Run::Argv(arguments) => BorrowedRun::Argv(arguments),
+        let (run, python) = match &spec.run {
+            Run::Command(line) => (BorrowedRun::Command(line), None),
+            Run::Argv(arguments) => (BorrowedRun::Argv(arguments), None),
+            Run::Python(pickle) => (BorrowedRun::Python, Some(&**pickle)),
         };
         let array = spec
             .array
@@ -201,6 +209,7 @@ impl SpecTexts {
         Ok(Self {
             demand: json(&StoredDemand(&spec.demand))?,
             run: json(&run)?,
+            python,
             env: (!spec.env.is_empty())
                 .then(|| json(&spec.env))
                 .transpose()?,
@@ -235,6 +244,10 @@ pub(super) fn submission(row: &Row<'_>, shared: &mut Shared) -> rusqlite::Result
     let run = match from_json("run", text(6)?)? {
         StoredRun::Command(line) => Run::Command(line),
         StoredRun::Argv(arguments) => Run::Argv(arguments),
+        StoredRun::Python => {
+            let pickle = row.get_ref(17)?.as_blob_or_null()?;
+            Run::Python(pickle.ok_or_else(|| unreadable("python", ""))?.into())
+        }
     };
     let env = optional(7)?.map_or_else(|| Ok(BTreeMap::new()), |text| from_json("env", text))?;
     let array = optional(13)?
@@ -279,6 +292,7 @@ pub(super) fn write_end(end: &AttemptEnd) -> (&'static str, Option<String>) {
         AttemptEnd::OutOfMemory => ("out_of_memory", None),
         AttemptEnd::Killed => ("killed", None),
         AttemptEnd::NotStarted { message } => ("not_started", Some(message.to_string())),
+        AttemptEnd::Raised { message } => ("raised", Some(message.to_string())),
         AttemptEnd::Lost { reason } => ("lost", Some(reason.as_str().to_owned())),
     }
 }
@@ -301,6 +315,9 @@ fn find_end(word: &str, detail: Option<&str>) -> rusqlite::Result<Option<Attempt
         "out_of_memory" => AttemptEnd::OutOfMemory,
         "killed" => AttemptEnd::Killed,
         "not_started" => AttemptEnd::NotStarted {
+            message: text.into(),
+        },
+        "raised" => AttemptEnd::Raised {
             message: text.into(),
         },
         "lost" => AttemptEnd::Lost {
@@ -387,9 +404,11 @@ pub(super) fn outcome(row: &Row<'_>, from: usize, kind: OutcomeKind) -> rusqlite
     let word: Option<String> = row.get(from)?;
     let detail: Option<String> = row.get(from + 1)?;
     let bytes = row
-        .get_ref(from + 7)?
+        .get_ref(from + VALUE_PLACE)?
         .as_blob_or_null()?
         .unwrap_or_default();
+    let attempt: Option<u32> = row.get(from + 7)?;
+    let file = attempt.zip(count_option(row, from + 8)?);
     Ok(Outcome {
         kind,
         cause: word
@@ -399,6 +418,7 @@ pub(super) fn outcome(row: &Row<'_>, from: usize, kind: OutcomeKind) -> rusqlite
         value: Value {
             bytes: bytes.into(),
             truncated: row.get::<_, Option<bool>>(from + 6)?.unwrap_or(false),
+            file: file.map(|(attempt, n_bytes)| ValueFile { attempt, n_bytes }),
         },
         usage: usage(row, from + 3)?,
     })

@@ -99,6 +99,10 @@ impl Reader for SqliteReader {
     fn inbox(&self, inbox: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
         self.read(|connection| deliveries(connection, inbox, limit))
     }
+
+    fn is_value_wanted(&self, attempt: AttemptId) -> Result<bool, StoreError> {
+        self.read(|connection| is_value_wanted(connection, attempt))
+    }
 }
 
 /// How much of a task is wanted.
@@ -193,7 +197,7 @@ impl<'a> Records<'a> {
         let shared = &mut self.shared;
         let found = query
             .query_row([int(task.0)], |row| {
-                let state = codec::state(row.get_ref(17)?.as_str()?)?;
+                let state = codec::state(row.get_ref(18)?.as_str()?)?;
                 Ok((Arc::new(codec::submission(row, shared)?), state))
             })
             .optional()?
@@ -279,7 +283,7 @@ fn deliveries(
     let mut rows = query.query((inbox, i64::try_from(limit).unwrap_or(i64::MAX)))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let (token, task) = (count(row, 12)?, TaskId(count(row, 13)?));
+        let (token, task) = (count(row, 14)?, TaskId(count(row, 15)?));
         // Forgotten tasks' deliveries are on their way out.
         let Some((submission, _)) = records.submission(task)? else {
             continue;
@@ -294,6 +298,17 @@ fn deliveries(
         found.extend(record.map(|record| Delivery { token, record }));
     }
     Ok(found)
+}
+
+/// Whether a row tells of the value, or the attempt has not ended, so that one still may.
+fn is_value_wanted(connection: &Connection, attempt: AttemptId) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1 AND value_attempt = ?2) \
+                 OR EXISTS (SELECT 1 FROM inbox WHERE task = ?1 AND value_attempt = ?2) \
+                 OR EXISTS (SELECT 1 FROM attempts WHERE task = ?1 AND number = ?2 AND ended_at IS NULL)",
+        )?
+        .query_row((int(attempt.task.0), attempt.number), |row| row.get(0))
 }
 
 /// What a retry by hand needs to know of a task that has ended.

@@ -87,7 +87,7 @@ fn submissions(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite:
     let mut shared = Shared::default();
     while let Some(row) = rows.next()? {
         let submission = codec::submission(row, &mut shared)?;
-        let state = codec::state(row.get_ref(17)?.as_str()?)?;
+        let state = codec::state(row.get_ref(18)?.as_str()?)?;
         fold(Fact::Submitted {
             submission: submission.into(),
             waiting: state == TaskState::Waiting,

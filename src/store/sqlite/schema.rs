@@ -16,12 +16,13 @@ pub(super) const APPLICATION_ID: i64 = 0x6170_706f;
 
 /// Each entry brings a file from the version of its place (counted from 0) to the next one. Entries
 /// are only ever added at the end.
-const MIGRATIONS: &[&str] = &[VERSION_1];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
 
 /// The newest version that this program knows.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const VERSION_1: &str = "
+/// The first version.
+pub(super) const VERSION_1: &str = "
 CREATE TABLE meta(
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -134,6 +135,16 @@ CREATE TABLE forgotten(
     first INTEGER PRIMARY KEY,
     last INTEGER NOT NULL
 ) STRICT;
+";
+
+/// Python: the pickle of a submission, and values that are kept as files (see `backend::values`): of which
+/// attempt, and how long. `value` is empty then.
+const VERSION_2: &str = "
+ALTER TABLE submissions ADD COLUMN python BLOB;
+ALTER TABLE tasks ADD COLUMN value_attempt INTEGER;
+ALTER TABLE tasks ADD COLUMN value_bytes INTEGER;
+ALTER TABLE inbox ADD COLUMN value_attempt INTEGER;
+ALTER TABLE inbox ADD COLUMN value_bytes INTEGER;
 ";
 
 /// Brings a file from `version` to [`VERSION`], in one transaction.

@@ -344,3 +344,39 @@ fn a_reader_does_not_wait_for_the_writer() {
     assert!(reader.find(TaskId(1)).unwrap().is_some());
     drop(transaction);
 }
+
+#[test]
+fn a_file_of_the_first_version_is_brought_to_this_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = Connection::open(directory.path().join(DATABASE_FILE)).unwrap();
+    old.execute_batch(schema::VERSION_1).unwrap();
+    old.pragma_update(None, "application_id", schema::APPLICATION_ID)
+        .unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    old.execute_batch(
+        "UPDATE meta SET value = 2 WHERE name = 'next_id';
+         INSERT INTO submissions(first, count, queue, state, name, inbox, demand, run, priority, retries, digest, \
+             submitted_at) \
+             VALUES (1, 1, 'maps', 'queued', 'old', 'release', '{\"cpus\":\"1\"}', '{\"command\":\"true\"}', 0, 0, \
+             zeroblob(16), 5);
+         INSERT INTO tasks(id, submission, queue, state, n_attempts, ended_at, exit_code, value_truncated, value) \
+             VALUES (1, 1, 'maps', 'succeeded', 1, 9, 0, 0, x'6f6b');
+         INSERT INTO inbox(inbox, task) VALUES ('release', 1);",
+    )
+    .unwrap();
+    old.close().unwrap();
+    let (mut store, reader) = open(directory.path()).unwrap();
+    let delivered = reader.inbox("release", 9).unwrap();
+    let value = &delivered[0].record.outcome.as_ref().unwrap().value;
+    assert_eq!((&*value.bytes, value.file), (&b"ok"[..], None));
+    let mut python = spec("maps", 1);
+    python.run = crate::engine::spec::Run::Python(Box::new(*b"\x80\x05"));
+    let submission = submission(2, python.clone());
+    let fact = Fact::Submitted {
+        submission,
+        waiting: false,
+    };
+    store.commit(&[fact]).unwrap();
+    let found = reader.find(TaskId(2)).unwrap().unwrap();
+    assert_eq!(found.submission.spec, python);
+}

@@ -146,8 +146,8 @@ impl Writer<'_> {
         let count = i64::from(spec.count());
         self.statement(
             "INSERT INTO submissions(first, count, queue, state, name, key, inbox, demand, run, env, priority, \
-             retries, timeout_ms, kill_grace_ms, constraints, array, after, digest, submitted_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+             retries, timeout_ms, kill_grace_ms, constraints, array, after, digest, submitted_at, python) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
         )?
         .execute(params![
             first,
@@ -169,6 +169,7 @@ impl Writer<'_> {
             texts.after,
             submission.digest,
             millis(submission.submitted_at),
+            texts.python,
         ])?;
         self.insert_unstarted(&spec.queue, state.as_str(), first, first + count - 1, first)
     }
@@ -359,7 +360,7 @@ impl Writer<'_> {
         self.statement(
             "UPDATE tasks SET state = ?2, not_before = NULL, cancel_reason = NULL, ended_at = ?3, cause = ?4, \
              cause_detail = ?5, exit_code = ?6, wall_us = ?7, cpu_us = ?8, memory_peak_bytes = ?9, \
-             value_truncated = ?10, value = ?11 WHERE id = ?1",
+             value_truncated = ?10, value = ?11, value_attempt = ?12, value_bytes = ?13 WHERE id = ?1",
         )?
         .execute(params![
             task,
@@ -373,6 +374,8 @@ impl Writer<'_> {
             int(outcome.usage.memory_peak_bytes),
             outcome.value.truncated,
             &*outcome.value.bytes,
+            outcome.value.file.map(|file| file.attempt),
+            outcome.value.file.map(|file| int(file.n_bytes)),
         ])
     }
 
@@ -381,16 +384,17 @@ impl Writer<'_> {
         // What was delivered and not yet acknowledged stays as it was delivered.
         self.statement(
             "UPDATE inbox SET (state, n_attempts, ended_at, cause, cause_detail, exit_code, wall_us, cpu_us, \
-             memory_peak_bytes, value_truncated, value) = (SELECT state, n_attempts, ended_at, cause, cause_detail, \
-             exit_code, wall_us, cpu_us, memory_peak_bytes, value_truncated, value FROM tasks WHERE id = ?1) \
+             memory_peak_bytes, value_truncated, value, value_attempt, value_bytes) = (SELECT state, n_attempts, \
+             ended_at, cause, cause_detail, exit_code, wall_us, cpu_us, memory_peak_bytes, value_truncated, value, \
+             value_attempt, value_bytes FROM tasks WHERE id = ?1) \
              WHERE task = ?1 AND ended_at IS NULL",
         )?
         .execute([id])?;
         self.statement(
             "UPDATE tasks SET state = 'queued', n_attempts = ?2, n_failures = 0, n_losses = 0, not_before = NULL, \
              cancel_reason = NULL, ended_at = NULL, cause = NULL, cause_detail = NULL, exit_code = NULL, \
-             wall_us = NULL, cpu_us = NULL, memory_peak_bytes = NULL, value_truncated = NULL, value = NULL \
-             WHERE id = ?1",
+             wall_us = NULL, cpu_us = NULL, memory_peak_bytes = NULL, value_truncated = NULL, value = NULL, \
+             value_attempt = NULL, value_bytes = NULL WHERE id = ?1",
         )?
         .execute(params![id, n_attempts])?;
         Ok(())

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apportion_policies::Amount;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::api::ApiError;
@@ -280,11 +282,11 @@ fn what_runs_is_exactly_one_thing() {
     for (run, expected) in [
         (
             "{}",
-            "422 invalid_field: run: name exactly one of command and argv, not 0",
+            "422 invalid_field: run: name exactly one of command, argv and python, not 0",
         ),
         (
             r#"{"command": "a", "argv": ["b"]}"#,
-            "422 invalid_field: run: name exactly one of command and argv, not 2",
+            "422 invalid_field: run: name exactly one of command, argv and python, not 2",
         ),
         (
             r#"{"command": " "}"#,
@@ -319,8 +321,12 @@ fn what_runs_is_exactly_one_thing() {
             "422 invalid_field: run: invalid type: string \"true\", expected an object",
         ),
         (
-            r#"{"python": "gASV"}"#,
-            "422 unsupported: run.python: this version runs commands only; give {\"command\": …} or {\"argv\": […]}",
+            r#"{"python": "gASV", "argv": ["true"]}"#,
+            "422 invalid_field: run: name exactly one of command, argv and python, not 2",
+        ),
+        (
+            r#"{"python": ""}"#,
+            "422 invalid_field: run.python: an empty pickle runs nothing; give a pickled object with a method run()",
         ),
     ] {
         assert_eq!(refused(&format!(r#"{{"run": {run}}}"#)), expected, "{run}");
@@ -346,6 +352,20 @@ fn what_runs_is_exactly_one_thing() {
 }
 
 #[test]
+fn a_pickle_is_what_a_task_runs_and_part_of_its_digest() {
+    let digest = |pickle: &[u8]| {
+        let body = json!({"run": {"python": STANDARD.encode(pickle)}}).to_string();
+        let task = read_one(&body);
+        assert_eq!(task.spec.run, Run::Python(pickle.into()));
+        task.digest
+    };
+    assert_eq!(digest(b"\x80\x05a"), digest(b"\x80\x05a"));
+    assert_ne!(digest(b"\x80\x05a"), digest(b"\x80\x05b"));
+    // Larger than any command line, and no command line.
+    digest(&vec![7; 3 << 20]);
+}
+
+#[test]
 fn many_tasks_are_named_by_their_place() {
     let body = r#"{"tasks": [{"run": {"command": "a"}}, {"run": {"command": "b"}, "demand": {"mem": "1G"}}]}"#;
     let error = read(body).unwrap_err();
@@ -354,8 +374,8 @@ fn many_tasks_are_named_by_their_place() {
         Some(json!({"path": "tasks[1].demand.mem", "line": 1, "column": 87}))
     );
     assert_eq!(
-        refused(r#"{"tasks": [{"run": {"python": "x"}}]}"#),
-        "422 unsupported: tasks[0].run.python: this version runs commands only; give {\"command\": …} or {\"argv\": […]}"
+        refused(r#"{"tasks": [{"run": {"python": "x_"}}]}"#),
+        "422 invalid_field: tasks[0].run.python: is not base64: Invalid symbol 95, offset 1."
     );
     assert_eq!(
         refused(r#"{"tasks": [], "queue": "a"}"#),

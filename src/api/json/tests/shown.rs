@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{amount, read_one};
 use crate::api::json::*;
 use crate::engine::outcome::{Cause, LossReason, Value};
-use crate::engine::spec::Dependency;
+use crate::engine::spec::{Dependency, Run};
 use crate::engine::{
     AttemptEnd, AttemptId, Outcome, OutcomeKind, Submission, TaskId, TaskState, Time, Usage,
 };
@@ -48,6 +48,7 @@ fn ended_task() -> TaskRecord {
             value: Value {
                 bytes: Arc::from(*b"half a map"),
                 truncated: false,
+                file: None,
             },
             usage,
         }),
@@ -103,6 +104,20 @@ fn a_waiting_task_is_shown_with_its_gaps() {
 }
 
 #[test]
+fn a_pickle_is_shown_only_where_one_task_is_asked_for() {
+    let mut record = ended_task();
+    Arc::make_mut(&mut record.submission).spec.run = Run::Python(Box::new(*b"\x80\x05"));
+    let python = |pickle: Option<&str>| RunJson::Python(pickle.map(str::to_owned));
+    assert_eq!(TaskJson::from_record(&record).run, python(Some("gAU=")));
+    assert_eq!(TaskJson::from_list(&record).run, python(None));
+    assert_eq!(TaskJson::from_delivery(&record).run, python(None));
+    let shown = serde_json::to_value(TaskJson::from_list(&record)).unwrap();
+    assert_eq!(shown["run"], serde_json::json!({"python": null}));
+    let again: TaskJson = serde_json::from_value(shown).unwrap();
+    assert_eq!(again.run, python(None));
+}
+
+#[test]
 fn every_cause_has_a_code_and_a_sentence() {
     let causes = [
         Cause::Attempt(AttemptEnd::Exited { code: 3 }),
@@ -112,6 +127,9 @@ fn every_cause_has_a_code_and_a_sentence() {
         Cause::Attempt(AttemptEnd::Killed),
         Cause::Attempt(AttemptEnd::NotStarted {
             message: "no such file".into(),
+        }),
+        Cause::Attempt(AttemptEnd::Raised {
+            message: "ValueError: no such tile".into(),
         }),
         Cause::Attempt(AttemptEnd::Lost {
             reason: LossReason::LaunchDropped,

@@ -1,0 +1,188 @@
+//! Values that are too large to travel with the facts: one file each, in the data directory.
+//!
+//! ```text
+//! values/<id / 10,000>/<id / 100 mod 100>/<id>.<attempt>        the bytes
+//!                                         <id>.<attempt>.part   while they are written
+//! ```
+//! Whoever runs an attempt writes its value before it tells of the attempt's end: bytes, sync, rename. So a
+//! value that a fact tells of is there, and a file of which no fact tells was left by a crash.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::local::layout;
+use crate::engine::{AttemptId, TaskId};
+
+/// The name of the directory in the data directory.
+pub const VALUES_DIR: &str = "values";
+
+/// What is added to the name of a file that is not yet whole. The Python worker uses the same.
+const UNFINISHED: &str = ".part";
+
+/// The values under one directory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Values {
+    dir: PathBuf,
+}
+
+impl Values {
+    /// Those in this directory, which need not be there yet.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Where the value of an attempt is, if it has one that is kept as a file.
+    #[must_use]
+    pub fn path(&self, attempt: AttemptId) -> PathBuf {
+        layout::shard_dir(&self.dir, attempt.task).join(attempt.to_string())
+    }
+
+    /// Makes the directory in which the value of an attempt will be; gives [`Values::path`].
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn prepare(&self, attempt: AttemptId) -> io::Result<PathBuf> {
+        let path = self.path(attempt);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        Ok(path)
+    }
+
+    /// Writes a value, in place of an earlier one of the same attempt, and returns its length once it would
+    /// survive a power cut.
+    ///
+    /// # Errors
+    /// What `from` or the file system says. Then nothing is there that looks like a value.
+    pub fn write(&self, attempt: AttemptId, from: &mut impl Read) -> io::Result<u64> {
+        let path = self.prepare(attempt)?;
+        let mut unfinished = path.clone().into_os_string();
+        unfinished.push(UNFINISHED);
+        let written = File::create(&unfinished).and_then(|mut file| {
+            let n_bytes = io::copy(from, &mut file)?;
+            file.sync_all()?;
+            fs::rename(&unfinished, &path)?;
+            path.parent()
+                .map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
+            Ok(n_bytes)
+        });
+        if written.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        written
+    }
+
+    /// Removes the values of `count` consecutive tasks, from `first` on. What isn't there is no error.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; the rest has been tried all the same.
+    pub fn remove(&self, first: TaskId, count: u64) -> io::Result<()> {
+        layout::remove_task_files(&self.dir, first, count)
+    }
+
+    /// Removes what a crash left: files that are not whole, and values that `is_wanted` denies. Returns how
+    /// many there were. To be called while nothing writes. Costs one look at each file.
+    ///
+    /// # Errors
+    /// A directory or the answer could not be read; what is left is tried again next time.
+    pub fn remove_orphans<E: From<io::Error>>(
+        &self,
+        mut is_wanted: impl FnMut(AttemptId) -> Result<bool, E>,
+    ) -> Result<usize, E> {
+        let mut n_removed = 0;
+        for upper in subdirs(&self.dir)? {
+            for shard in subdirs(&upper)? {
+                for entry in fs::read_dir(&shard)? {
+                    let entry = entry?;
+                    let name = entry.file_name();
+                    let attempt = name.to_str().and_then(parse_attempt);
+                    let is_orphan = match attempt {
+                        Some(attempt) => !is_wanted(attempt)?,
+                        None => name.to_str().is_some_and(|name| name.ends_with(UNFINISHED)),
+                    };
+                    if is_orphan {
+                        fs::remove_file(entry.path())?;
+                        n_removed += 1;
+                    }
+                }
+            }
+        }
+        Ok(n_removed)
+    }
+}
+
+fn subdirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let dirs = entries.filter_map(|entry| match entry {
+        Ok(entry) => entry.path().is_dir().then(|| Ok(entry.path())),
+        Err(error) => Some(Err(error)),
+    });
+    dirs.collect()
+}
+
+fn parse_attempt(name: &str) -> Option<AttemptId> {
+    let (task, number) = name.split_once('.')?;
+    Some(AttemptId {
+        task: TaskId(task.parse().ok()?),
+        number: number.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(task: u64, number: u32) -> AttemptId {
+        AttemptId {
+            task: TaskId(task),
+            number,
+        }
+    }
+
+    #[test]
+    fn a_value_is_whole_or_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let values = Values::new(dir.path().join("values"));
+        let id = attempt(123, 2);
+        assert_eq!(values.write(id, &mut &b"first"[..]).unwrap(), 5);
+        assert_eq!(values.write(id, &mut &b"second"[..]).unwrap(), 6);
+        assert_eq!(fs::read(values.path(id)).unwrap(), b"second");
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("broken"))
+            }
+        }
+        let other = attempt(123, 3);
+        assert!(values.write(other, &mut Broken).is_err());
+        let shard = values.path(id).parent().unwrap().to_owned();
+        assert_eq!(
+            fs::read_dir(shard).unwrap().count(),
+            1,
+            "only the whole one"
+        );
+        values.remove(TaskId(120), 10).unwrap();
+        assert!(!values.path(id).exists());
+    }
+
+    #[test]
+    fn what_a_crash_left_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let values = Values::new(dir.path().join("values"));
+        let never = |_| -> io::Result<bool> { panic!("there is nothing yet") };
+        assert_eq!(values.remove_orphans(never).unwrap(), 0);
+        let (wanted, orphan) = (attempt(7, 1), attempt(1_000_007, 1));
+        for id in [wanted, orphan] {
+            values.write(id, &mut &b"x"[..]).unwrap();
+        }
+        let unfinished = values.prepare(attempt(7, 2)).unwrap();
+        fs::write(unfinished.with_extension("2.part"), "half").unwrap();
+        let is_wanted = |id| -> io::Result<bool> { Ok(id == wanted) };
+        assert_eq!(values.remove_orphans(is_wanted).unwrap(), 2);
+        assert!(values.path(wanted).exists());
+        assert!(!values.path(orphan).exists());
+    }
+}
