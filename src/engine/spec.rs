@@ -141,6 +141,19 @@ impl Submission {
     pub fn end(&self) -> TaskId {
         TaskId(self.first.0 + u64::from(self.spec.count()))
     }
+
+    /// The index of one of its tasks; `None` if this is no array.
+    ///
+    /// # Panics
+    /// If the task is not one of the submission's.
+    #[must_use]
+    pub fn array_index(&self, task: TaskId) -> Option<u32> {
+        let array = self.spec.array?;
+        let place = task.0.checked_sub(self.first.0);
+        let place = place.and_then(|place| u32::try_from(place).ok());
+        let place = place.filter(|place| *place < array.count());
+        Some(array.index(place.expect("the task is one of its submission's")))
+    }
 }
 
 /// Where a task is in its life.

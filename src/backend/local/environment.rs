@@ -76,14 +76,7 @@ pub(super) fn of_attempt<'a>(
         }
         env.push((resource_variable(name).into(), amount.into()));
     }
-    if let Some(array) = spec.array {
-        let place = attempt
-            .task
-            .0
-            .checked_sub(submission.first.0)
-            .and_then(|place| u32::try_from(place).ok());
-        let place = place.filter(|place| *place < array.count());
-        let index = array.index(place.expect("the task is one of its submission's"));
+    if let Some(index) = submission.array_index(attempt.task) {
         env.push(("APPORTION_ARRAY_INDEX".into(), index.to_string().into()));
     }
     env.push((MARK.into(), identity.into()));
