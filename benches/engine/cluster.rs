@@ -9,7 +9,9 @@ use apportion::clock::Stopwatch;
 use apportion::engine::event::OfferId;
 use apportion::engine::outcome::Value;
 use apportion::engine::request::NewTask;
-use apportion::engine::settings::{PolicyConfig, QueueConfig, ResourceSettings, Scope};
+use apportion::engine::settings::{
+    ClaimSettings, PolicyConfig, QueueConfig, ResourceSettings, Scope,
+};
 use apportion::engine::spec::{ArrayRange, Run};
 use apportion::engine::{
     AttemptEnd, AttemptId, Decision, Engine, EngineSettings, Event, Fact, Output, Reply, Request,
@@ -157,17 +159,12 @@ fn settings(scenario: &Scenario, names: &[Arc<str>; 4]) -> EngineSettings {
         resources,
         queues: queues
             .map(|(place, path)| QueueConfig {
-                parameters: BTreeMap::new(),
-                path: path.into(),
                 weight: Weight::from_milli(1000 * (1 + place as u32 % 5)).expect("above zero"),
-                max: Vec::new(),
-                policy: None,
+                ..QueueConfig::new(path.into())
             })
             .collect(),
-        policy: PolicyConfig {
-            name: scenario.policy.into(),
-            resource: None,
-        },
+        policy: PolicyConfig::new(scenario.policy.into()),
+        claims: ClaimSettings::default(),
         lost_max: 10,
         kill_grace: Duration::from_secs(10),
         retry_pause: Duration::from_secs(1),

@@ -111,10 +111,7 @@ fn grow(
 
 impl Cluster {
     fn new(plan: &Plan) -> Self {
-        let spec = PolicySpec {
-            name: Arc::from(plan.policy),
-            resource: None,
-        };
+        let spec = PolicySpec::new(plan.policy);
         let mut tree = QueueTree::new(totals(plan), spec);
         let mut leaves = Vec::new();
         let root = tree.root();

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::amount::{Amount, Weight};
@@ -30,6 +31,20 @@ pub struct PolicySpec {
     pub name: Arc<str>,
     /// For `weighted`: the resource that counts, or `None` to count running tasks.
     pub resource: Option<ResourceId>,
+    /// How fast past use is forgotten, in milliseconds; `None` where only what is held now counts.
+    pub half_life: Option<NonZeroU64>,
+}
+
+impl PolicySpec {
+    /// A policy of which only the name is given.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: Arc::from(name),
+            resource: None,
+            half_life: None,
+        }
+    }
 }
 
 /// The settings of one queue.
@@ -37,6 +52,8 @@ pub struct PolicySpec {
 pub struct QueueSettings {
     /// Its due relative to its siblings.
     pub weight: Weight,
+    /// What its subtree is guaranteed, per resource named: among siblings, one that is below goes first.
+    pub min: Vec<(ResourceId, Amount)>,
     /// The most that its subtree may use, per resource named. An entry of zero forbids the resource.
     pub max: Vec<(ResourceId, Amount)>,
     /// The order of its children; `None` for the default of the tree.
@@ -51,6 +68,7 @@ impl Default for QueueSettings {
     fn default() -> Self {
         Self {
             weight: Weight::default(),
+            min: Vec::new(),
             max: Vec::new(),
             policy: None,
             parameters: BTreeMap::new(),

@@ -26,13 +26,7 @@ fn tree() -> QueueTree {
     let mut totals = Amounts::zero(2);
     totals.set(CPUS(), units(10));
     totals.set(MEM(), units(20));
-    QueueTree::new(
-        totals,
-        PolicySpec {
-            name: Arc::from("drf"),
-            resource: None,
-        },
-    )
+    QueueTree::new(totals, PolicySpec::new("drf"))
 }
 
 fn rank(seq: u64) -> TaskRank {

@@ -1,7 +1,5 @@
 //! Who consumes an offer: each policy on small examples, step by step.
 
-use std::sync::Arc;
-
 use apportion_policies::{PolicySpec, QueueSettings};
 
 use crate::sim::{Sim, spec, weight};
@@ -82,8 +80,8 @@ fn weighted_counts_tasks_or_one_resource() {
         sim.agent(&[("cpus", "8")]);
         let resource = resource.map(|name| sim.resource(name));
         let own = PolicySpec {
-            name: Arc::from("weighted"),
             resource,
+            ..PolicySpec::new("weighted")
         };
         sim.queue_policy("g", own);
         sim.queue("g/big", QueueSettings::default());

@@ -3,8 +3,6 @@
 //! The simulated world also checks at each decision that no limit is passed and that nothing could
 //! have gone where nothing was chosen.
 
-use std::sync::Arc;
-
 use apportion_policies::{PolicySpec, QueueSettings};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -174,8 +172,8 @@ fn policy(sim: &mut Sim, number: usize) -> PolicySpec {
         0 => spec("fifo"),
         1 => spec("weighted"),
         2 => PolicySpec {
-            name: Arc::from("weighted"),
             resource: Some(sim.resource("cpus")),
+            ..PolicySpec::new("weighted")
         },
         _ => spec("drf"),
     }

@@ -14,10 +14,7 @@ use crate::reference::{Reference, Rounding};
 
 /// A policy by name, for a whole tree or one queue.
 pub fn spec(name: &str) -> PolicySpec {
-    PolicySpec {
-        name: Arc::from(name),
-        resource: None,
-    }
+    PolicySpec::new(name)
 }
 
 pub fn weight(text: &str) -> QueueSettings {

@@ -1,14 +1,17 @@
 //! `apportion check`: validates a configuration, and shows what it means.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use apportion_policies::Registry;
+use apportion_policies::{Amount, Registry};
 use serde_json::{Value, json};
 
 use super::output::{Output, table};
 use super::queues::in_tree_order;
 use super::{CliError, exit, format};
-use crate::config::{self, Config, ConfigErrors, PolicyConfig, QueueConfig, Scope, units};
+use crate::config::{
+    self, ClaimSettings, Config, ConfigErrors, Deadline, PolicyConfig, QueueConfig, Scope, units,
+};
 
 /// Validate a configuration and print its queue tree, or every error.
 #[derive(Debug, clap::Args)]
@@ -54,19 +57,17 @@ fn print(args: &Args, config: &Config, out: &mut Output<'_>) -> Result<(), CliEr
     }
     out.line("")?;
     let queues = &config.engine.queues;
-    let mut rows = table(&["QUEUE", ">WEIGHT", "POLICY", "MAX"]);
+    let mut rows = table(&["QUEUE", ">WEIGHT", "POLICY", "MIN", "MAX", "PATIENCE"]);
     let paths: Vec<&str> = queues.iter().map(|queue| &*queue.path).collect();
     for (place, name) in in_tree_order(&paths) {
         let queue = &queues[place];
-        let max = queue
-            .max
-            .iter()
-            .map(|(name, amount)| format!("{name}={}", units::format_amount(name, *amount)));
         rows.add_row(vec![
             name,
             queue.weight.to_string(),
             format::or_dash(policy_of(queue, config)),
-            format::or_dash(max.collect::<Vec<_>>().join(" ")),
+            amounts(&queue.min),
+            amounts(&queue.max),
+            format::or_dash(queue.patience.map(deadline).unwrap_or_default()),
         ]);
     }
     out.table(&mut rows)?;
@@ -87,7 +88,40 @@ fn print(args: &Args, config: &Config, out: &mut Output<'_>) -> Result<(), CliEr
         "sibling queues are ordered by {}",
         policy(&config.engine.policy)
     ))?;
+    out.line(claims(&config.engine.claims))?;
     Ok(())
+}
+
+fn amounts(amounts: &[(Arc<str>, Amount)]) -> String {
+    let amounts = amounts
+        .iter()
+        .map(|(name, amount)| format!("{name}={}", units::format_amount(name, *amount)));
+    format::or_dash(amounts.collect::<Vec<_>>().join(" "))
+}
+
+/// When tasks get claims, in a sentence.
+fn claims(claims: &ClaimSettings) -> String {
+    if claims.max == 0 {
+        return "no task gets a claim: claims_max is 0".to_owned();
+    }
+    let patience = match claims.patience {
+        Deadline::After(_) => format!("after {}", deadline(claims.patience)),
+        Deadline::Never => "only where its queue has a patience".to_owned(),
+    };
+    let number = match claims.max {
+        1 => "1 claim".to_owned(),
+        number => format!("{number} claims"),
+    };
+    format!(
+        "the first task of a queue gets a claim {patience} if it fits nowhere; at most {number} at once"
+    )
+}
+
+fn deadline(deadline: Deadline) -> String {
+    match deadline {
+        Deadline::After(span) => humantime::format_duration(span).to_string(),
+        Deadline::Never => "never".to_owned(),
+    }
 }
 
 /// The policy that a queue names itself, or that orders its children; none for a plain leaf.
@@ -105,12 +139,17 @@ fn policy_of(queue: &QueueConfig, config: &Config) -> String {
     }
 }
 
-/// `drf`, `weighted by cpus`
+/// `drf`, `weighted by cpus`, `drf with a half-life of 1h`
 fn policy(policy: &PolicyConfig) -> String {
-    match &policy.resource {
-        Some(resource) => format!("{} by {resource}", policy.name),
-        None => policy.name.to_string(),
+    let mut text = policy.name.to_string();
+    if let Some(resource) = &policy.resource {
+        text.push_str(&format!(" by {resource}"));
     }
+    if let Some(half_life) = policy.half_life {
+        let half_life = humantime::format_duration(half_life);
+        text.push_str(&format!(" with a half-life of {half_life}"));
+    }
+    text
 }
 
 fn errors_json(errors: &ConfigErrors) -> Value {
@@ -127,15 +166,31 @@ fn errors_json(errors: &ConfigErrors) -> Value {
 
 fn config_json(config: &Config) -> Value {
     let queues = config.engine.queues.iter().map(|queue| {
-        let max = queue.max.iter();
-        let max = max
-            .map(|(name, amount)| (name.to_string(), json!(units::format_amount(name, *amount))));
+        let amounts = |amounts: &[(Arc<str>, Amount)]| {
+            let pair = |(name, amount): &(Arc<str>, Amount)| {
+                (name.to_string(), json!(units::format_amount(name, *amount)))
+            };
+            Value::Object(amounts.iter().map(pair).collect())
+        };
         json!({
             "path": &*queue.path,
             "weight": queue.weight.milli() as f64 / 1000.0,
             "policy": policy_of(queue, config),
-            "max": max.collect::<serde_json::Map<_, _>>(),
+            "min": amounts(&queue.min),
+            "max": amounts(&queue.max),
+            "patience": queue.patience.map(deadline),
         })
     });
-    json!({"valid": true, "errors": [], "queues": queues.collect::<Vec<_>>()})
+    let claims = &config.engine.claims;
+    json!({
+        "valid": true,
+        "errors": [],
+        "policy": policy(&config.engine.policy),
+        "queues": queues.collect::<Vec<_>>(),
+        "claims": {
+            "patience": deadline(claims.patience),
+            "max": claims.max,
+            "expiry": deadline(claims.expiry),
+        },
+    })
 }

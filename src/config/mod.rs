@@ -13,11 +13,13 @@ pub use self::errors::{ConfigError, ConfigErrors, Place, Problem};
 use self::walk::{Report, Section};
 pub use crate::backend::settings::{LimitMode, LocalConfig};
 use crate::engine::EngineSettings;
-pub use crate::engine::settings::{PolicyConfig, QueueConfig, Scope};
+pub use crate::engine::settings::{ClaimSettings, Deadline, PolicyConfig, QueueConfig, Scope};
 
 pub mod errors;
 pub mod units;
 
+mod guarantees;
+mod policy;
 mod queues;
 mod sections;
 mod walk;
@@ -173,12 +175,14 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
     root.refuse_others(&known, &[], report);
     let resources = sections::resources(root.get("resources"), report);
     let tasks = sections::tasks(root.get("tasks"), &resources, report);
+    let (policy, claims) = policy::section(root.get("policy"), &resources, report);
     Config {
         server: sections::server(root.get("server"), report),
         backend: sections::backend(root.get("backend"), &resources, report),
         engine: EngineSettings {
             queues: queues::queues(root.get("queues"), &resources, report),
-            policy: queues::default_policy(root.get("policy"), &resources, report),
+            policy,
+            claims,
             lost_max: tasks.lost_max,
             kill_grace: tasks.kill_grace,
             retry_pause: tasks.retry_pause,

@@ -1,17 +1,15 @@
-//! `[queues]` and `[policy]`: the queue tree and who orders it, from TOML to valid values.
+//! `[queues]`: the queue tree, from TOML to valid values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use apportion_policies::Weight;
-
 use super::errors::Problem;
-use super::sections::{amounts, is_name_byte, resource, unknown_name};
+use super::guarantees::{self, Guarantee};
+use super::policy::policy;
+use super::sections::{amounts, is_name_byte};
 use super::walk::{Field, Report, Section};
-use crate::engine::settings::{PolicyConfig, QueueConfig, ResourceSettings};
+use crate::engine::settings::{QueueConfig, ResourceSettings};
 
-/// The word of `weighted` for counting running tasks instead of a resource.
-const COUNT_TASKS: &str = "tasks";
 /// The most characters of a queue's whole path.
 const PATH_LENGTH_MAX: usize = 255;
 /// The most segments of a queue's path.
@@ -27,8 +25,9 @@ pub(super) fn queues(
     let section = field.and_then(|field| field.section(report));
     let mut declared = BTreeMap::new();
     let mut order: Vec<Arc<str>> = Vec::new();
+    let mut guaranteed = Vec::new();
     for field in section.iter().flat_map(Section::fields) {
-        let queue = queue(&field, resources, report);
+        let queue = queue(&field, resources, &mut guaranteed, report);
         if check_path(&field, report) {
             order.push(Arc::clone(&queue.path));
             declared.insert(Arc::clone(&queue.path), queue);
@@ -49,36 +48,33 @@ pub(super) fn queues(
                 queues.push(
                     declared
                         .remove(ancestor)
-                        .unwrap_or_else(|| plain_queue(ancestor)),
+                        .unwrap_or_else(|| QueueConfig::new(ancestor.into())),
                 );
             }
         }
     }
+    guarantees::check(&guaranteed, &queues, resources, report);
     queues
-}
-
-fn plain_queue(path: &str) -> QueueConfig {
-    QueueConfig {
-        path: path.into(),
-        weight: Weight::default(),
-        max: Vec::new(),
-        policy: None,
-        parameters: BTreeMap::new(),
-    }
 }
 
 fn queue(
     field: &Field<'_>,
     resources: &[ResourceSettings],
+    guaranteed: &mut Vec<Guarantee>,
     report: &mut Report<'_>,
 ) -> QueueConfig {
-    let mut queue = plain_queue(field.name);
+    let mut queue = QueueConfig::new(field.name.into());
     let Some(section) = field.section(report) else {
         return queue;
     };
     refuse_others(field.name, &section, report);
     if let Some(weight) = section.get("weight").and_then(|field| field.weight(report)) {
         queue.weight = weight;
+    }
+    if let Some(min) = section.get("min").and_then(|field| field.section(report)) {
+        queue.min = amounts(&min, resources, report).into_iter().collect();
+        let places = min.fields().into_iter();
+        guaranteed.extend(places.map(|place| Guarantee::new(field.name, &place)));
     }
     if let Some(max) = section.get("max").and_then(|field| field.section(report)) {
         queue.max = amounts(&max, resources, report).into_iter().collect();
@@ -96,12 +92,15 @@ fn queue(
             }
         }
     }
+    queue.patience = section
+        .get("patience")
+        .and_then(|field| field.deadline(report));
     queue
 }
 
 /// A table below a queue is most likely meant as a queue below it.
 fn refuse_others(path: &str, section: &Section<'_>, report: &mut Report<'_>) {
-    const KNOWN: [&str; 4] = ["weight", "max", "policy", "parameters"];
+    const KNOWN: [&str; 6] = ["weight", "min", "max", "policy", "patience", "parameters"];
     let others = section
         .fields()
         .into_iter()
@@ -151,77 +150,4 @@ fn check_path(field: &Field<'_>, report: &mut Report<'_>) -> bool {
 
 fn is_segment(segment: &str) -> bool {
     segment.bytes().all(is_name_byte) && segment.bytes().any(|byte| byte != b'.')
-}
-
-/// Reads `[policy]`: how inner queues order their children where they don't say themselves.
-pub(super) fn default_policy(
-    field: Option<Field<'_>>,
-    resources: &[ResourceSettings],
-    report: &mut Report<'_>,
-) -> PolicyConfig {
-    let policy = field.and_then(|field| policy(&field, resources, report));
-    policy.unwrap_or_else(|| PolicyConfig {
-        name: "drf".into(),
-        resource: None,
-    })
-}
-
-/// Reads a policy: a table with `name` and `resource`, or only the name.
-fn policy(
-    field: &Field<'_>,
-    resources: &[ResourceSettings],
-    report: &mut Report<'_>,
-) -> Option<PolicyConfig> {
-    if !field.is_table() {
-        return known_policy(field, report).map(|name| PolicyConfig {
-            name,
-            resource: None,
-        });
-    }
-    let section = field.section(report)?;
-    section.refuse_others(&["name", "resource"], &[], report);
-    let resource_field = section.get("resource");
-    let name = match section.get("name") {
-        Some(name) => known_policy(&name, report)?,
-        None => {
-            section.report_missing("name", "the policy's name, such as name = \"drf\"", report);
-            return None;
-        }
-    };
-    let Some(resource_field) = resource_field else {
-        return Some(PolicyConfig {
-            name,
-            resource: None,
-        });
-    };
-    let wanted = resource_field.string(report)?;
-    if &*name != "weighted" {
-        let what = format!(
-            "the policy '{name}' takes no resource; leave this away, or write name = \"weighted\""
-        );
-        resource_field.report_key(report, Problem::Conflict(what));
-        return None;
-    }
-    if wanted == COUNT_TASKS {
-        return Some(PolicyConfig {
-            name,
-            resource: None,
-        });
-    }
-    let resource = resource(wanted, &resource_field, resources, report)?;
-    Some(PolicyConfig {
-        name,
-        resource: Some(Arc::clone(&resource.name)),
-    })
-}
-
-fn known_policy(field: &Field<'_>, report: &mut Report<'_>) -> Option<Arc<str>> {
-    let name = field.string(report)?;
-    let registry = report.registry;
-    if !registry.knows(name) {
-        let known: Vec<&str> = registry.names().map(|name| &**name).collect();
-        field.report(report, unknown_name("policy", name, &known));
-        return None;
-    }
-    Some(name.into())
 }

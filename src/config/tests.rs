@@ -3,6 +3,8 @@
 use super::*;
 use crate::engine::settings::{PolicyConfig, Scope};
 
+mod fairness;
+
 /// A text with the built-in policies.
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
     super::parse(text, &Registry::default())
@@ -65,7 +67,7 @@ fn the_documented_file_is_complete() {
             known.extend(keys.iter().map(|key| format!("{section}.{key}")));
         }
     }
-    assert_eq!(known.len(), 4 + 2 + 6 + 2 + 4 + 4);
+    assert_eq!(known.len(), 4 + 6 + 6 + 2 + 6 + 4);
     keys.sort();
     known.sort();
     assert_eq!(keys, known);
@@ -146,6 +148,7 @@ fn resources_queues_and_policies_are_read() {
     };
     let weighted = |resource: Option<&str>| {
         Some(PolicyConfig {
+            half_life: None,
             name: "weighted".into(),
             resource: resource.map(Into::into),
         })
@@ -187,17 +190,17 @@ fn all_errors_come_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn unknown_keys_at_every_level() {
-    insta::assert_snapshot!(errors("srever = 1\n[foo]\n[resources.r]\nscope = \"host\"\nsize = 1\n[policy]\nname = \"drf\"\nhalf_life = \"1h\"\n[backend.mesos]\nx = 1\n[tasks]\nlost_maximum = 1\n"), @r#"
+    insta::assert_snapshot!(errors("srever = 1\n[foo]\n[resources.r]\nscope = \"host\"\nsize = 1\n[policy]\nname = \"drf\"\nhalf_live = \"1h\"\n[backend.mesos]\nx = 1\n[tasks]\nlost_maximum = 1\n"), @r#"
     1:1: srever: unknown key; did you mean 'server'?; known here: server, policy, tasks, resources, queues, backend
     2:2: foo: unknown key; known here: server, policy, tasks, resources, queues, backend
     5:1: resources.r.size: unknown key; known here: scope, capacity
-    8:1: policy.half_life: unknown key; known here: name, resource
+    8:1: policy.half_live: unknown key; did you mean 'half_life'?; known here: name, resource, half_life, patience, claims_max, claim_expiry
     9:10: backend.mesos: unknown key; known here: kind, resources, attributes, limits
     12:1: tasks.lost_maximum: unknown key; known here: demand, kill_grace, lost_max, retry_pause, retry_pause_max, live_max
     "#);
     insta::assert_snapshot!(errors("[queues.maps]\nwieght = 1\n[queues.maps.render]\nweight = 2\n"), @r#"
-    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, max, policy, parameters
-    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, max, policy, parameters
+    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, min, max, policy, patience, parameters
+    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, min, max, policy, patience, parameters
     "#);
 }
 

@@ -9,6 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::errors::{ConfigError, Place, Problem, nearest};
 use super::units::{self, UnitError};
+use crate::engine::settings::Deadline;
 
 /// The errors found so far in one text, with what its names of policies are looked up in.
 pub(super) struct Report<'t> {
@@ -245,6 +246,14 @@ impl<'a> Field<'a> {
             (None, None) => return self.wrong_type("a duration such as \"10s\"", report),
         };
         parsed.map_or_else(|error| self.refuse(error, report), Some)
+    }
+
+    /// A duration, or `"never"`.
+    pub(super) fn deadline(&self, report: &mut Report<'_>) -> Option<Deadline> {
+        if self.value.as_str() == Some("never") {
+            return Some(Deadline::Never);
+        }
+        self.duration(report).map(Deadline::After)
     }
 
     /// A size in bytes such as `"16MiB"`.

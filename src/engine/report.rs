@@ -19,6 +19,8 @@ pub struct QueueReport {
     pub weight: Weight,
     /// The policy that orders its children (inner queues) and where it comes from.
     pub policy: Arc<str>,
+    /// What its subtree is guaranteed.
+    pub min: ByName<Amount>,
     /// The most its subtree may use.
     pub max: ByName<Amount>,
     /// What its subtree holds now, of every resource.

@@ -15,6 +15,8 @@ pub struct EngineSettings {
     pub queues: Vec<QueueConfig>,
     /// How inner queues order their children where they don't say themselves.
     pub policy: PolicyConfig,
+    /// What becomes of tasks that wait for long and fit nowhere.
+    pub claims: ClaimSettings,
     /// How many times an attempt may be lost before the task fails.
     pub lost_max: u32,
     /// Between SIGTERM and SIGKILL where the task doesn't say.
@@ -55,12 +57,33 @@ pub struct QueueConfig {
     pub path: Arc<str>,
     /// Its due relative to its siblings.
     pub weight: Weight,
+    /// What its subtree is guaranteed before its siblings get more, by resource name, in order of names.
+    pub min: Vec<(Arc<str>, Amount)>,
     /// The most its subtree may use, by resource name, in order of names.
     pub max: Vec<(Arc<str>, Amount)>,
     /// How it orders its children; `None` for the default.
     pub policy: Option<PolicyConfig>,
     /// What else is said of it, for policies that a program registers.
     pub parameters: BTreeMap<Arc<str>, Arc<str>>,
+    /// How long its first task waits for its turn before a claim is due; `None` as for the queue above, at
+    /// the top as [`ClaimSettings::patience`] says.
+    pub patience: Option<Deadline>,
+}
+
+impl QueueConfig {
+    /// A queue of which only the path is given.
+    #[must_use]
+    pub fn new(path: Arc<str>) -> Self {
+        Self {
+            path,
+            weight: Weight::default(),
+            min: Vec::new(),
+            max: Vec::new(),
+            policy: None,
+            patience: None,
+            parameters: BTreeMap::new(),
+        }
+    }
 }
 
 /// A policy and its parameters.
@@ -70,4 +93,51 @@ pub struct PolicyConfig {
     pub name: Arc<str>,
     /// For `weighted`: the resource that counts; `None` to count running tasks.
     pub resource: Option<Arc<str>>,
+    /// How fast past use is forgotten; `None` where only what is held now counts. Above zero, counted in
+    /// milliseconds.
+    pub half_life: Option<Duration>,
+}
+
+impl PolicyConfig {
+    /// A policy of which only the name is given.
+    #[must_use]
+    pub fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            resource: None,
+            half_life: None,
+        }
+    }
+}
+
+/// When something is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// So long after it began.
+    After(Duration),
+    /// It has no end.
+    Never,
+}
+
+/// Claims: what is kept back for tasks that have waited beyond their patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimSettings {
+    /// How long a task that is the first of its queue waits before a claim is due, where its queue doesn't
+    /// say.
+    pub patience: Deadline,
+    /// The most claims at once; 0 for none ever.
+    pub max: u32,
+    /// After how long without anything coming free for it a claim is given up. Doubles with each further
+    /// claim of one task.
+    pub expiry: Deadline,
+}
+
+impl Default for ClaimSettings {
+    fn default() -> Self {
+        Self {
+            patience: Deadline::After(Duration::from_secs(10 * 60)),
+            max: 4,
+            expiry: Deadline::After(Duration::from_secs(60 * 60)),
+        }
+    }
 }

@@ -37,16 +37,17 @@ impl Engine {
         let share = |resource: ResourceId| Share::new(used.get(resource), total(resource));
         let (dominant_share, dominant_resource) = tree.dominant_share(id);
         let settings = tree.settings(id);
+        let by_name = |limits: &[(ResourceId, Amount)]| {
+            let limits = limits.iter();
+            limits.map(|(id, amount)| (name(*id), *amount)).collect()
+        };
         QueueReport {
             path: Arc::clone(tree.path(id)),
             is_leaf: tree.is_leaf(id),
             weight: settings.weight,
             policy: Arc::clone(&tree.policy_spec(id).name),
-            max: settings
-                .max
-                .iter()
-                .map(|(resource, most)| (name(*resource), *most))
-                .collect(),
+            min: by_name(&settings.min),
+            max: by_name(&settings.max),
             used: resources.by_name(used, |_| true),
             share: there
                 .map(|(resource, _)| (name(resource), share(resource)))

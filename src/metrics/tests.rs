@@ -24,6 +24,7 @@ fn queue(path: &str, is_leaf: bool, n_unsatisfiable: u64) -> QueueReport {
         is_leaf,
         weight: Weight::from_milli(2500).unwrap(),
         policy: "drf".into(),
+        min: BTreeMap::new(),
         max: BTreeMap::new(),
         used: BTreeMap::from([("cpus".into(), used)]),
         share: BTreeMap::from([("cpus".into(), share)]),

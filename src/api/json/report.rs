@@ -53,6 +53,8 @@ pub struct QueueJson {
     pub weight: AmountJson,
     /// The policy that orders its children.
     pub policy: String,
+    /// What it is guaranteed, by resource.
+    pub min: BTreeMap<String, AmountJson>,
     /// The most it may use, by resource.
     pub max: BTreeMap<String, AmountJson>,
     /// What it uses now, by resource.
@@ -132,6 +134,7 @@ impl From<&QueueReport> for QueueJson {
             is_leaf: report.is_leaf,
             weight: AmountJson(weight(report.weight)),
             policy: report.policy.to_string(),
+            min: amounts(&report.min),
             max: amounts(&report.max),
             used: amounts(&report.used),
             share: (report.share.iter())

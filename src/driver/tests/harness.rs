@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use apportion_policies::{Amount, Weight};
+use apportion_policies::Amount;
 use tokio::sync::watch;
 
 use crate::backend::{Backend, EventSender};
@@ -16,7 +16,7 @@ use crate::driver::{self, Handle};
 use crate::engine::event::OfferId;
 use crate::engine::outcome::{LossReason, Value};
 use crate::engine::request::{NewTask, StoredTask};
-use crate::engine::settings::{PolicyConfig, QueueConfig, ResourceSettings, Scope};
+use crate::engine::settings::{ClaimSettings, PolicyConfig, QueueConfig, ResourceSettings, Scope};
 use crate::engine::spec::Run;
 use crate::engine::{
     AttemptEnd, AttemptId, Decision, Engine, EngineSettings, Event, Fact, Reply, Request, TaskId,
@@ -262,17 +262,9 @@ fn settings() -> EngineSettings {
     };
     EngineSettings {
         resources: vec![host("cpus"), host("mem")],
-        queues: vec![QueueConfig {
-            parameters: BTreeMap::new(),
-            path: "default".into(),
-            weight: Weight::default(),
-            max: Vec::new(),
-            policy: None,
-        }],
-        policy: PolicyConfig {
-            name: "fifo".into(),
-            resource: None,
-        },
+        queues: vec![QueueConfig::new("default".into())],
+        policy: PolicyConfig::new("fifo".into()),
+        claims: ClaimSettings::default(),
         lost_max: 3,
         kill_grace: Duration::from_secs(1),
         retry_pause: Duration::from_millis(20),

@@ -2,10 +2,12 @@
 //! leaf and shape the tasks that could run now.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use apportion_policies::{
-    Amounts, PolicySpec, QueueId, QueueSettings, QueueTree, Shape, ShapeId, TaskRank,
+    Amount, Amounts, PolicySpec, QueueId, QueueSettings, QueueTree, ResourceId, Shape, ShapeId,
+    TaskRank,
 };
 
 use super::super::settings::{EngineSettings, PolicyConfig};
@@ -106,11 +108,10 @@ impl Queues {
             let above = queue.path.rsplit_once('/').map(|(above, _)| above);
             let parent = above.and_then(|path| queues.find(path));
             let parent = parent.unwrap_or_else(|| queues.tree.root());
-            let max = queue.max.iter();
-            let max = max.filter_map(|(name, amount)| Some((resources.find(name)?, *amount)));
             let settings = QueueSettings {
                 weight: queue.weight,
-                max: max.collect(),
+                min: by_id(&queue.min, resources),
+                max: by_id(&queue.max, resources),
                 policy: queue
                     .policy
                     .as_ref()
@@ -435,7 +436,18 @@ fn policy_spec(policy: &PolicyConfig, resources: &Resources) -> PolicySpec {
     PolicySpec {
         name: Arc::clone(&policy.name),
         resource: resource.and_then(|name| resources.find(name)),
+        half_life: policy.half_life.map(|span| {
+            let milliseconds = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+            NonZeroU64::new(milliseconds).unwrap_or(NonZeroU64::MIN)
+        }),
     }
+}
+
+fn by_id(amounts: &[(Arc<str>, Amount)], resources: &Resources) -> Vec<(ResourceId, Amount)> {
+    let known = amounts.iter();
+    known
+        .filter_map(|(name, amount)| Some((resources.find(name)?, *amount)))
+        .collect()
 }
 
 fn place_of(state: TaskState) -> Option<usize> {

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apportion_policies::{Amount, Weight};
+use apportion_policies::Amount;
 
 pub(super) use super::build::{Builder, task};
 use super::ledger::Ledger;
 use crate::engine::outcome::{AttemptEnd, Cause, LossReason, Usage, Value};
 use crate::engine::request::StoredTask;
-use crate::engine::settings::{PolicyConfig, QueueConfig, ResourceSettings, Scope};
+use crate::engine::settings::{
+    ClaimSettings, Deadline, PolicyConfig, QueueConfig, ResourceSettings, Scope,
+};
 use crate::engine::{
     AttemptId, Decision, Engine, EngineSettings, Event, Fact, Output, Refusal, Reply, Request,
     TaskId, TaskState, Time, event::OfferId,
@@ -40,7 +42,7 @@ pub(super) fn words(text: &str) -> BTreeMap<Arc<str>, Arc<str>> {
     text.split_whitespace().map(pair).collect()
 }
 
-/// Settings with these queues (`"a weight=2 max:db=3 policy=fifo"`), and a cluster resource `db` of 10.
+/// Settings with these queues (`"a weight=2 min:db=1 max:db=3 policy=fifo patience=60"`), and a cluster resource `db` of 10.
 pub(super) fn settings(queues: &[&str]) -> EngineSettings {
     let resource = |name: &str, scope| ResourceSettings {
         name: Arc::from(name),
@@ -54,10 +56,8 @@ pub(super) fn settings(queues: &[&str]) -> EngineSettings {
             resource("mem", Scope::Host),
         ],
         queues: queues.iter().map(|text| queue(text)).collect(),
-        policy: PolicyConfig {
-            name: Arc::from("drf"),
-            resource: None,
-        },
+        policy: PolicyConfig::new(Arc::from("drf")),
+        claims: ClaimSettings::default(),
         lost_max: 3,
         kill_grace: Duration::from_secs(10),
         retry_pause: Duration::from_secs(1),
@@ -68,26 +68,24 @@ pub(super) fn settings(queues: &[&str]) -> EngineSettings {
 
 fn queue(text: &str) -> QueueConfig {
     let mut words = text.split_whitespace();
-    let mut config = QueueConfig {
-        path: Arc::from(words.next().unwrap()),
-        weight: Weight::default(),
-        max: Vec::new(),
-        policy: None,
-        parameters: BTreeMap::new(),
-    };
+    let mut config = QueueConfig::new(Arc::from(words.next().unwrap()));
     for word in words {
         let (name, value) = word.split_once('=').unwrap();
         match name.split_once(':') {
-            Some(("max", resource)) => config
-                .max
-                .push((Arc::from(resource), value.parse().unwrap())),
-            _ if name == "weight" => config.weight = value.parse().unwrap(),
-            _ => {
-                config.policy = Some(PolicyConfig {
-                    name: Arc::from(value),
-                    resource: None,
-                });
+            Some((limit, resource)) => {
+                let limits = match limit {
+                    "min" => &mut config.min,
+                    "max" => &mut config.max,
+                    other => panic!("{other} is no limit"),
+                };
+                limits.push((Arc::from(resource), value.parse().unwrap()));
             }
+            None if name == "weight" => config.weight = value.parse().unwrap(),
+            None if name == "patience" => {
+                let seconds = value.parse().unwrap();
+                config.patience = Some(Deadline::After(Duration::from_secs(seconds)));
+            }
+            None => config.policy = Some(PolicyConfig::new(Arc::from(value))),
         }
     }
     config
