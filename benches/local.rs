@@ -182,6 +182,9 @@ impl Machine {
                     Event::AgentSeen { .. }
                     | Event::AgentLost { .. }
                     | Event::OfferRescinded { .. }
+                    | Event::OffersForgotten
+                    | Event::BackendNoted { .. }
+                    | Event::ReceiptAsked { .. }
                     | Event::AttemptStarted { .. } => {}
                 }
                 next = self.events.try_recv().ok();

@@ -144,6 +144,7 @@ fn change(fact: &Fact) -> Option<TaskEventJson> {
         | Fact::AttemptEnded { .. }
         | Fact::InboxAcknowledged { .. }
         | Fact::OutsideReported { .. }
+        | Fact::BackendNoted { .. }
         | Fact::Forgotten { .. }
         | Fact::Restored(_)
         | Fact::RestoredEnded { .. }

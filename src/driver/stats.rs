@@ -41,6 +41,9 @@ fn kind(event: &Event) -> &'static str {
         Event::AgentLost { .. } => "agent_lost",
         Event::OfferReceived { .. } => "offer_received",
         Event::OfferRescinded { .. } => "offer_rescinded",
+        Event::OffersForgotten => "offers_forgotten",
+        Event::BackendNoted { .. } => "backend_noted",
+        Event::ReceiptAsked { .. } => "receipt_asked",
         Event::AttemptStarted { .. } => "attempt_started",
         Event::AttemptEnded { .. } => "attempt_ended",
     }

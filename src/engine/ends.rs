@@ -44,6 +44,7 @@ impl Engine {
             return;
         };
         let timed_out = record.timed_out;
+        self.pace.expect(now);
         let live = self.state.live.get(&attempt.task);
         let was_current = live.is_some_and(|live| live.current == Some(attempt.number));
         let fact = Fact::AttemptEnded {

@@ -43,6 +43,9 @@ pub enum Event {
         /// Which. Unknown ones are ignored.
         offer: OfferId,
     },
+    /// The backend lost touch with whoever offers: no offer holds any more, and what was declined comes
+    /// again by itself.
+    OffersForgotten,
     /// An attempt's process runs.
     AttemptStarted {
         /// Which.
@@ -58,5 +61,19 @@ pub enum Event {
         usage: Usage,
         /// What it has to show for itself.
         value: Value,
+    },
+    /// The backend wants something kept that only it understands, such as the id under which it is known
+    /// outside. After a restart it is in [`super::Engine::backend_notes`].
+    BackendNoted {
+        /// What it is.
+        name: Arc<str>,
+        /// Replaces what was kept under this name; `None` forgets it.
+        value: Option<Arc<str>>,
+    },
+    /// The backend wants to know when everything that it told before this is durable. Answered by
+    /// [`super::Decision::Acknowledge`].
+    ReceiptAsked {
+        /// Comes back with the answer.
+        receipt: u64,
     },
 }

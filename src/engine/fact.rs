@@ -127,6 +127,13 @@ pub enum Fact {
         /// When.
         at: Time,
     },
+    /// The backend has something kept; in recovery, it was.
+    BackendNoted {
+        /// What it is.
+        name: Arc<str>,
+        /// What it says; `None` where it is forgotten.
+        value: Option<Arc<str>>,
+    },
     /// Ended tasks were forgotten: submissions all of whose tasks ended before this time.
     Forgotten {
         /// The time.

@@ -61,6 +61,9 @@ impl Engine {
         let state = &self.state;
         let (mut free, mut fits) = (Amounts::default(), ShapeSet::default());
         for agent in state.agents.offering() {
+            if state.agents.get(agent).is_declined() && self.pace.wants_revival() {
+                continue;
+            }
             state.fill_offer(agent, state.queues.fits.waiting(), &mut free, &mut fits);
             for (_, group) in state.queues.groups() {
                 let demand = &state.queues.tree.shape(group.shape).demand;

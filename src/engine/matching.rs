@@ -66,12 +66,36 @@ impl Engine {
             } else {
                 &room.among
             };
+            let is_declined = self.state.agents.get(agent).is_declined();
+            if is_declined && self.pace.wants_revival() {
+                continue;
+            }
             let left = &mut room.left;
             self.state
                 .fill_offer(agent, asked, &mut left.free, &mut left.fits);
+            if is_declined {
+                self.consider_declined(now, left);
+                continue;
+            }
             if self.match_agent(now, agent, left, out) && any_widened {
                 self.state.retain_by_cluster(room);
             }
+        }
+    }
+
+    /// Looks whether something that waits could go on what an agent offered and was declined.
+    fn consider_declined(&mut self, now: Time, left: &Left) {
+        if left.fits.is_empty() {
+            return;
+        }
+        self.tell_policy();
+        let offer = Offer {
+            free: &left.free,
+            fits: &left.fits,
+        };
+        let choice = self.policy.choose(&self.state.queues.tree, &offer);
+        if choice.is_some() {
+            self.pace.want_revival(now);
         }
     }
 
@@ -106,6 +130,10 @@ impl Engine {
             return false;
         }
         let offers = self.state.agents.drop_offers(agent);
+        if self.pace.declines() {
+            // What the launches leave is not offered again soon, as if it were declined.
+            self.state.agents.remember_declined(agent, &left.free);
+        }
         let agent = Arc::clone(&self.state.agents.get(agent).name);
         out.decisions.push(Decision::Accept {
             agent,

@@ -15,6 +15,7 @@ pub mod fact;
 mod intern;
 mod invariants;
 mod matching;
+mod offers;
 pub mod outcome;
 mod reload;
 pub mod report;
@@ -31,6 +32,7 @@ pub mod time;
 mod timers;
 mod views;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -71,6 +73,7 @@ pub struct Engine {
     policy: Box<dyn Policy>,
     interner: Interner,
     room: matching::Room,
+    pace: offers::OfferPace,
     /// After recovery: attempts that were asked to end, and may not have heard of it.
     kill_again: Vec<AttemptId>,
 }
@@ -111,6 +114,7 @@ impl Engine {
             policy,
             interner: Interner::default(),
             room: matching::Room::default(),
+            pace: offers::OfferPace::default(),
             kill_again: Vec::new(),
         }
     }
@@ -172,8 +176,19 @@ impl Engine {
             Event::AgentLost { agent } => state.agents.lost(&agent),
             Event::OfferReceived { offer, agent, free } => {
                 state.agents.offered(offer, &agent, free, &state.resources);
+                self.pace.offered();
             }
             Event::OfferRescinded { offer } => state.agents.rescinded(offer, &state.resources),
+            Event::OffersForgotten => {
+                state.agents.forget_offers();
+                self.pace.forget();
+            }
+            Event::BackendNoted { name, value } => {
+                self.emit(out, Fact::BackendNoted { name, value });
+            }
+            Event::ReceiptAsked { receipt } => {
+                out.decisions.push(Decision::Acknowledge { receipt });
+            }
             Event::AttemptStarted { attempt } => self.on_attempt_started(now, attempt, out),
             Event::AttemptEnded {
                 attempt,
@@ -205,7 +220,7 @@ impl Engine {
                 Ok(Reply::Done)
             }
             Request::ReportOutside { resource, used } => self.on_outside(now, resource, used, out),
-            Request::Reload { settings } => self.on_reload(*settings),
+            Request::Reload { settings } => self.on_reload(now, *settings),
             Request::Forget { ended_before } => {
                 self.on_forget(ended_before, out);
                 Ok(Reply::Done)
@@ -219,6 +234,7 @@ impl Engine {
         self.fire_timers(now, out);
         self.kill_again(out);
         self.match_offers(now, out);
+        self.settle_offers(now, out);
         self.check_turn_if_small();
     }
 
@@ -228,7 +244,14 @@ impl Engine {
         if !self.kill_again.is_empty() {
             return Some(Time::default());
         }
-        self.state.timers.next()
+        let due = [self.state.timers.next(), self.pace.wake_at()];
+        due.into_iter().flatten().min()
+    }
+
+    /// What the backend has kept, by name; see [`Event::BackendNoted`].
+    #[must_use]
+    pub fn backend_notes(&self) -> &BTreeMap<Arc<str>, Arc<str>> {
+        &self.state.backend_notes
     }
 
     /// Whether the task is in memory, that is: has not ended. A retry by hand of any other task needs its

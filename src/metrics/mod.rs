@@ -113,6 +113,7 @@ impl Metrics {
             | Fact::Retried { .. }
             | Fact::InboxAcknowledged { .. }
             | Fact::OutsideReported { .. }
+            | Fact::BackendNoted { .. }
             | Fact::Forgotten { .. }
             | Fact::Restored(_)
             | Fact::RestoredEnded { .. }

@@ -27,6 +27,7 @@ struct Kept {
     inbox: BTreeMap<u64, (Arc<str>, TaskRecord)>,
     n_delivered: u64,
     outside: BTreeMap<Arc<str>, (Amount, Time)>,
+    backend_notes: BTreeMap<Arc<str>, Arc<str>>,
     next_id: u64,
 }
 
@@ -263,6 +264,16 @@ impl Kept {
             Fact::OutsideReported { resource, used, at } => {
                 self.outside.insert(Arc::clone(resource), (*used, *at));
             }
+            Fact::BackendNoted {
+                name,
+                value: Some(value),
+            } => {
+                self.backend_notes
+                    .insert(Arc::clone(name), Arc::clone(value));
+            }
+            Fact::BackendNoted { name, value: None } => {
+                self.backend_notes.remove(name);
+            }
             Fact::Forgotten { firsts, .. } => firsts.iter().for_each(|first| self.forget(*first)),
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }
@@ -423,6 +434,12 @@ impl Kept {
                 resource: Arc::clone(resource),
                 used: *used,
                 at: *at,
+            });
+        }
+        for (name, value) in &self.backend_notes {
+            fold(Fact::BackendNoted {
+                name: Arc::clone(name),
+                value: Some(Arc::clone(value)),
             });
         }
         fold(Fact::RestoredNextId(TaskId(self.next_id.max(1))));

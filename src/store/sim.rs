@@ -23,7 +23,7 @@ pub(super) const INBOXES: [&str; 2] = ["release", "nightly"];
 pub(super) type Choice = (u8, u16);
 
 /// How many kinds of things a [`Choice`] can do.
-pub(super) const N_KINDS: u8 = 16;
+pub(super) const N_KINDS: u8 = 17;
 
 /// A spec with something in every field.
 pub(super) fn spec(queue: &str, count: u32) -> TaskSpec {
@@ -149,6 +149,10 @@ impl Sim {
                 resource: ["db", "licences"][usize::from(choice) % 2].into(),
                 used: Amount::from_milli(u64::from(choice)).unwrap(),
                 at: Time(self.now),
+            }],
+            15 => vec![Fact::BackendNoted {
+                name: ["id", "role"][usize::from(choice) % 2].into(),
+                value: (choice % 3 > 0).then(|| choice.to_string().into()),
             }],
             14 => self.forget(choice).into_iter().collect(),
             _ => self.time_out(choice).into_iter().collect(),

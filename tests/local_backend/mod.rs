@@ -144,7 +144,11 @@ impl Machine {
                     let before = self.ended.insert(attempt, End { end, usage, value });
                     assert!(before.is_none(), "{attempt} ended twice");
                 }
-                event @ (Event::AgentLost { .. } | Event::OfferRescinded { .. }) => {
+                event @ (Event::AgentLost { .. }
+                | Event::OfferRescinded { .. }
+                | Event::OffersForgotten
+                | Event::BackendNoted { .. }
+                | Event::ReceiptAsked { .. }) => {
                     panic!("{event:?}")
                 }
             }

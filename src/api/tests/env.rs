@@ -108,6 +108,10 @@ impl Backend for Noted {
             Decision::Kill { attempt, .. } => {
                 noted.killed.insert(attempt);
             }
+            Decision::Decline { .. }
+            | Decision::Suppress
+            | Decision::Revive
+            | Decision::Acknowledge { .. } => {}
         }
     }
 

@@ -109,6 +109,13 @@ impl Worker {
                 launches,
             }) => self.accept(&agent, &offers, launches),
             Message::Act(Decision::Kill { attempt, grace }) => self.kill(attempt, grace),
+            // Only for backends that are guests of a cluster, or ask for receipts.
+            Message::Act(
+                Decision::Decline { .. }
+                | Decision::Suppress
+                | Decision::Revive
+                | Decision::Acknowledge { .. },
+            ) => {}
             Message::Reconcile(attempts) => self.reconcile(attempts),
             Message::ShutDown { grace } => return self.shut_down(grace),
             Message::Abandon => return false,

@@ -121,6 +121,10 @@ impl Backend for TestBackend {
                 }
             }
             Decision::Kill { attempt, .. } => self.asked.send(Asked::Kill(attempt)).unwrap(),
+            Decision::Decline { .. }
+            | Decision::Suppress
+            | Decision::Revive
+            | Decision::Acknowledge { .. } => {}
         }
     }
 

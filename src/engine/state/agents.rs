@@ -45,14 +45,24 @@ pub(crate) struct Agent {
     pub(crate) offered: Amounts,
     total_by_name: ByName<Amount>,
     offers: Vec<HeldOffer>,
+    /// Where its offers were declined: their place among all offers. Then `offered` is what they were.
+    declined: Option<u64>,
     /// Whether it is among those to be looked at in the next turn.
     is_touched: bool,
 }
 
 impl Agent {
-    /// Its first offer's place in the order they came; `None` where nothing is offered.
+    /// Its first offer's place in the order they came; `None` where nothing is offered and nothing declined.
     fn order(&self) -> Option<u64> {
-        self.offers.first().map(|offer| offer.order)
+        self.offers
+            .first()
+            .map(|offer| offer.order)
+            .or(self.declined)
+    }
+
+    /// Whether what it offers was declined, so that it would have to be asked for again.
+    pub(crate) fn is_declined(&self) -> bool {
+        self.declined.is_some()
     }
 
     fn sum_offers(&mut self, resources: &Resources) {
@@ -84,6 +94,8 @@ pub(crate) struct Agents {
     /// held when it was last looked at, or more. In columns, so that a thousand agents are passed over in
     /// less than a microsecond where a cluster resource comes free.
     hopes: Vec<Vec<u64>>,
+    /// Agents that had no offers before they got one, since this was asked last.
+    newly_offering: Vec<AgentIndex>,
     next_order: u64,
     /// Whether what all agents have together, or what one has, changed.
     pub(crate) has_changed: bool,
@@ -137,6 +149,7 @@ impl Agents {
             offered: Amounts::default(),
             total_by_name: ByName::new(),
             offers: Vec::new(),
+            declined: None,
             is_touched: false,
         };
         let index = self.free.pop().unwrap_or_else(|| {
@@ -201,6 +214,14 @@ impl Agents {
         self.offers.insert(id, index);
         let order = self.next_order;
         self.next_order += 1;
+        if self.get(index).is_declined() {
+            // What was declined is in what is offered now.
+            self.drop_offers(index);
+        }
+        let agent = self.get_mut(index);
+        if agent.offers.is_empty() {
+            self.newly_offering.push(index);
+        }
         let agent = self.get_mut(index);
         resources.add_host_amounts(&free, &mut agent.offered);
         agent.offers.push(HeldOffer { id, order, free });
@@ -222,11 +243,69 @@ impl Agents {
         let agent = self.get_mut(index);
         let offers: Vec<OfferId> = agent.offers.drain(..).map(|offer| offer.id).collect();
         agent.offered.reset(0);
+        agent.declined = None;
         self.set_hopes(index, &[]);
         for id in &offers {
             self.offers.remove(id);
         }
         offers
+    }
+
+    /// The agents that got offers since this was asked last, and still have some, in the order they came.
+    pub(crate) fn take_offering(&mut self) -> Vec<AgentIndex> {
+        let mut offering = std::mem::take(&mut self.newly_offering);
+        let order = |index: &AgentIndex| {
+            let agent = self.slots[index.0 as usize].as_ref();
+            agent
+                .and_then(|agent| agent.offers.first())
+                .map(|offer| offer.order)
+        };
+        offering.retain(|index| order(index).is_some());
+        offering.sort_unstable_by_key(order);
+        offering.dedup();
+        offering
+    }
+
+    /// Gives all offers of an agent back, says which they were, and remembers what they held.
+    pub(crate) fn decline(&mut self, index: AgentIndex) -> Vec<OfferId> {
+        let agent = self.get_mut(index);
+        agent.declined = agent.order();
+        let offers: Vec<OfferId> = agent.offers.drain(..).map(|offer| offer.id).collect();
+        for id in &offers {
+            self.offers.remove(id);
+        }
+        offers
+    }
+
+    /// Remembers what is left of offers that were used.
+    pub(crate) fn remember_declined(&mut self, index: AgentIndex, left: &Amounts) {
+        let order = self.next_order;
+        self.next_order += 1;
+        let agent = self.get_mut(index);
+        agent.declined = Some(order);
+        agent.offered.clone_from(left);
+        self.touch(index);
+    }
+
+    /// Forgets what was declined: it comes again by itself, or not at all.
+    pub(crate) fn forget_declined(&mut self) {
+        self.forget_where(Agent::is_declined);
+    }
+
+    /// Forgets all offers, and what was declined.
+    pub(crate) fn forget_offers(&mut self) {
+        self.forget_where(|agent| agent.order().is_some());
+    }
+
+    fn forget_where(&mut self, is_due: impl Fn(&Agent) -> bool) {
+        let due: Vec<AgentIndex> = self
+            .iter()
+            .filter(|(_, agent)| is_due(agent))
+            .map(|(index, _)| index)
+            .collect();
+        for index in due {
+            self.drop_offers(index);
+        }
     }
 
     /// An attempt holds this of the agent from now on.
@@ -316,9 +395,9 @@ impl Agents {
         }
     }
 
-    /// All agents with offers.
+    /// All agents with offers, or with what was declined of them.
     pub(crate) fn offering(&self) -> impl Iterator<Item = AgentIndex> + '_ {
-        let agents = self.iter().filter(|(_, agent)| !agent.offers.is_empty());
+        let agents = self.iter().filter(|(_, agent)| agent.order().is_some());
         agents.map(|(index, _)| index)
     }
 
@@ -335,6 +414,7 @@ impl Agents {
     /// Other resources, or other ids of the same: everything by id is made anew from the names. What
     /// attempts hold must be charged again.
     pub(crate) fn reload(&mut self, resources: &Resources) {
+        self.forget_declined();
         for agent in self.slots.iter_mut().flatten() {
             agent.total = resources.host_amounts(&agent.total_by_name);
             agent.sum_offers(resources);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apportion_policies::Shape;
+use apportion_policies::{Amount, Shape};
 
 use super::super::fact::Fact;
 use super::super::outcome::{Outcome, OutcomeKind};
@@ -61,13 +61,8 @@ impl State {
                 self.retried(*task, submission, *n_attempts, *at);
             }
             Fact::InboxAcknowledged { .. } => {}
-            Fact::OutsideReported { resource, used, .. } => {
-                if let Some(id) = self.resources.find(resource) {
-                    self.resources.set_outside(id, *used);
-                    self.queues.widened.resource(id);
-                    self.may_exceed = true;
-                }
-            }
+            Fact::OutsideReported { resource, used, .. } => self.outside_reported(resource, *used),
+            Fact::BackendNoted { name, value } => self.noted(name, value.as_ref()),
             Fact::Forgotten { ended_before, .. } => self.forgotten(*ended_before),
             Fact::Restored(task) => self.restored(task),
             Fact::RestoredEnded {
@@ -93,6 +88,23 @@ impl State {
             }
             Fact::RestoredNextId(next) => self.next_id = self.next_id.max(*next),
         }
+    }
+
+    fn outside_reported(&mut self, resource: &str, used: Amount) {
+        if let Some(id) = self.resources.find(resource) {
+            self.resources.set_outside(id, used);
+            self.queues.widened.resource(id);
+            self.may_exceed = true;
+        }
+    }
+
+    fn noted(&mut self, name: &Arc<str>, value: Option<&Arc<str>>) {
+        match value {
+            Some(value) => self
+                .backend_notes
+                .insert(Arc::clone(name), Arc::clone(value)),
+            None => self.backend_notes.remove(name),
+        };
     }
 
     fn submitted(&mut self, submission: &Arc<Submission>, waiting: bool) {

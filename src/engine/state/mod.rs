@@ -20,6 +20,9 @@ mod submissions;
 mod timers;
 mod watches;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use super::outcome::OutcomeKind;
@@ -51,6 +54,8 @@ pub(crate) struct State {
     pub(crate) keys: Keys,
     pub(crate) watches: Watches,
     pub(crate) timers: Timers,
+    /// What the backend has kept, by name.
+    pub(crate) backend_notes: BTreeMap<Arc<str>, Arc<str>>,
     /// The id that the next task gets.
     pub(crate) next_id: TaskId,
     /// How many tasks have not ended.
@@ -78,6 +83,7 @@ impl State {
             keys: Keys::default(),
             watches: Watches::default(),
             timers: Timers::default(),
+            backend_notes: BTreeMap::new(),
             next_id: TaskId(1),
             n_live: 0,
             is_recovering: true,

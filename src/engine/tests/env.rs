@@ -113,6 +113,8 @@ pub(super) struct TestEnv {
     pub(super) ledger: Ledger,
     pub(super) now: Time,
     settings: EngineSettings,
+    /// Whether offers that nothing used are declined.
+    declines: bool,
     next_offer: u64,
     /// What the last step said.
     pub(super) facts: Vec<Fact>,
@@ -138,11 +140,18 @@ impl TestEnv {
             ledger: Ledger::default(),
             now,
             settings,
+            declines: false,
             next_offer: 1,
             facts: Vec::new(),
             decisions: Vec::new(),
             launched: Vec::new(),
         }
+    }
+
+    /// From now on, offers that nothing used are declined.
+    pub(super) fn decline_offers(&mut self) {
+        self.declines = true;
+        self.engine.decline_offers();
     }
 
     /// One batch: what `happens`, and a turn; then everything is checked.
@@ -211,6 +220,9 @@ impl TestEnv {
         }
         let attempts = engine.recovered(self.now);
         self.engine = engine;
+        if self.declines {
+            self.engine.decline_offers();
+        }
         self.follower = self.recovered_engine();
         attempts
     }
@@ -366,7 +378,11 @@ impl TestEnv {
     pub(super) fn killed(&self) -> Vec<(AttemptId, u64)> {
         let killed = self.decisions.iter().filter_map(|decision| match decision {
             Decision::Kill { attempt, grace } => Some((*attempt, grace.as_secs())),
-            Decision::Accept { .. } => None,
+            Decision::Accept { .. }
+            | Decision::Decline { .. }
+            | Decision::Suppress
+            | Decision::Revive
+            | Decision::Acknowledge { .. } => None,
         });
         killed.collect()
     }

@@ -32,6 +32,7 @@ pub(super) struct Ledger {
     submissions: BTreeMap<TaskId, KeptSubmission>,
     tasks: BTreeMap<TaskId, Kept>,
     outside: BTreeMap<Arc<str>, (Amount, Time)>,
+    backend_notes: BTreeMap<Arc<str>, Arc<str>>,
     next_id: u64,
 }
 
@@ -64,6 +65,16 @@ impl Ledger {
             | Fact::Retried { .. } => self.commit_task(fact),
             Fact::OutsideReported { resource, used, at } => {
                 self.outside.insert(Arc::clone(resource), (*used, *at));
+            }
+            Fact::BackendNoted {
+                name,
+                value: Some(value),
+            } => {
+                self.backend_notes
+                    .insert(Arc::clone(name), Arc::clone(value));
+            }
+            Fact::BackendNoted { name, value: None } => {
+                self.backend_notes.remove(name);
             }
             Fact::Forgotten {
                 ended_before,
@@ -311,6 +322,12 @@ impl Ledger {
                 resource: Arc::clone(resource),
                 used: *used,
                 at: *at,
+            });
+        }
+        for (name, value) in &self.backend_notes {
+            facts.push(Fact::BackendNoted {
+                name: Arc::clone(name),
+                value: Some(Arc::clone(value)),
             });
         }
         facts

@@ -65,7 +65,11 @@ fn offers_are_taken_in_the_order_they_came() {
     env.submit(task("a").array(3));
     let agents = env.decisions.iter().map(|decision| match decision {
         Decision::Accept { agent, .. } => &**agent,
-        Decision::Kill { .. } => panic!("nothing to kill"),
+        Decision::Decline { .. }
+        | Decision::Suppress
+        | Decision::Revive
+        | Decision::Acknowledge { .. }
+        | Decision::Kill { .. } => panic!("{decision:?} instead of a launch"),
     });
     assert_eq!(agents.collect::<Vec<_>>(), ["m3", "m1", "m2"]);
 }

@@ -11,6 +11,7 @@ mod keys;
 mod ledger;
 mod life;
 mod matching;
+mod offers;
 mod random;
 mod recovery;
 mod reload;

@@ -7,7 +7,7 @@ use super::env::*;
 use crate::engine::event::OfferId;
 use crate::engine::outcome::{AttemptEnd, LossReason};
 use crate::engine::settings::Scope;
-use crate::engine::{AttemptId, EngineSettings, Event, Request, TaskId, TaskState};
+use crate::engine::{AttemptId, Decision, EngineSettings, Event, Request, TaskId, TaskState};
 
 /// Something that happens. Numbers choose among what is there.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ enum Step {
     AgentLost { name: u8 },
     Offer { name: u8, cpus: u8 },
     Rescind { back: u8 },
+    OffersForgotten,
     Started { choice: u16 },
     Ended { choice: u16, end: u8 },
     Stale { task: u8, number: u8, end: u8 },
@@ -118,6 +119,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_u8).prop_map(|name| Step::AgentLost { name }),
         8 => (0..3_u8, 0..9_u8).prop_map(|(name, cpus)| Step::Offer { name, cpus }),
         1 => (0..4_u8).prop_map(|back| Step::Rescind { back }),
+        1 => Just(Step::OffersForgotten),
         4 => any::<u16>().prop_map(|choice| Step::Started { choice }),
         8 => (any::<u16>(), any::<u8>()).prop_map(|(choice, end)| Step::Ended { choice, end }),
         1 => (any::<u8>(), 0..4_u8, any::<u8>()).prop_map(|(task, number, end)| Step::Stale { task, number, end }),
@@ -197,8 +199,11 @@ fn say(env: &mut TestEnv, step: &Step) {
             if !env.engine.state.attempts.contains_key(&said) {
                 env.started(said);
                 env.ends(said, end(*kind));
+                let is_about_attempts = |decision: &Decision| {
+                    matches!(decision, Decision::Accept { .. } | Decision::Kill { .. })
+                };
                 assert!(
-                    env.decisions.is_empty(),
+                    !env.decisions.iter().any(is_about_attempts),
                     "nothing comes of what isn't known"
                 );
             }
@@ -233,6 +238,7 @@ fn take(env: &mut TestEnv, step: &Step) {
             let offer = OfferId(env.n_offers().saturating_sub(u64::from(*back)));
             env.event(Event::OfferRescinded { offer });
         }
+        Step::OffersForgotten => env.event(Event::OffersForgotten),
         Step::Started { .. } | Step::Ended { .. } | Step::Stale { .. } => say(env, step),
         Step::Cancel { choice } => {
             let _ = env.try_cancel(any_task(env, *choice));
@@ -297,14 +303,19 @@ fn finish(env: &mut TestEnv) {
     }
     assert_eq!(env.engine.state.n_live, 0, "everything ends");
     assert!(env.engine.state.attempts.is_empty());
+    // Where offers are declined, none are wanted in the end.
+    env.advance(100.0);
     assert_eq!(env.engine.wake_at(), None);
     assert_eq!(env.engine.state.queues.groups().count(), 0);
     let is_ended = |(_, state): (TaskId, TaskState)| state.is_ended();
     assert!(env.ledger.states().all(is_ended));
 }
 
-fn run(steps: &[Step]) {
+fn run(steps: &[Step], declines: bool) {
     let mut env = TestEnv::with(reloaded(0, 10));
+    if declines {
+        env.decline_offers();
+    }
     for step in steps {
         take(&mut env, step);
     }
@@ -316,6 +327,11 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_invariants_hold(steps in prop::collection::vec(step(), 1..80)) {
-        run(&steps);
+        run(&steps, false);
+    }
+
+    #[test]
+    fn they_hold_where_offers_are_declined(steps in prop::collection::vec(step(), 1..80)) {
+        run(&steps, true);
     }
 }

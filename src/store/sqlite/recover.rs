@@ -19,6 +19,7 @@ pub(super) fn recover(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> ru
     submissions(connection, fold)?;
     live_tasks(connection, fold)?;
     outside(connection, fold)?;
+    backend_notes(connection, fold)?;
     let next: i64 =
         connection.query_row("SELECT value FROM meta WHERE name = 'next_id'", [], |row| {
             row.get(0)
@@ -143,6 +144,18 @@ fn live_attempt(row: &Row<'_>, shared: &mut Shared) -> rusqlite::Result<LiveAtte
         launched_at: Time(count(row, 3)?),
         timed_out: time_option(row, 4)?.is_some(),
     })
+}
+
+fn backend_notes(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite::Result<()> {
+    let mut query = connection.prepare("SELECT name, value FROM backend_notes ORDER BY name")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        fold(Fact::BackendNoted {
+            name: row.get_ref(0)?.as_str()?.into(),
+            value: Some(row.get_ref(1)?.as_str()?.into()),
+        });
+    }
+    Ok(())
 }
 
 fn outside(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite::Result<()> {

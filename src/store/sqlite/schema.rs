@@ -16,7 +16,7 @@ pub(super) const APPLICATION_ID: i64 = 0x6170_706f;
 
 /// Each entry brings a file from the version of its place (counted from 0) to the next one. Entries
 /// are only ever added at the end.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 /// The newest version that this program knows.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -145,6 +145,14 @@ ALTER TABLE tasks ADD COLUMN value_attempt INTEGER;
 ALTER TABLE tasks ADD COLUMN value_bytes INTEGER;
 ALTER TABLE inbox ADD COLUMN value_attempt INTEGER;
 ALTER TABLE inbox ADD COLUMN value_bytes INTEGER;
+";
+
+const VERSION_3: &str = "
+-- What the backend wants kept and only it understands: the id under which Mesos knows this scheduler.
+CREATE TABLE backend_notes(
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings a file from `version` to [`VERSION`], in one transaction.

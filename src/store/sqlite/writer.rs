@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use apportion_policies::Amount;
 use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
 };
@@ -100,13 +101,8 @@ impl Writer<'_> {
                     .execute(params![&**inbox, int(*upto)])?;
                 Ok(())
             }
-            Fact::OutsideReported { resource, used, at } => {
-                self.statement(
-                    "INSERT OR REPLACE INTO outside(resource, used_milli, at) VALUES (?1, ?2, ?3)",
-                )?
-                .execute(params![&**resource, int(used.milli()), millis(*at)])?;
-                Ok(())
-            }
+            Fact::OutsideReported { resource, used, at } => self.outside(resource, *used, *at),
+            Fact::BackendNoted { name, value } => self.noted(name, value.as_deref()),
             Fact::Forgotten {
                 ended_before: _,
                 firsts,
@@ -117,6 +113,26 @@ impl Writer<'_> {
             | Fact::RestoredKey { .. }
             | Fact::RestoredNextId(_) => Ok(()),
         }
+    }
+
+    fn outside(&self, resource: &str, used: Amount, at: Time) -> rusqlite::Result<()> {
+        self.statement(
+            "INSERT OR REPLACE INTO outside(resource, used_milli, at) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![resource, int(used.milli()), millis(at)])?;
+        Ok(())
+    }
+
+    fn noted(&self, name: &str, value: Option<&str>) -> rusqlite::Result<()> {
+        match value {
+            Some(value) => self
+                .statement("INSERT OR REPLACE INTO backend_notes(name, value) VALUES (?1, ?2)")?
+                .execute(params![name, value])?,
+            None => self
+                .statement("DELETE FROM backend_notes WHERE name = ?1")?
+                .execute(params![name])?,
+        };
+        Ok(())
     }
 
     /// Keeps the next id, which must grow even when the last submission is forgotten.
