@@ -1,7 +1,8 @@
 //! Apportion: a fair-share, multi-queue batch scheduler.
 //!
 //! Imports go one way: `apportion-policies` ← [`engine`] ← {[`store`], [`backend`]} ← [`driver`] ←
-//! [`metrics`] ← [`api`] ← [`serve`] ← [`cli`]; [`proto`] imports nothing. ARCHITECTURE.md tells the flow and the order in which to
+//! [`metrics`] ← [`api`] ← [`serve`] ← [`cli`]; [`executor`] is [`backend`] on
+//! another machine; [`proto`] imports nothing. ARCHITECTURE.md tells the flow and the order in which to
 //! read the files. A program with policies of its own hands them to [`main_with`].
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod engine;
+pub mod executor;
 pub mod metrics;
 pub mod proto;
 pub mod serve;

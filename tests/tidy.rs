@@ -29,6 +29,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("store", &["engine"]),
     ("backend", &["engine", "clock", "proto"]),
+    ("executor", &["engine", "backend", "clock", "proto"]),
     ("driver", &["engine", "store", "backend", "clock"]),
     ("config", &["engine", "backend"]),
     ("metrics", &["engine", "driver"]),
@@ -44,7 +45,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine", "store", "backend", "driver", "config", "metrics", "api", "clock",
         ],
     ),
-    ("cli", &["config", "serve", "clock"]),
+    ("cli", &["config", "serve", "executor", "clock"]),
 ];
 
 fn root() -> &'static Path {

@@ -58,7 +58,7 @@ pub(super) enum CliError {
     /// Standard output can't be written.
     #[error("can't write the output: {0}")]
     Output(#[from] io::Error),
-    /// The daemon can't start or had to end.
+    /// The daemon or the executor can't start or had to end.
     #[error("{0}")]
     Serve(Box<dyn std::error::Error + Send + Sync>),
 }

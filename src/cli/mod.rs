@@ -15,6 +15,7 @@ mod client;
 mod completions;
 mod error;
 mod events;
+mod executor;
 mod explain;
 mod follow;
 mod format;
@@ -79,6 +80,8 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    #[command(hide = true)]
+    Executor(executor::Args),
     #[command(flatten)]
     Client(ClientCommand),
     Completions(completions::Args),
@@ -160,6 +163,7 @@ fn dispatch(
     let command = match &cli.command {
         Command::Serve(args) => return serve::execute(args, registry),
         Command::Check(args) => return check::execute(args, registry, cli.json, out),
+        Command::Executor(args) => return executor::execute(args),
         Command::Completions(args) => return completions::execute(args, out),
         Command::Client(command) => command,
     };

@@ -48,7 +48,7 @@ pub enum Decision {
 }
 
 /// One attempt to launch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// Which. Its task is one of the submission's.
     pub attempt: AttemptId,

@@ -1,3 +1,4 @@
 //! Against a real Mesos: master and agents as processes on this machine.
 
 mod cluster;
+mod executor;

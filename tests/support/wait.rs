@@ -2,27 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-/// Asks `probe` again and again until it gives something.
-///
-/// # Panics
-/// After `deadline`, naming what was waited for.
+/// Asks `probe` again and again until it gives something; `None` after `deadline`.
 #[allow(
     clippy::disallowed_methods,
     reason = "tests of real processes need real deadlines"
 )]
-#[track_caller]
-pub(crate) fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn within<T>(deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
         if let Some(found) = probe() {
-            return found;
+            return Some(found);
         }
-        assert!(
-            start.elapsed() < deadline,
-            "waited {deadline:?} in vain for {what}"
-        );
+        if start.elapsed() >= deadline {
+            return None;
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Asks `probe` again and again until it gives something.
+///
+/// # Panics
+/// After `deadline`, naming what was waited for.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, deadline: Duration, probe: impl FnMut() -> Option<T>) -> T {
+    within(deadline, probe).unwrap_or_else(|| panic!("waited {deadline:?} in vain for {what}"))
 }
 
 /// Like [`until`], for a condition, with 30 s.

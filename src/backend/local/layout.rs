@@ -57,6 +57,18 @@ pub fn output_file(tasks_dir: &Path, attempt: AttemptId, stream: LogStream) -> P
     shard_dir(tasks_dir, attempt.task).join(format!("{attempt}.{ending}"))
 }
 
+/// Removes all files of one attempt, but not their directory: another attempt may be about to begin there. What
+/// isn't there is no error.
+///
+/// # Errors
+/// The first thing that could not be removed; the rest has been tried all the same.
+pub fn remove_attempt_files(tasks_dir: &Path, attempt: AttemptId) -> io::Result<()> {
+    let outputs = [LogStream::Stdout, LogStream::Stderr]
+        .map(|stream| or_not_there(fs::remove_file(output_file(tasks_dir, attempt, stream))));
+    let dir = or_not_there(fs::remove_dir_all(work_dir(tasks_dir, attempt)));
+    outputs.into_iter().fold(dir, Result::and)
+}
+
 /// Removes all files of `count` consecutive tasks, from `first` on, and the directories that this
 /// empties. What isn't there is no error. Costs one listing for each 100 tasks.
 ///
@@ -176,6 +188,26 @@ mod tests {
         );
         remove_task_files(dir.path(), TaskId(1), 20_000).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_attempt_can_be_forgotten_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in [1, 2] {
+            make_attempt(dir.path(), attempt(7, number));
+        }
+        remove_attempt_files(dir.path(), attempt(7, 1)).unwrap();
+        assert!(!work_dir(dir.path(), attempt(7, 1)).exists());
+        assert!(work_dir(dir.path(), attempt(7, 2)).exists());
+        assert!(output_file(dir.path(), attempt(7, 2), LogStream::Stdout).exists());
+        remove_attempt_files(dir.path(), attempt(7, 1)).unwrap();
+        remove_attempt_files(dir.path(), attempt(7, 2)).unwrap();
+        assert_eq!(
+            fs::read_dir(shard_dir(dir.path(), TaskId(7)))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn micros(span: Duration) -> u64 {
 }
 
 /// The beginning of a message that is too long.
-fn cut(message: &str) -> String {
+pub(crate) fn cut(message: &str) -> String {
     message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned()
 }
 

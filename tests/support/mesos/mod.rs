@@ -4,6 +4,7 @@
 //! Each cluster has an address of its own in 127.0.0.0/8, so that clusters never meet: its master listens on
 //! port 5050, agent 0 on 5051, and so on, also after a restart.
 
+pub(crate) mod framework;
 mod install;
 mod remains;
 
