@@ -12,16 +12,19 @@
 //!   never counts as more than it really uses.
 //! - A resource doesn't count towards an inner queue's share while tasks that demand it wait below
 //!   that queue and none of them can go.
-//! - Shares of inner queues are fixed-point integers; leaves among leaves are compared as fractions.
-//!
-//! Not yet in it: guarantees (`min`), decayed use (`half_life`) and claims.
+//! - A queue below its guarantee (`min`) goes before all that aren't; its siblings are then no measure for
+//!   the scaling, it is.
+//! - With a half-life, past use counts in place of what is held, but not against `max` or for `min`. An
+//!   inner queue with another half-life than the one above isn't scaled: its children's shares are of
+//!   another kind.
+//! - Shares of inner queues are fixed-point integers; leaves among leaves are compared as fractions where no past use counts.
 
 use crate::ids::QueueId;
 use crate::ranking::{Key, Ranking};
 use crate::tree::{QueueTree, TaskRank};
 
-/// Ranks queues by dominant share over weight, compared exactly. Right among leaves; for a tree, name
-/// `drf` in the configuration, which scales inner queues as this file's text says.
+/// Ranks queues by dominant share of what they hold over weight, compared exactly. Right among leaves; for
+/// a tree or a half-life, name `drf` in the configuration, which does as this file's text says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drf;
 

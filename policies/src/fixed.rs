@@ -6,6 +6,7 @@
 //! order, so keeping them up to date and adding them up anew give the same bits.
 
 use crate::amount::{Amount, Weight};
+use crate::decay::FRACTION_BITS;
 
 /// Shares count at most as so much (2^12 times the total); real ones are at most 1, unless a total
 /// shrinks below what is in use.
@@ -19,10 +20,16 @@ const fn rounded(dividend: u128, divisor: u128) -> u128 {
 
 /// `used / total` in 2^-48; zero for a total of zero.
 pub(crate) fn share(used: Amount, total: Amount) -> u64 {
-    if total.is_zero() || used.is_zero() {
+    counted_share(used.milli() << FRACTION_BITS, total)
+}
+
+/// The same of what counts of a use, in 2^-16 of a thousandth.
+pub(crate) fn counted_share(counted: u64, total: Amount) -> u64 {
+    if total.is_zero() || counted == 0 {
         return 0;
     }
-    let share = rounded(u128::from(used.milli()) << 48, u128::from(total.milli()));
+    let dividend = u128::from(counted) << (48 - FRACTION_BITS);
+    let share = rounded(dividend, u128::from(total.milli()));
     narrow(share.min(SHARE_MAX))
 }
 

@@ -8,6 +8,7 @@
 //! file per policy, [`registry`] (their names) and [`descend`] (from a ranking to a policy).
 
 pub mod amount;
+mod decay;
 pub mod demand;
 pub mod descend;
 pub mod drf;

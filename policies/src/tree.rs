@@ -9,11 +9,14 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::amount::{Amount, Weight};
+use crate::decay::Memory;
 use crate::demand::{Amounts, Demand};
 use crate::ids::{QueueId, ResourceId, ShapeId};
 pub use crate::shapes::Shape;
 use crate::shapes::Shapes;
 use crate::share::Share;
+
+mod past;
 
 /// The order of waiting tasks: higher priority first, then submission. The least rank goes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -86,6 +89,8 @@ struct Queue {
     used: Amounts,
     running: u64,
     heads: Vec<(ShapeId, TaskRank)>,
+    /// What it used; kept where the queue above orders by it.
+    memory: Option<Box<Memory>>,
 }
 
 /// The tree of queues with its books. See the module's text.
@@ -95,6 +100,12 @@ pub struct QueueTree {
     totals: Amounts,
     default_policy: PolicySpec,
     shapes: Shapes,
+    /// In milliseconds.
+    now: u64,
+    /// The half-lives there are, each once.
+    half_lives: Vec<u64>,
+    /// Queues that used more than they hold.
+    fading: Vec<QueueId>,
 }
 
 impl QueueTree {
@@ -109,12 +120,16 @@ impl QueueTree {
             used: Amounts::zero(totals.as_slice().len()),
             running: 0,
             heads: Vec::new(),
+            memory: None,
         };
         Self {
             queues: vec![root],
             totals,
             default_policy,
             shapes: Shapes::default(),
+            now: 0,
+            half_lives: Vec::new(),
+            fading: Vec::new(),
         }
     }
 
@@ -149,7 +164,9 @@ impl QueueTree {
             used: Amounts::zero(self.totals.as_slice().len()),
             running: 0,
             heads: Vec::new(),
+            memory: None,
         });
+        self.set_up_memory(id);
         id
     }
 
@@ -160,12 +177,18 @@ impl QueueTree {
     pub fn set_settings(&mut self, queue: QueueId, settings: QueueSettings) {
         assert!(queue != self.root(), "the root has no settings of its own");
         self.queues[queue.index()].settings = settings;
+        for child in self.children(queue).to_vec() {
+            self.set_up_memory(child);
+        }
     }
 
     /// Replaces the policy of the root and of every inner queue that names none (a reload). The
     /// policy must be rebuilt afterwards.
     pub fn set_default_policy(&mut self, spec: PolicySpec) {
         self.default_policy = spec;
+        self.queues()
+            .skip(1)
+            .for_each(|queue| self.set_up_memory(queue));
     }
 
     /// Sets how much of a resource there is: host scope, the sum over the known agents; cluster
@@ -244,11 +267,12 @@ impl QueueTree {
         self.assert_leaf(leaf);
         let demand = &self.shapes.get(shape).demand;
         let mut next = Some(leaf);
-        while let Some(queue) = next {
-            let queue = &mut self.queues[queue.index()];
+        while let Some(id) = next {
+            let queue = &mut self.queues[id.index()];
             queue.used.add(demand);
             queue.running += 1;
             next = queue.parent;
+            queue.hold(id, self.now, demand, &mut self.fading);
         }
     }
 
@@ -260,11 +284,12 @@ impl QueueTree {
         self.assert_leaf(leaf);
         let demand = &self.shapes.get(shape).demand;
         let mut next = Some(leaf);
-        while let Some(queue) = next {
-            let queue = &mut self.queues[queue.index()];
+        while let Some(id) = next {
+            let queue = &mut self.queues[id.index()];
             queue.used.subtract(demand);
             queue.running = queue.running.checked_sub(1).expect("what ends was running");
             next = queue.parent;
+            queue.hold(id, self.now, demand, &mut self.fading);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::tree::{QueueTree, TaskRank};
 
 /// Ranks queues by `used(resource) / weight`, or by `running tasks / weight`.
 ///
-/// Max-min fairness over one thing, as in weighted fair queueing with the use as the clock. What the
+/// With a half-life, what was used before counts too. Max-min fairness over one thing, as in weighted fair queueing with the use as the clock. What the
 /// queues use of other resources doesn't count; for that there is [`crate::Drf`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Weighted {
@@ -19,8 +19,8 @@ pub struct Weighted {
 impl Ranking for Weighted {
     fn key(&self, tree: &QueueTree, queue: QueueId, _next: TaskRank) -> Key {
         let used = match self.resource {
-            Some(resource) => tree.used(queue).get(resource).milli(),
-            None => tree.running(queue),
+            Some(resource) => tree.counted(queue, resource),
+            None => tree.counted_running(queue),
         };
         Key::share(Share::count(used).per(tree.settings(queue).weight))
     }

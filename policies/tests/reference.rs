@@ -44,8 +44,9 @@ struct Candidate {
     share: Number,
 }
 
-/// The order of siblings: key (of which `fifo` has two parts), submission, path.
-type Place = (i64, Number, u64, Arc<str>);
+/// The order of siblings: proportion of the guarantee for those below it, key (of which `fifo` has two
+/// parts), submission, path.
+type Place = (bool, Number, i64, Number, u64, Arc<str>);
 
 fn whole(number: u64) -> Number {
     Number::from_integer(BigInt::from(number))
@@ -78,10 +79,15 @@ impl Reference {
     }
 
     fn used_shares(&self, tree: &QueueTree, queue: QueueId) -> Vec<Number> {
-        let used = tree.used(queue);
         let totals = tree.totals().iter();
         totals
-            .map(|(resource, _)| self.share(tree, resource, used.get(resource)))
+            .map(|(resource, total)| {
+                if total.is_zero() {
+                    return Number::zero();
+                }
+                let counted = whole(tree.counted(queue, resource)) / whole(1 << 16);
+                self.round(counted / whole(total.milli()), 48)
+            })
             .collect()
     }
 
@@ -117,7 +123,7 @@ impl Reference {
                 .filter_map(|child| self.standing(*child).task.clone())
                 .min()
         };
-        let shares = if is_drf(tree, queue) {
+        let shares = if is_scaled(tree, queue) {
             let levels = children
                 .iter()
                 .filter_map(|child| self.standing_level(tree, *child));
@@ -146,7 +152,7 @@ impl Reference {
     fn shares_at(&self, tree: &QueueTree, queue: QueueId, level: Option<Number>) -> Vec<Number> {
         let used = self.used_shares(tree, queue);
         let Some(level) = level else { return used };
-        if !is_drf(tree, queue) {
+        if !is_scaled(tree, queue) {
             return used;
         }
         let mut idle = vec![Number::zero(); used.len()];
@@ -199,8 +205,13 @@ impl Reference {
         let place = |(child, candidate): &(QueueId, Candidate)| {
             self.place(tree, queue, *child, candidate, offer)
         };
-        let (_, first) = going.iter().min_by_key(|candidate| place(candidate))?;
-        let levels = going.iter().map(|(child, candidate)| {
+        let (served, first) = going.iter().min_by_key(|candidate| place(candidate))?;
+        let is_measure = |child: &QueueId| match below_guarantee(tree, *served, offer) {
+            Some(_) => child == served,
+            None => true,
+        };
+        let measures = going.iter().filter(|(child, _)| is_measure(child));
+        let levels = measures.map(|(child, candidate)| {
             let task = self.standing(*child).task.clone().unwrap();
             self.level(tree, *child, &candidate.share, &task)
         });
@@ -231,18 +242,20 @@ impl Reference {
                 whole(candidate.next.seq),
             ),
             "weighted" => {
-                let used = spec
-                    .resource
-                    .map(|resource| tree.used(child).get(resource).milli());
-                (
-                    0,
-                    whole(used.unwrap_or(tree.running(child))) / weight(tree, child),
-                )
+                let used = spec.resource.map(|resource| tree.counted(child, resource));
+                let used = used.unwrap_or(tree.counted_running(child));
+                (0, whole(used) / weight(tree, child))
             }
             "drf" => (0, self.drf_key(tree, queue, child, candidate, offer)),
             name => panic!("the reference knows no policy {name}"),
         };
-        (tier, key, candidate.next.seq, Arc::clone(tree.path(child)))
+        let below = below_guarantee(tree, child, offer);
+        let seq = candidate.next.seq;
+        let path = Arc::clone(tree.path(child));
+        match below {
+            Some(proportion) => (false, proportion, 0, Number::zero(), seq, path),
+            None => (true, Number::zero(), tier, key, seq, path),
+        }
     }
 
     fn drf_key(
@@ -253,11 +266,9 @@ impl Reference {
         candidate: &Candidate,
         offer: &Offer<'_>,
     ) -> Number {
-        if tree
-            .children(queue)
-            .iter()
-            .any(|sibling| is_drf(tree, *sibling))
-        {
+        let siblings = tree.children(queue).iter();
+        let mut inner = siblings.filter(|sibling| is_drf(tree, **sibling));
+        if tree.has_memory(child) || inner.next().is_some() {
             return self.round(&candidate.share / weight(tree, child), 36);
         }
         let exact = Self::new(Rounding::None);
@@ -277,6 +288,26 @@ fn weight(tree: &QueueTree, queue: QueueId) -> Number {
 /// An inner queue whose children are ordered by `drf`.
 fn is_drf(tree: &QueueTree, queue: QueueId) -> bool {
     !tree.children(queue).is_empty() && &*tree.policy_spec(queue).name == "drf"
+}
+
+/// Whether its share is scaled: past use of its children is forgotten at the rate of its own.
+fn is_scaled(tree: &QueueTree, queue: QueueId) -> bool {
+    let half_life = |queue| tree.policy_spec(queue).half_life;
+    let above = tree.parent(queue);
+    is_drf(tree, queue) && above.is_none_or(|above| half_life(above) == half_life(queue))
+}
+
+/// How far a queue is below its guarantee for what tasks below it demand that can go.
+fn below_guarantee(tree: &QueueTree, queue: QueueId, offer: &Offer<'_>) -> Option<Number> {
+    let used = |resource| tree.used(queue).get(resource);
+    let guarantees = tree.settings(queue).min.iter();
+    let below = guarantees.filter(|(resource, min)| {
+        let mut wanting = demanding(tree, queue, *resource).into_iter();
+        used(*resource) < *min && wanting.any(|(leaf, shape)| can_go(tree, leaf, shape, offer))
+    });
+    below
+        .map(|(resource, min)| whole(used(*resource).milli()) / whole(min.milli()))
+        .min()
 }
 
 fn can_go(tree: &QueueTree, leaf: QueueId, shape: ShapeId, offer: &Offer<'_>) -> bool {

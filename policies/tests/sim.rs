@@ -50,6 +50,9 @@ pub struct Sim {
     waiting: BTreeMap<(QueueId, ShapeId), Vec<TaskRank>>,
     running: Vec<Running>,
     seq: u64,
+    now: u64,
+    /// How often a policy was asked.
+    pub n_decided: u64,
 }
 
 impl Sim {
@@ -74,6 +77,8 @@ impl Sim {
             waiting: BTreeMap::new(),
             running: Vec::new(),
             seq: 0,
+            now: 0,
+            n_decided: 0,
         }
     }
 
@@ -156,6 +161,18 @@ impl Sim {
         )
     }
 
+    /// A queue with a guarantee.
+    pub fn queue_min(&mut self, path: &str, min: &[(&str, &str)]) -> QueueId {
+        let min = self.demand_with_zeros(min);
+        self.queue(
+            path,
+            QueueSettings {
+                min,
+                ..QueueSettings::default()
+            },
+        )
+    }
+
     /// A queue with a policy of its own.
     pub fn queue_policy(&mut self, path: &str, policy: PolicySpec) -> QueueId {
         self.queue(
@@ -223,6 +240,18 @@ impl Sim {
         self.agents.len()
     }
 
+    /// So many milliseconds pass.
+    pub fn advance(&mut self, milliseconds: u64) {
+        self.now += milliseconds;
+        let mut faded = Vec::new();
+        self.tree.advance(self.now, &mut faded);
+        if let Some(policy) = &mut self.policy {
+            for leaf in faded {
+                policy.changed(&self.tree, leaf);
+            }
+        }
+    }
+
     /// The leaves with running tasks, one entry per task, the oldest first.
     pub fn running_leaves(&self) -> Vec<String> {
         let path = |task: &Running| self.tree.path(task.leaf).to_string();
@@ -246,6 +275,7 @@ impl Sim {
             fits: &fits,
         };
         let choice = policy.choose(&self.tree, &offer);
+        self.n_decided += 1;
         for reference in &mut self.references {
             let right = reference.choose(&self.tree, &offer);
             assert_eq!(choice, right, "the reference chooses otherwise");

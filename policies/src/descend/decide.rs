@@ -1,10 +1,10 @@
 //! How a decision is made: down the tree, to the first child that can go.
 
-use super::bits;
 use super::index::Index;
 use super::queue::{Found, Next, Node, Order};
 use super::siblings::{Heads, Place};
 use super::update::leaf_key;
+use super::{bits, guarantee};
 use crate::fixed;
 use crate::ids::QueueId;
 use crate::policy::Choice;
@@ -15,7 +15,16 @@ use crate::tree::QueueTree;
 /// The best child seen so far, and the least level.
 #[derive(Default)]
 struct Best {
-    first: Option<(Place, Next)>,
+    first: Option<First>,
+    level: Option<u64>,
+}
+
+/// The child that would be served first.
+#[derive(Clone, Copy)]
+struct First {
+    place: Place,
+    next: Next,
+    /// Its own level; kept where levels are.
     level: Option<u64>,
 }
 
@@ -33,10 +42,13 @@ impl Index {
         let next = leaf.find(queue, above)?;
         let child = &self.children[queue];
         let id = QueueId::new(queue);
-        let key = match &self.inner(child.parent).order {
+        let below = leaf.below_guarantee(tree, queue, &self.facts, |shape| {
+            bits::contains(above, shape)
+        });
+        let key = guarantee::key(below, || match &self.inner(child.parent).order {
             Order::Ranked(ranking) => ranking.key(tree, id, next.rank),
             Order::Drf { rounded } => leaf_key(tree, id, leaf.share, child, *rounded),
-        };
+        });
         let level = child.level_bound;
         Some(Found { next, key, level })
     }
@@ -66,18 +78,14 @@ impl Index {
         let heads = inner.siblings.heads(going);
         let bounds = std::mem::take(&mut inner.siblings.bounds);
         let level_bounds = std::mem::take(&mut inner.siblings.level_bounds);
-        let mut best = self.best_of_classes(heads);
+        let mut best = self.best_of_classes(queue, heads);
         for (bound, child) in &bounds {
-            if best
-                .first
-                .as_ref()
-                .is_some_and(|(place, _)| *bound > place.key)
-            {
+            if best.first.is_some_and(|first| *bound > first.place.key) {
                 break;
             }
             self.consider(tree, *child as usize, going, &mut best);
         }
-        let reached = best.first.as_ref().map(|(place, _)| place.key);
+        let reached = best.first.map(|first| first.place.key);
         for (bound, child) in &level_bounds {
             if best.level.is_some_and(|level| *bound >= level) {
                 break;
@@ -89,19 +97,27 @@ impl Index {
         let siblings = &mut self.inner_mut(queue).siblings;
         siblings.bounds = bounds;
         siblings.level_bounds = level_bounds;
-        let (_, next) = best.first?;
-        Some(self.found(tree, queue, going, next, best.level))
+        let first = best.first?;
+        // Where a guarantee decides, the others are no measure.
+        let scale = if guarantee::is_below(first.place.key) {
+            first.level
+        } else {
+            best.level
+        };
+        Some(self.found(tree, queue, going, first.next, scale))
     }
 
-    fn best_of_classes(&self, heads: Heads) -> Best {
+    fn best_of_classes(&self, queue: usize, heads: Heads) -> Best {
         let first = heads.first.map(|(place, leaf, shape)| {
             let Node::Leaf(found) = &self.nodes[leaf as usize] else {
                 unreachable!("classes hold leaves");
             };
+            let level = self.inner(queue).siblings.level_of_leaf(leaf);
             let leaf = QueueId::new(leaf as usize);
             let rank = found.rank(shape);
             let choice = Choice { leaf, shape };
-            (place, Next { choice, rank })
+            let next = Next { choice, rank };
+            First { place, next, level }
         });
         Best {
             first,
@@ -128,8 +144,12 @@ impl Index {
             seq: found.next.rank.seq,
             path: child.path,
         };
-        if best.first.as_ref().is_none_or(|(least, _)| place < *least) {
-            best.first = Some((place, found.next));
+        if best.first.is_none_or(|first| place < first.place) {
+            best.first = Some(First {
+                place,
+                next: found.next,
+                level: found.level,
+            });
         }
     }
 
@@ -154,7 +174,8 @@ impl Index {
         let child = &self.children[queue];
         let inner = self.inner(queue);
         let share = inner.share_for(&self.facts, going, scale);
-        found.key = match &self.inner(child.parent).order {
+        let below = inner.below_guarantee(tree, queue, &self.facts, going);
+        found.key = guarantee::key(below, || match &self.inner(child.parent).order {
             Order::Ranked(ranking) => ranking.key(tree, QueueId::new(queue), next.rank),
             Order::Drf { rounded: true } => {
                 Key::share(Share::count(fixed::key(share, child.weight)))
@@ -163,7 +184,7 @@ impl Index {
                 let share = inner.exact_share_for(&self.facts, tree, queue, going);
                 Key::share(share.per(child.weight))
             }
-        };
+        });
         let own = share.max(inner.task_share);
         found.level = child.level_bound.map(|_| fixed::level(own, child.weight));
         found

@@ -127,6 +127,12 @@ impl Facts {
         &self.footprints[footprint]
     }
 
+    /// Whether a shape of these demands a resource.
+    pub(super) fn any_demands(&self, resource: ResourceId, shapes: &[u64]) -> bool {
+        let demanding = self.demanding.get(resource.index());
+        demanding.is_some_and(|demanding| bits::intersect(demanding, shapes))
+    }
+
     /// Whether a resource counts towards the share of a queue below which the shapes `waiting` wait
     /// and `going` can go: not if tasks wait for it and none of them can go.
     pub(super) fn counts(&self, resource: usize, waiting: &[u64], going: &[u64]) -> bool {

@@ -47,6 +47,7 @@ impl Index {
     fn add(&mut self, registry: &Registry, tree: &QueueTree, queue: QueueId, path: u32) {
         let settings = tree.settings(queue);
         let is_limited = !settings.max.is_empty();
+        let is_guaranteed = settings.min.iter().any(|(_, min)| !min.is_zero());
         let parent = tree.parent(queue).map(QueueId::index);
         let mut child = Child {
             path,
@@ -63,6 +64,7 @@ impl Index {
         if tree.is_leaf(queue) {
             self.nodes.push(Node::Leaf(Leaf {
                 is_limited,
+                is_guaranteed,
                 ..Leaf::default()
             }));
             return;
@@ -73,13 +75,14 @@ impl Index {
         let shares = has_shares.then(|| Shares {
             used: vec![0; self.resources],
             standing: vec![0; self.resources],
-            sums: order.is_drf().then(|| Sums::new(self.resources)),
+            sums: has_scaled_share(tree, queue, &order).then(|| Sums::new(self.resources)),
         });
         let ranks = above.is_some_and(|above| !above.order.is_drf() || above.ranks.is_some());
         let ranks = ranks.then(LeastFirst::default);
         self.nodes.push(Node::Inner(Box::new(Inner {
             order,
             is_limited,
+            is_guaranteed,
             waiting: Counted::default(),
             offered: Counted::default(),
             allowed: Vec::new(),
@@ -131,9 +134,18 @@ fn order_of(registry: &Registry, tree: &QueueTree, queue: QueueId) -> Order {
         Order::Ranked(ranking) => Order::Ranked(ranking),
         Order::Drf { .. } => {
             let mut inner = tree.children(queue).iter().filter(is_inner);
+            let has_memory = tree.policy_spec(queue).half_life.is_some();
             Order::Drf {
-                rounded: inner.any(|child| order_of(*child).is_drf()),
+                rounded: has_memory || inner.any(|child| order_of(*child).is_drf()),
             }
         }
     }
+}
+
+/// Whether the share of an inner queue below one that orders by `drf` is scaled: its own children are
+/// ordered so, too, and their past is forgotten at the same rate.
+fn has_scaled_share(tree: &QueueTree, queue: QueueId, order: &Order) -> bool {
+    let half_life = |queue| tree.policy_spec(queue).half_life;
+    let above = tree.parent(queue);
+    order.is_drf() && above.is_some_and(|above| half_life(above) == half_life(queue))
 }

@@ -6,12 +6,13 @@
 //! queues above it.
 //!
 //! Reading order: `queue` (what is kept), `siblings` (the children's orders), `index` (building),
-//! `update` (a change climbs), `decide` (a decision descends); `bits`, `facts`, `memo`, `tournament` serve
-//! those.
+//! `update` (a change climbs), `decide` (a decision descends); `bits`, `facts`, `guarantee`, `memo`,
+//! `tournament` serve those.
 
 mod bits;
 mod decide;
 mod facts;
+mod guarantee;
 mod index;
 mod memo;
 mod queue;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bits::{self, Counted};
 use super::facts::Facts;
+use super::guarantee;
 use super::memo::Memo;
 use super::siblings::{LeastFirst, Siblings, least};
 use crate::amount::{Amount, Weight};
@@ -21,7 +22,7 @@ pub(crate) enum Order {
     /// By a ranking.
     Ranked(Arc<dyn Ranking>),
     /// By dominant share over weight as hierarchical DRF defines it. Keys are `rounded` where a child
-    /// is an inner queue with a scaled share, and exact fractions otherwise.
+    /// is an inner queue with a scaled share or past use counts, and exact fractions otherwise.
     Drf {
         /// See above.
         rounded: bool,
@@ -63,6 +64,7 @@ pub(super) struct Head {
 #[derive(Default)]
 pub(super) struct Leaf {
     pub(super) is_limited: bool,
+    pub(super) is_guaranteed: bool,
     /// In order of shapes.
     pub(super) heads: Vec<Head>,
     /// The classes that a narrow leaf stands in.
@@ -114,6 +116,7 @@ pub(super) struct Sums {
 pub(super) struct Inner {
     pub(super) order: Order,
     pub(super) is_limited: bool,
+    pub(super) is_guaranteed: bool,
     /// Shapes that wait below.
     pub(super) waiting: Counted,
     /// Shapes that the limits of the children, and of the queues below those, let go.
@@ -158,6 +161,23 @@ impl Leaf {
         })
     }
 
+    /// How far the leaf is below its guarantee in what shapes demand that may go and for which `can_go` holds.
+    pub(super) fn below_guarantee(
+        &self,
+        tree: &QueueTree,
+        leaf: usize,
+        facts: &Facts,
+        can_go: impl Fn(ShapeId) -> bool,
+    ) -> Option<Share> {
+        if !self.is_guaranteed {
+            return None;
+        }
+        let going = || (self.heads.iter()).filter(|head| head.is_allowed && can_go(head.shape));
+        guarantee::proportion(tree, QueueId::new(leaf), |resource| {
+            going().any(|head| !facts.demand(head.shape).get(resource).is_zero())
+        })
+    }
+
     /// The rank of a waiting shape's first task.
     pub(super) fn rank(&self, shape: ShapeId) -> TaskRank {
         let index = self.heads.binary_search_by_key(&shape, |head| head.shape);
@@ -189,6 +209,21 @@ impl Inner {
         self.shares
             .as_ref()
             .is_some_and(|shares| shares.sums.is_some())
+    }
+
+    /// How far the queue is below its guarantee in what these shapes demand.
+    pub(super) fn below_guarantee(
+        &self,
+        tree: &QueueTree,
+        queue: usize,
+        facts: &Facts,
+        going: &[u64],
+    ) -> Option<Share> {
+        if !self.is_guaranteed {
+            return None;
+        }
+        let is_wanted = |resource| facts.any_demands(resource, going);
+        guarantee::proportion(tree, QueueId::new(queue), is_wanted)
     }
 
     /// The best rank below that could go, whatever the offer.

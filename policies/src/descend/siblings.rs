@@ -154,6 +154,12 @@ impl Siblings {
         !self.levels.is_empty()
     }
 
+    /// The level of a leaf that waits; kept where the children's shares are summed.
+    pub(super) fn level_of_leaf(&self, leaf: u32) -> Option<u64> {
+        let level = self.standing_leaves.get_priority(&leaf);
+        level.map(|Reverse(level)| *level)
+    }
+
     /// The least level over the children that wait, by their standing shares.
     pub(super) fn standing_level(&self) -> Option<u64> {
         let levels = [least(&self.standing_leaves), least(&self.standing_inner)];

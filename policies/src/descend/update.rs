@@ -6,6 +6,7 @@
 
 use super::bits;
 use super::facts::Facts;
+use super::guarantee;
 use super::index::Index;
 use super::queue::{Child, Head, Inner, Leaf, Node, Order, have_one_priority};
 use super::siblings::{Place, Siblings, narrow, set};
@@ -102,7 +103,7 @@ impl Index {
         if let Some(ranks) = &mut parent.ranks {
             set(ranks, queue, leaf.best());
         }
-        place_leaf(tree, queue, leaf, child, parent, level);
+        place_leaf(tree, queue, leaf, child, parent, &self.facts, level);
     }
 
     fn update_inner(&mut self, tree: &QueueTree, queue: usize, change: &mut Change) {
@@ -143,10 +144,10 @@ impl Index {
     }
 }
 
-/// What a queue uses of a resource, in 2^-48.
+/// What counts of a queue's use of a resource, in 2^-48.
 fn used_share(tree: &QueueTree, queue: QueueId, resource: usize) -> u64 {
     let resource = ResourceId::new(resource);
-    fixed::share(tree.used(queue).get(resource), tree.totals().get(resource))
+    fixed::counted_share(tree.counted(queue, resource), tree.totals().get(resource))
 }
 
 /// Puts a leaf where its parent looks for it: into the class of each shape that may go if those are
@@ -157,19 +158,25 @@ fn place_leaf(
     leaf: &mut Leaf,
     child: &mut Child,
     parent: &mut Inner,
+    facts: &Facts,
     level: Option<u64>,
 ) {
     let id = QueueId::new(queue);
     let allowed = leaf.heads.iter().filter(|head| head.is_allowed).count();
-    // With several priorities the first of the shapes that fit need not be the oldest.
-    let is_narrow = allowed <= NARROW_MAX && have_one_priority(&leaf.heads);
+    let below = leaf.below_guarantee(tree, queue, facts, |_| true);
+    // With several priorities the first of the shapes that fit need not be the oldest; and where a guarantee
+    // is not met, which of the shapes fit tells how far.
+    let is_one = allowed == 1 || (below.is_none() && have_one_priority(&leaf.heads));
+    let is_narrow = allowed <= NARROW_MAX && is_one;
     let fair = match parent.order {
         Order::Ranked(_) => None,
         Order::Drf { rounded } => Some(leaf_key(tree, id, leaf.share, child, rounded)),
     };
-    let key = |rank| match (&parent.order, fair) {
-        (Order::Ranked(ranking), _) => ranking.key(tree, id, rank),
-        (Order::Drf { .. }, fair) => fair.expect("a key under drf"),
+    let key = |rank| {
+        guarantee::key(below, || match (&parent.order, fair) {
+            (Order::Ranked(ranking), _) => ranking.key(tree, id, rank),
+            (Order::Drf { .. }, fair) => fair.expect("a key under drf"),
+        })
     };
     if is_narrow {
         let place = |rank: TaskRank| Place {
@@ -224,7 +231,8 @@ fn inner_bound(
     facts: &Facts,
     least_share: u64,
 ) -> Key {
-    match &parent.order {
+    let below = inner.below_guarantee(tree, queue.index(), facts, inner.going());
+    guarantee::key(below, || match &parent.order {
         Order::Ranked(ranking) => {
             let best = inner.best().expect("under a ranking, ranks are kept");
             ranking.key(tree, queue, best)
@@ -239,7 +247,7 @@ fn inner_bound(
             });
             Key::share(least.per(child.weight))
         }
-    }
+    })
 }
 
 /// Sets what stands of a child among the bounds; `None` takes it out.
