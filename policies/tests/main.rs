@@ -8,6 +8,7 @@
 )]
 
 mod books;
+mod guarantees;
 mod numbers;
 mod order;
 mod properties;
