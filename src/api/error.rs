@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::json::{ErrorBody, ErrorJson};
 use super::refusal;
 use crate::driver::RequestError;
-use crate::engine::{Refusal, TaskId, TaskState};
+use crate::engine::{AttemptId, Refusal, TaskId, TaskState};
 use crate::store::StoreError;
 
 /// After how many seconds it makes sense to try again where the daemon can't do it now.
@@ -118,6 +118,18 @@ pub enum ApiError {
         /// Why.
         message: &'static str,
     },
+    /// Whoever brings an attempt's value can't prove to be its executor.
+    #[error("this is not the secret of attempt {attempt}; send what its launch told")]
+    WrongToken {
+        /// Which.
+        attempt: AttemptId,
+    },
+    /// A value that nobody wants any more.
+    #[error("attempt {attempt} has ended, or never was; its value is not wanted")]
+    AttemptEnded {
+        /// Which.
+        attempt: AttemptId,
+    },
     /// No such resource.
     #[error("unknown resource '{name}'; known: {}", .known.join(", "))]
     UnknownResource {
@@ -196,7 +208,8 @@ impl ApiError {
             | Self::NoOutput { .. }
             | Self::UnknownResource { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotEnded { .. } => StatusCode::CONFLICT,
+            Self::WrongToken { .. } => StatusCode::FORBIDDEN,
+            Self::NotEnded { .. } | Self::AttemptEnded { .. } => StatusCode::CONFLICT,
             Self::Refused { refusal, .. } => refusal::status(refusal),
             Self::Store(_) | Self::NotDurable(_) | Self::Starting | Self::Stopping | Self::Busy => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -222,6 +235,8 @@ impl ApiError {
             Self::UnknownTask { .. } => "unknown_task",
             Self::NotEnded { .. } => "not_ended",
             Self::NoOutput { .. } => "no_output",
+            Self::WrongToken { .. } => "wrong_token",
+            Self::AttemptEnded { .. } => "attempt_ended",
             Self::UnknownResource { .. } => "unknown_resource",
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Store(error) | Self::NotDurable(error) => match error {
@@ -257,6 +272,9 @@ impl ApiError {
             Self::BodyTooLarge { max } => json!({"max_bytes": max}),
             Self::UnknownTask { task } | Self::NoOutput { task, .. } => json!({"task": task.0}),
             Self::NotEnded { task, state } => json!({"task": task.0, "state": state.as_str()}),
+            Self::WrongToken { attempt } | Self::AttemptEnded { attempt } => {
+                json!({"task": attempt.task.0, "attempt": attempt.number})
+            }
             Self::UnknownResource { name, known } => json!({"resource": name, "known": known}),
             Self::Refused { refusal, single } => return refusal::detail(refusal, *single),
             Self::ContentType { found } => json!({"found": found, "expected": "application/json"}),

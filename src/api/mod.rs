@@ -11,12 +11,13 @@ use axum::extract::Request;
 use axum::http::{Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::backend::Logs;
+use crate::backend::remote::service::Service;
 use crate::backend::values::Values;
 use crate::config::Config;
 use crate::driver::{Handle, RequestError};
@@ -31,6 +32,7 @@ mod changes;
 mod digest;
 pub mod error;
 mod events;
+mod executors;
 mod health;
 mod inboxes;
 pub mod json;
@@ -69,6 +71,8 @@ pub struct ApiState {
     pub logs: Arc<dyn Logs>,
     /// To the values that are kept as files.
     pub values: Values,
+    /// For executors, where the backend starts any.
+    pub service: Option<Arc<Service>>,
     /// The configuration as it is now.
     pub config: watch::Receiver<Arc<Config>>,
     /// What is counted.
@@ -85,6 +89,10 @@ struct Context {
 impl Context {
     fn config(&self) -> Arc<Config> {
         self.state.config.borrow().clone()
+    }
+
+    fn service(&self) -> Option<&Service> {
+        self.state.service.as_deref()
     }
 
     /// Asks the engine for something that is not a submission.
@@ -149,6 +157,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Context>>)> {
         ("/v1/tasks/{id}/logs/stdout", get(logs::stdout)),
         ("/v1/tasks/{id}/logs/stderr", get(logs::stderr)),
         ("/v1/inboxes/{name}/pop", post(inboxes::pop)),
+        ("/v1/executor/{hash}", get(executors::program)),
+        ("/v1/attempts/{attempt}/value", put(executors::put_value)),
         ("/v1/queues", get(queues::list)),
         ("/v1/agents", get(agents::list)),
         ("/v1/resources", get(resources::list)),

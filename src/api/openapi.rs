@@ -4,7 +4,8 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::{
-    agents, events, health, inboxes, logs, metrics, queues, resources, result, submit, tasks,
+    agents, events, executors, health, inboxes, logs, metrics, queues, resources, result, submit,
+    tasks,
 };
 
 #[derive(OpenApi)]
@@ -31,6 +32,8 @@ use super::{
         resources::list,
         resources::outside,
         events::stream,
+        executors::program,
+        executors::put_value,
         show,
         health::alive,
         health::ready,

@@ -262,6 +262,12 @@ impl Engine {
     }
 
     /// Makes a fact true, and part of the batch.
+    /// Whether this attempt was launched and has not ended. O(1).
+    #[must_use]
+    pub fn is_alive(&self, attempt: AttemptId) -> bool {
+        self.state.attempts.contains_key(&attempt)
+    }
+
     fn emit(&mut self, out: &mut Output, fact: Fact) {
         self.state.apply(&fact);
         out.facts.push(fact);

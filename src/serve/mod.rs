@@ -168,6 +168,7 @@ impl Daemon {
             reader: Arc::clone(&reader) as Arc<dyn crate::store::reader::Reader>,
             logs: Arc::new(LocalLogs::new(&tasks_dir)),
             values: values.clone(),
+            service: None,
             config: config_seen.clone(),
             metrics,
         });
@@ -235,6 +236,7 @@ impl Parts {
         retention::remove_orphans(
             &Values::new(config.server.data_dir.join(VALUES_DIR)),
             &reader,
+            &attempts,
         );
         let mut backend: Box<dyn Backend> = match &config.backend {
             BackendConfig::Local(local) => {

@@ -1,5 +1,6 @@
 //! Retention: tasks that ended long enough ago are forgotten, and their files removed.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::backend::values::Values;
 use crate::clock;
 use crate::config::Config;
 use crate::driver::Handle;
-use crate::engine::{Fact, Request, TaskId, Time};
+use crate::engine::{AttemptId, Fact, Request, TaskId, Time};
 use crate::store::reader::Reader as _;
 use crate::store::sqlite::SqliteReader;
 
@@ -40,9 +41,14 @@ impl Files {
     }
 }
 
-/// Removes values of which no fact tells: a crash came between a value and the word of its attempt's end.
-pub(super) fn remove_orphans(values: &Values, reader: &SqliteReader) {
+/// Removes values of which no fact tells: a crash came between a value and the word of its attempt's end. Those of
+/// attempts that are `alive` stay: on an agent they outlive the daemon, and the word may be on its way.
+pub(super) fn remove_orphans(values: &Values, reader: &SqliteReader, alive: &[AttemptId]) {
+    let alive: BTreeSet<AttemptId> = alive.iter().copied().collect();
     let is_wanted = |attempt| {
+        if alive.contains(&attempt) {
+            return Ok(true);
+        }
         let wanted = reader.is_value_wanted(attempt);
         wanted.map_err(|error| std::io::Error::other(error.to_string()))
     };

@@ -38,7 +38,11 @@ async fn every_route_is_in_the_document_and_the_other_way_round() {
     for (path, _) in routes() {
         for method in METHODS {
             // What answers is of no interest here, only that something does; streams are not read.
-            let concrete = path.replace("{id}", "1").replace("{name}", "x");
+            let concrete = path
+                .replace("{id}", "1")
+                .replace("{name}", "x")
+                .replace("{hash}", "x")
+                .replace("{attempt}", "1.1");
             let request = Request::builder()
                 .method(&method)
                 .uri(concrete)

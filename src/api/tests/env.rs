@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::api::{ApiState, router};
+use crate::backend::remote::service::Service;
 use crate::backend::values::Values;
 use crate::backend::{Backend, EventSender, LogChunk, LogStream, Logs};
 use crate::clock;
@@ -190,6 +191,7 @@ pub(super) struct Daemon {
     pub(super) events: EventSender,
     pub(super) logs: Arc<FakeLogs>,
     pub(super) values: Values,
+    pub(super) service: Arc<Service>,
     _dir: tempfile::TempDir,
     pub(super) noted: Noted,
     pub(super) is_full: Arc<AtomicBool>,
@@ -219,7 +221,8 @@ impl Daemon {
         let noted = Noted::default();
         let logs = Arc::new(FakeLogs::default());
         let dir = tempfile::tempdir().unwrap();
-        let values = Values::new(dir.path());
+        let values = Values::new(dir.path().join("values"));
+        let service = Arc::new(Service::open(dir.path()).unwrap());
         let mut engine = Engine::new(config.engine.clone());
         engine.recovered(clock::now());
         let (sender, receiver) = watch::channel(config);
@@ -228,6 +231,7 @@ impl Daemon {
             reader: Arc::new(store.clone()),
             logs: logs.clone(),
             values: values.clone(),
+            service: Some(service.clone()),
             config: receiver,
             metrics: metrics.clone(),
         };
@@ -245,6 +249,7 @@ impl Daemon {
             events,
             logs,
             values,
+            service,
             _dir: dir,
             noted,
             is_full,

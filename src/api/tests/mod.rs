@@ -2,6 +2,7 @@
 
 mod document;
 mod env;
+mod executors;
 mod flow;
 mod refusals;
 mod waiting;
