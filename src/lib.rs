@@ -22,6 +22,7 @@ pub mod executor;
 pub mod metrics;
 pub mod proto;
 pub mod serve;
+pub mod sim;
 pub mod store;
 
 /// The whole program, daemon and command line, with these policies: what a program of one's own calls in

@@ -10,6 +10,7 @@ mod local_backend;
 mod mesos;
 mod metrics;
 mod reload;
+mod scenarios;
 mod support;
 mod terminal;
 mod tidy;

@@ -31,7 +31,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("backend", &["engine", "clock", "proto"]),
     ("executor", &["engine", "backend", "clock", "proto"]),
     ("driver", &["engine", "store", "backend", "clock"]),
-    ("config", &["engine", "backend"]),
+    ("sim", &["engine"]),
+    ("config", &["engine", "backend", "sim"]),
     ("metrics", &["engine", "driver"]),
     (
         "api",
@@ -45,7 +46,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine", "store", "backend", "driver", "config", "metrics", "api", "clock",
         ],
     ),
-    ("cli", &["config", "serve", "executor", "clock"]),
+    (
+        "cli",
+        &[
+            "engine", "store", "config", "serve", "executor", "sim", "clock",
+        ],
+    ),
 ];
 
 fn root() -> &'static Path {

@@ -28,6 +28,7 @@ mod result;
 mod retry;
 mod run;
 mod serve;
+mod simulate;
 mod submit;
 mod task;
 mod task_options;
@@ -50,6 +51,7 @@ Examples:
   apportion submit --array 0-99 -- sh -c 'work $APPORTION_ARRAY_INDEX'
   apportion wait 7 && apportion result 7                 wait for a task and print its value
   apportion queues                                       who uses what
+  apportion simulate scenario.toml                       what the policies do in a scripted case
 
 Exit codes: 0 done, 1 the task failed, 2 usage, 3 the daemon refused or can't be reached;
 `run` ends with its task's own exit code, or with 128 and the number of the signal that ended it.";
@@ -82,6 +84,7 @@ enum Command {
     Check(check::Args),
     #[command(hide = true)]
     Executor(executor::Args),
+    Simulate(simulate::Args),
     #[command(flatten)]
     Client(ClientCommand),
     Completions(completions::Args),
@@ -164,6 +167,7 @@ fn dispatch(
         Command::Serve(args) => return serve::execute(args, registry),
         Command::Check(args) => return check::execute(args, registry, cli.json, out),
         Command::Executor(args) => return executor::execute(args),
+        Command::Simulate(args) => return simulate::execute(args, registry, cli.json, out),
         Command::Completions(args) => return completions::execute(args, out),
         Command::Client(command) => command,
     };

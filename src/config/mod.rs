@@ -16,6 +16,8 @@ use crate::engine::EngineSettings;
 pub use crate::engine::settings::{ClaimSettings, Deadline, PolicyConfig, QueueConfig, Scope};
 
 pub mod errors;
+pub mod scenario;
+pub mod trace_map;
 pub mod units;
 
 mod guarantees;
@@ -125,6 +127,11 @@ pub fn parse(text: &str, registry: &Registry) -> Result<Config, ConfigErrors> {
 }
 
 fn read(path: &Path, registry: &Registry) -> Result<Config, Vec<ConfigError>> {
+    validate(&read_text(path)?, registry)
+}
+
+/// Reads a file as text.
+fn read_text(path: &Path) -> Result<String, Vec<ConfigError>> {
     let bytes = std::fs::read(path).map_err(|error| {
         let message = if path.is_dir() {
             "it is a directory".to_owned()
@@ -137,17 +144,15 @@ fn read(path: &Path, registry: &Registry) -> Result<Config, Vec<ConfigError>> {
             problem: Problem::Unreadable { message },
         }]
     })?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => validate(text, registry),
-        Err(error) => {
-            let place = Some(Place::of(&bytes, error.valid_up_to()));
-            Err(vec![ConfigError {
-                key: String::new(),
-                place,
-                problem: Problem::NotUtf8,
-            }])
-        }
-    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid_up_to = error.utf8_error().valid_up_to();
+        let place = Some(Place::of(error.as_bytes(), valid_up_to));
+        vec![ConfigError {
+            key: String::new(),
+            place,
+            problem: Problem::NotUtf8,
+        }]
+    })
 }
 
 fn validate(text: &str, registry: &Registry) -> Result<Config, Vec<ConfigError>> {

@@ -10,6 +10,8 @@ use super::sections::{amounts, is_name_byte};
 use super::walk::{Field, Report, Section};
 use crate::engine::settings::{QueueConfig, ResourceSettings};
 
+/// The keys of a queue.
+const KNOWN: [&str; 6] = ["weight", "min", "max", "policy", "patience", "parameters"];
 /// The most characters of a queue's whole path.
 const PATH_LENGTH_MAX: usize = 255;
 /// The most segments of a queue's path.
@@ -23,16 +25,70 @@ pub(super) fn queues(
     report: &mut Report<'_>,
 ) -> Vec<QueueConfig> {
     let section = field.and_then(|field| field.section(report));
-    let mut declared = BTreeMap::new();
-    let mut order: Vec<Arc<str>> = Vec::new();
+    let mut declared = Vec::new();
     let mut guaranteed = Vec::new();
     for field in section.iter().flat_map(Section::fields) {
         let queue = queue(&field, resources, &mut guaranteed, report);
-        if check_path(&field, report) {
-            order.push(Arc::clone(&queue.path));
-            declared.insert(Arc::clone(&queue.path), queue);
+        if check_path(field.name, &field, report) {
+            declared.push(queue);
         }
     }
+    let queues = in_order(declared);
+    guarantees::check(&guaranteed, &queues, resources, report);
+    queues
+}
+
+/// Reads `[[queues]]`: queues as an array, each with its `path`, in place of those of the same path in `queues`
+/// or beside them. What an entry doesn't name is as it was there.
+pub(super) fn merge_list(
+    queues: Vec<QueueConfig>,
+    field: &Field<'_>,
+    resources: &[ResourceSettings],
+    report: &mut Report<'_>,
+) -> Vec<QueueConfig> {
+    let mut declared = queues;
+    let mut seen = BTreeSet::new();
+    let mut guaranteed = Vec::new();
+    for item in field.items(report).unwrap_or_default() {
+        let Some(section) = item.section(report) else {
+            continue;
+        };
+        let Some(path_field) = section.get("path") else {
+            section.report_missing("path", "the queue's path, such as path = \"maps\"", report);
+            continue;
+        };
+        let Some(path) = path_field.string(report) else {
+            continue;
+        };
+        let known: Vec<&'static str> = ["path"].into_iter().chain(KNOWN).collect();
+        section.refuse_others(&known, &[], report);
+        if !check_path(path, &path_field, report) {
+            continue;
+        }
+        if !seen.insert(path) {
+            path_field.report(report, Problem::DuplicateKey);
+            continue;
+        }
+        let place = declared.iter().position(|queue| *queue.path == *path);
+        let place = place.unwrap_or_else(|| {
+            declared.push(QueueConfig::new(path.into()));
+            declared.len() - 1
+        });
+        let queue = &mut declared[place];
+        settings(queue, &section, resources, &mut guaranteed, report);
+    }
+    let queues = in_order(declared);
+    guarantees::check(&guaranteed, &queues, resources, report);
+    queues
+}
+
+/// Puts parents before children, and in where they aren't declared; otherwise keeps the order.
+pub(super) fn in_order(declared: Vec<QueueConfig>) -> Vec<QueueConfig> {
+    let mut order: Vec<Arc<str>> = declared.iter().map(|it| Arc::clone(&it.path)).collect();
+    let mut declared: BTreeMap<Arc<str>, QueueConfig> = declared
+        .into_iter()
+        .map(|queue| (Arc::clone(&queue.path), queue))
+        .collect();
     if order.is_empty() {
         order.push("default".into());
     }
@@ -53,7 +109,6 @@ pub(super) fn queues(
             }
         }
     }
-    guarantees::check(&guaranteed, &queues, resources, report);
     queues
 }
 
@@ -68,20 +123,32 @@ fn queue(
         return queue;
     };
     refuse_others(field.name, &section, report);
+    settings(&mut queue, &section, resources, guaranteed, report);
+    queue
+}
+
+/// Sets what a queue's table says.
+fn settings(
+    queue: &mut QueueConfig,
+    section: &Section<'_>,
+    resources: &[ResourceSettings],
+    guaranteed: &mut Vec<Guarantee>,
+    report: &mut Report<'_>,
+) {
     if let Some(weight) = section.get("weight").and_then(|field| field.weight(report)) {
         queue.weight = weight;
     }
     if let Some(min) = section.get("min").and_then(|field| field.section(report)) {
         queue.min = amounts(&min, resources, report).into_iter().collect();
         let places = min.fields().into_iter();
-        guaranteed.extend(places.map(|place| Guarantee::new(field.name, &place)));
+        guaranteed.extend(places.map(|place| Guarantee::new(&queue.path, &place)));
     }
     if let Some(max) = section.get("max").and_then(|field| field.section(report)) {
         queue.max = amounts(&max, resources, report).into_iter().collect();
     }
-    queue.policy = section
-        .get("policy")
-        .and_then(|field| policy(&field, resources, report));
+    if let Some(field) = section.get("policy") {
+        queue.policy = policy(&field, resources, report);
+    }
     if let Some(section) = section
         .get("parameters")
         .and_then(|field| field.section(report))
@@ -92,15 +159,13 @@ fn queue(
             }
         }
     }
-    queue.patience = section
-        .get("patience")
-        .and_then(|field| field.deadline(report));
-    queue
+    if let Some(field) = section.get("patience") {
+        queue.patience = field.deadline(report);
+    }
 }
 
 /// A table below a queue is most likely meant as a queue below it.
 fn refuse_others(path: &str, section: &Section<'_>, report: &mut Report<'_>) {
-    const KNOWN: [&str; 6] = ["weight", "min", "max", "policy", "patience", "parameters"];
     let others = section
         .fields()
         .into_iter()
@@ -118,8 +183,7 @@ fn refuse_others(path: &str, section: &Section<'_>, report: &mut Report<'_>) {
     }
 }
 
-fn check_path(field: &Field<'_>, report: &mut Report<'_>) -> bool {
-    let path = field.name;
+fn check_path(path: &str, field: &Field<'_>, report: &mut Report<'_>) -> bool {
     let rule = if path.len() > PATH_LENGTH_MAX {
         format!(
             "it has {} characters, at most {PATH_LENGTH_MAX} are allowed",

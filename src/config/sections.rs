@@ -213,7 +213,7 @@ pub(super) fn resources(
         .collect()
 }
 
-fn check_resource_name(field: &Field<'_>, report: &mut Report<'_>) -> bool {
+pub(super) fn check_resource_name(field: &Field<'_>, report: &mut Report<'_>) -> bool {
     let name = field.name;
     let rule = if name == "tasks" {
         "the policy 'weighted' counts running tasks by that name; choose another".to_owned()
@@ -374,7 +374,7 @@ pub(super) fn backend(
 }
 
 /// A machine brings host resources only, and cpus and mem of nothing would let nothing run, without a word.
-fn refuse_unfit_for_host(
+pub(super) fn refuse_unfit_for_host(
     section: &Section<'_>,
     amounts: &BTreeMap<Arc<str>, Amount>,
     resources: &[ResourceSettings],
@@ -404,7 +404,10 @@ fn refuse_unfit_for_host(
     }
 }
 
-fn attributes(section: &Section<'_>, report: &mut Report<'_>) -> BTreeMap<Arc<str>, Arc<str>> {
+pub(super) fn attributes(
+    section: &Section<'_>,
+    report: &mut Report<'_>,
+) -> BTreeMap<Arc<str>, Arc<str>> {
     let mut attributes = BTreeMap::new();
     for field in section.fields() {
         let name = field.name;

@@ -3,7 +3,7 @@
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use apportion_policies::{Amount, Registry, Weight};
+use apportion_policies::{Amount, Registry, Share, Weight};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -147,6 +147,11 @@ impl<'a> Section<'a> {
         );
     }
 
+    /// The keys that are there, in the order of the text.
+    pub(super) fn names(&self) -> Vec<&'a str> {
+        self.fields().iter().map(|field| field.name).collect()
+    }
+
     fn field(&self, key: &'a Spanned<DeString<'a>>, value: &'a Spanned<DeValue<'a>>) -> Field<'a> {
         Field {
             name: key.get_ref(),
@@ -201,6 +206,88 @@ impl<'a> Field<'a> {
         match self.value.as_str() {
             Some(text) => Some(text),
             None => self.wrong_type("a string", report),
+        }
+    }
+
+    /// Whether it is an array.
+    pub(super) fn is_array(&self) -> bool {
+        self.value.is_array()
+    }
+
+    /// The elements of an array, each with its place in it as its key.
+    pub(super) fn items(&self, report: &mut Report<'_>) -> Option<Vec<Field<'a>>> {
+        let Some(array) = self.value.as_array() else {
+            return self.wrong_type("an array", report);
+        };
+        let items = array.iter().enumerate().map(|(place, value)| Field {
+            name: "",
+            key: format!("{}[{place}]", self.key),
+            key_at: value.span().start,
+            span: value.span(),
+            value: value.get_ref(),
+        });
+        Some(items.collect())
+    }
+
+    /// An array of strings.
+    pub(super) fn strings(&self, report: &mut Report<'_>) -> Option<Vec<&'a str>> {
+        let items = self.items(report)?;
+        let strings = items.iter().map(|item| item.string(report));
+        strings.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// A whole number that may be below zero.
+    pub(super) fn signed(&self, report: &mut Report<'_>) -> Option<i32> {
+        let number = self.value.as_integer();
+        let Some(integer) = number else {
+            return self.wrong_type("a whole number", report);
+        };
+        let parsed = i32::from_str_radix(integer.as_str(), integer.radix());
+        parsed.map_or_else(
+            |_| {
+                let range = format!("from {} to {}", i32::MIN, i32::MAX);
+                let found = self.found(report);
+                self.refuse(Problem::OutOfRange { range, found }, report)
+            },
+            Some,
+        )
+    }
+
+    /// The line where it begins, from 1.
+    pub(super) fn line(&self, report: &Report<'_>) -> usize {
+        Place::of(report.text.as_bytes(), self.key_at).line
+    }
+
+    /// A whole number, or `None` for this word.
+    #[allow(clippy::option_option, reason = "an error, the word, or a number")]
+    pub(super) fn whole_or(
+        &self,
+        word: &str,
+        range: RangeInclusive<u64>,
+        report: &mut Report<'_>,
+    ) -> Option<Option<u64>> {
+        if self.value.as_str() == Some(word) {
+            return Some(None);
+        }
+        self.whole(range, report).map(Some)
+    }
+
+    /// A share, exactly: a number, or a fraction such as `"2/3"`. Given as a reduced fraction.
+    pub(super) fn fraction(&self, report: &mut Report<'_>) -> Option<String> {
+        let text = match self.value.as_str() {
+            Some(text) => text.to_owned(),
+            None => self.number("a number, or a fraction such as \"2/3\"", report)?,
+        };
+        let (part, whole) = text.split_once('/').unwrap_or((&text, "1"));
+        let (part, whole) = (part.trim().parse(), whole.trim().parse());
+        match (part, whole) {
+            (Ok(part), Ok(whole)) if whole != Amount::ZERO => {
+                Some(Share::new(part, whole).to_string())
+            }
+            _ => {
+                let expected = "a number, or a fraction such as \"2/3\"";
+                self.wrong_type(expected, report)
+            }
         }
     }
 

@@ -16,6 +16,7 @@ mod intern;
 mod invariants;
 mod matching;
 mod offers;
+mod order;
 pub mod outcome;
 mod reload;
 pub mod report;

@@ -148,3 +148,20 @@ pub enum WaitReason {
     /// No agent is there.
     NoAgents,
 }
+
+impl WaitReason {
+    /// The lasting word for it, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NeverFits { .. } => "never_fits",
+            Self::NoAgentMatches { .. } => "no_agent_matches",
+            Self::After { .. } => "after",
+            Self::Pause { .. } => "pause",
+            Self::QueueAtMax { .. } => "queue_at_max",
+            Self::Lacks { .. } => "lacks",
+            Self::OthersFirst => "others_first",
+            Self::NoAgents => "no_agents",
+        }
+    }
+}

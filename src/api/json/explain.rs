@@ -95,23 +95,10 @@ impl ReasonJson {
     #[must_use]
     pub fn from_reason(reason: &WaitReason) -> Self {
         Self {
-            code: code(reason).to_owned(),
+            code: reason.code().to_owned(),
             message: message(reason),
             detail: detail(reason),
         }
-    }
-}
-
-fn code(reason: &WaitReason) -> &'static str {
-    match reason {
-        WaitReason::NeverFits { .. } => "never_fits",
-        WaitReason::NoAgentMatches { .. } => "no_agent_matches",
-        WaitReason::After { .. } => "after",
-        WaitReason::Pause { .. } => "pause",
-        WaitReason::QueueAtMax { .. } => "queue_at_max",
-        WaitReason::Lacks { .. } => "lacks",
-        WaitReason::OthersFirst => "others_first",
-        WaitReason::NoAgents => "no_agents",
     }
 }
 

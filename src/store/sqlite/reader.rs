@@ -25,7 +25,7 @@ pub struct SqliteReader {
 }
 
 impl SqliteReader {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
             idle: Mutex::new(Vec::new()),
