@@ -165,3 +165,22 @@ fn a_wrong_file_is_told_with_every_line_and_key() {
         "{stderr}"
     );
 }
+
+/// So that what people copy from there is what is built and run.
+#[test]
+fn the_policies_readme_shows_the_example_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let readme = read("policies/README.md");
+    for shown in ["src/main.rs", "scenario.toml"] {
+        let example = read(&format!("examples/own-policy/{shown}"));
+        assert!(
+            readme.contains(&example),
+            "policies/README.md shows another {shown}"
+        );
+    }
+    let n_lines = read("examples/own-policy/src/main.rs").lines().count()
+        + read("examples/own-policy/scenario.toml").lines().count()
+        + read("examples/own-policy/Cargo.toml").lines().count();
+    assert!(n_lines < 100, "{n_lines} lines");
+}

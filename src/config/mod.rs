@@ -10,6 +10,7 @@ use apportion_policies::{Amount, Registry};
 use toml::de::DeTable;
 
 pub use self::errors::{ConfigError, ConfigErrors, Place, Problem};
+pub use self::outside::{OutsideConfig, OutsideSource};
 use self::walk::{Report, Section};
 pub use crate::backend::settings::{LimitMode, LocalConfig};
 use crate::engine::EngineSettings;
@@ -21,6 +22,7 @@ pub mod trace_map;
 pub mod units;
 
 mod guarantees;
+mod outside;
 mod policy;
 mod queues;
 mod sections;
@@ -37,6 +39,8 @@ pub struct Config {
     pub defaults: TaskDefaults,
     /// `[backend]`
     pub backend: BackendConfig,
+    /// `[resources.X.outside]`: how the daemon learns what others use of a resource.
+    pub outside: BTreeMap<Arc<str>, OutsideConfig>,
 }
 
 /// `[server]`
@@ -183,6 +187,7 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
     let (policy, claims) = policy::section(root.get("policy"), &resources, report);
     Config {
         server: sections::server(root.get("server"), report),
+        outside: outside::outside(root.get("resources"), &resources, report),
         backend: sections::backend(root.get("backend"), &resources, report),
         engine: EngineSettings {
             queues: queues::queues(root.get("queues"), &resources, report),

@@ -239,7 +239,7 @@ pub(super) fn check_resource_name(field: &Field<'_>, report: &mut Report<'_>) ->
 }
 
 fn scope(field: &Field<'_>, section: &Section<'_>, report: &mut Report<'_>) -> Option<Scope> {
-    section.refuse_others(&["scope", "capacity"], &[], report);
+    section.refuse_others(&["scope", "capacity", "outside"], &[], report);
     let capacity = section.get("capacity");
     let Some(scope) = section.get("scope") else {
         section.report_missing(

@@ -47,6 +47,9 @@ fn the_documented_file_is_complete() {
             .and_then(|line| line.strip_suffix(']'))
         {
             section = header.split('.').next().unwrap().to_owned();
+            if let Some(part) = header.split('.').nth(2) {
+                keys.push(format!("{section}.{part}"));
+            }
         } else if let Some((key, _)) = line.split_once(" = ")
             && key
                 .bytes()
@@ -56,7 +59,7 @@ fn the_documented_file_is_complete() {
         }
     }
     // The errors about a wrong key list what is known, so they can't forget one.
-    let every_section = "[server]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[queues.q]\n?=1\n[backend]\n?=1\n";
+    let every_section = "[server]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\n?=1\n";
     let mut known = Vec::new();
     for error in parse(&every_section.replace('?', "zzzzzz"))
         .unwrap_err()
@@ -67,7 +70,7 @@ fn the_documented_file_is_complete() {
             known.extend(keys.iter().map(|key| format!("{section}.{key}")));
         }
     }
-    assert_eq!(known.len(), 4 + 6 + 6 + 2 + 6 + 4);
+    assert_eq!(known.len(), 4 + 6 + 6 + 3 + 6 + 6 + 4);
     keys.sort();
     known.sort();
     assert_eq!(keys, known);
@@ -193,7 +196,7 @@ fn unknown_keys_at_every_level() {
     insta::assert_snapshot!(errors("srever = 1\n[foo]\n[resources.r]\nscope = \"host\"\nsize = 1\n[policy]\nname = \"drf\"\nhalf_live = \"1h\"\n[backend.mesos]\nx = 1\n[tasks]\nlost_maximum = 1\n"), @r#"
     1:1: srever: unknown key; did you mean 'server'?; known here: server, policy, tasks, resources, queues, backend
     2:2: foo: unknown key; known here: server, policy, tasks, resources, queues, backend
-    5:1: resources.r.size: unknown key; known here: scope, capacity
+    5:1: resources.r.size: unknown key; known here: scope, capacity, outside
     8:1: policy.half_live: unknown key; did you mean 'half_life'?; known here: name, resource, half_life, patience, claims_max, claim_expiry
     9:10: backend.mesos: unknown key; known here: kind, resources, attributes, limits
     12:1: tasks.lost_maximum: unknown key; known here: demand, kill_grace, lost_max, retry_pause, retry_pause_max, live_max
@@ -425,4 +428,31 @@ fn policies_are_those_of_the_registry() {
         "edf"
     );
     assert!(errors(text).contains("unknown policy 'edf'"));
+}
+
+#[test]
+fn what_others_use_may_be_asked_of_a_command_or_a_url() {
+    let text = "[resources.db]\nscope = \"cluster\"\ncapacity = 9\n[resources.db.outside]\ncommand = \"echo 3\"\nevery = \"20s\"\n[resources.api]\nscope = \"cluster\"\ncapacity = 9\n[resources.api.outside]\nurl = \"http://h/used\"\npointer = \"/a/0\"\n";
+    let outside = parse(text).unwrap().outside;
+    let db = &outside["db"];
+    assert_eq!(db.source, OutsideSource::Command("echo 3".into()));
+    assert_eq!(
+        (db.every, db.timeout, db.stale_after),
+        (
+            Duration::from_secs(20),
+            Duration::from_secs(5),
+            Duration::from_secs(120)
+        )
+    );
+    let pointer = Some("/a/0".into());
+    let url = "http://h/used".into();
+    assert_eq!(outside["api"].source, OutsideSource::Url { url, pointer });
+    insta::assert_snapshot!(errors("[resources.a]\nscope = \"host\"\noutside = { command = \"x\" }\n[resources.b]\nscope = \"cluster\"\ncapacity = 1\noutside = { command = \"x\", url = \"http://h\" }\n[resources.c]\nscope = \"cluster\"\ncapacity = 1\noutside = { every = \"1ms\" }\n[resources.d]\nscope = \"cluster\"\ncapacity = 1\noutside = { url = \"h\", stale_after = \"1s\" }\n"), @r#"
+    3:1: resources.a.outside: only a cluster resource is used from outside; leave this away, or write scope = "cluster"
+    7:28: resources.b.outside.url: stands beside a command; keep one of them
+    11:1: resources.c.outside: needs a command that prints the number, or a url that answers it
+    11:21: resources.c.outside.every: must be from 100ms to 1d, but is 1ms
+    15:19: resources.d.outside.url: must begin with http:// or https://
+    15:38: resources.d.outside.stale_after: must not be shorter than every: each answer would be stale before the next
+    "#);
 }

@@ -91,7 +91,10 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Columns {
     if let Some(field) = root.get("mem_used") {
         columns.mem_used = measured(&field, true, report);
     }
-    if let Some(section) = root.get("resources").and_then(|field| field.section(report)) {
+    if let Some(section) = root
+        .get("resources")
+        .and_then(|field| field.section(report))
+    {
         for field in section.fields() {
             let is_name = check_resource_name(&field, report);
             if let Some(measured) = measured(&field, false, report).filter(|_| is_name) {
@@ -134,11 +137,18 @@ fn measured(field: &Field<'_>, is_mem: bool, report: &mut Report<'_>) -> Option<
                 let what = "only memory has a unit; leave this away";
                 field.report_key(report, Problem::Conflict(what.into()));
             }
-            None => field.report(report, unknown_name("unit", unit, &MEM_UNITS.map(|it| it.0))),
+            None => field.report(
+                report,
+                unknown_name("unit", unit, &MEM_UNITS.map(|it| it.0)),
+            ),
         }
     }
     if let Some(field) = section.get("per") {
-        let known = [("processor", Per::Processor), ("node", Per::Node), ("job", Per::Job)];
+        let known = [
+            ("processor", Per::Processor),
+            ("node", Per::Node),
+            ("job", Per::Job),
+        ];
         let word = field.string(report)?;
         match known.iter().find(|(name, _)| *name == word) {
             Some((_, per)) => measured.per = *per,
@@ -157,7 +167,10 @@ mod tests {
         let columns = parse("queue = 20\nnodes = 19\nmem = { column = 10, unit = \"B\", per = \"node\" }\n[resources]\ngpus = 22\n").unwrap();
         let mem = columns.mem.unwrap();
         assert_eq!((columns.queue, columns.nodes), (20, Some(19)));
-        assert_eq!((mem.column, mem.milli, mem.per), (10, (1000, 1 << 20), Per::Node));
+        assert_eq!(
+            (mem.column, mem.milli, mem.per),
+            (10, (1000, 1 << 20), Per::Node)
+        );
         assert_eq!(columns.mem_used, None);
         assert_eq!(columns.resources["gpus"].per, Per::Job);
     }

@@ -101,6 +101,9 @@ catalogue! {
     /// Of each task ended.
     TASKS_FINISHED_TOTAL: Counter, "tasks_finished_total", ["queue", "outcome"],
         "Tasks that have ended: succeeded, failed or cancelled.";
+    /// Of each time the daemon asks what others use of a resource.
+    RESOURCE_OUTSIDE_POLLS_TOTAL: Counter, "resource_outside_polls_total", ["resource", "result"],
+        "Times that it was asked what others use of a cluster resource, by result: answered or failed.";
     /// Of each attempt lost.
     TASK_ATTEMPTS_LOST_TOTAL: Counter, "task_attempts_lost_total", ["reason"],
         "Attempts that the infrastructure lost.";

@@ -122,6 +122,13 @@ impl Metrics {
         }
     }
 
+    /// Counts a time that it was asked what others use of a cluster resource.
+    pub fn record_outside(&self, resource: &str, answered: bool) {
+        let result = if answered { "answered" } else { "failed" };
+        let labels = [resource, result];
+        self.count(&name::RESOURCE_OUTSIDE_POLLS_TOTAL, &labels, 1);
+    }
+
     /// Counts a call of the HTTP API. `method` and `route` must be of a bounded set.
     pub fn record_http(&self, method: &str, route: &str, code: u16, took: Duration) {
         self.count(

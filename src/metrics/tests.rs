@@ -114,6 +114,7 @@ fn page() -> String {
     };
     metrics.record_batch(&facts(), &stats);
     metrics.record_http("GET", "/v1/tasks/{id}", 404, Duration::from_millis(1));
+    metrics.record_outside("db", true);
     metrics.render(Some(&snapshot()))
 }
 

@@ -3,6 +3,7 @@
 //! Up: port, data directory, engine as the store remembers it, backend, driver, HTTP. Down: driver (which
 //! ends what runs), then HTTP. SIGHUP reads the configuration again, SIGTERM and SIGINT stop.
 
+mod outside;
 mod reload;
 mod retention;
 
@@ -125,6 +126,7 @@ struct Daemon {
     http: JoinHandle<io::Result<()>>,
     stop_http: oneshot::Sender<()>,
     retention: JoinHandle<()>,
+    outside: JoinHandle<()>,
 }
 
 impl Daemon {
@@ -170,13 +172,14 @@ impl Daemon {
             values: values.clone(),
             service: None,
             config: config_seen.clone(),
-            metrics,
+            metrics: Arc::clone(&metrics),
         });
         let (stop_http, http_stops) = oneshot::channel();
         let http = axum::serve(listener, router).with_graceful_shutdown(async {
             // Dropped or used: both mean to stop.
             let _: Result<(), _> = http_stops.await;
         });
+        let outside = outside::run(handle.clone(), config_seen.clone(), metrics);
         let retention = retention::run(
             handle.clone(),
             reader,
@@ -190,6 +193,7 @@ impl Daemon {
             http: tokio::spawn(http.into_future()),
             stop_http,
             retention: tokio::spawn(retention),
+            outside: tokio::spawn(outside),
         })
     }
 
@@ -197,6 +201,7 @@ impl Daemon {
     /// that led here, or else one that comes now.
     async fn stop(self, ended: Result<(), ServeError>) -> Result<(), ServeError> {
         self.retention.abort();
+        self.outside.abort();
         let mut result = ended;
         if matches!(result, Ok(()) | Err(ServeError::Http(_))) {
             tracing::info!("stopping");

@@ -9,6 +9,8 @@ mod batch;
 pub mod replay;
 pub mod report;
 pub mod scenario;
+#[cfg(test)]
+mod tests;
 pub mod trace;
 
 pub use agents::AgentSpec;

@@ -32,7 +32,7 @@ pub(super) fn agents(texts: &[String]) -> Result<Vec<AgentSpec>, CliError> {
         let mut amounts = BTreeMap::new();
         for pair in resources.split(',') {
             let Some((name, amount)) = pair.split_once('=') else {
-                return Err(wrong(format!("'{pair}' has no ="));
+                return Err(wrong(format!("'{pair}' has no =")));
             };
             let name = name.trim();
             let amount = units::parse_amount(name, amount.trim());
@@ -150,24 +150,26 @@ pub(super) fn place(
         if found.contains_key(name) || unknown.contains(name) {
             continue;
         }
-        let whole = leaves.iter().find(|path| **path == name);
+        let whole = leaves.iter().find(|path| **path == name).copied();
         let ends = |path: &str| path.rsplit('/').next() == Some(&**name);
-        let ending: Vec<&&Arc<str>> = leaves.iter().filter(|path| ends(path)).collect();
-        match (whole, &ending[..]) {
-            (Some(leaf), _) | (None, [leaf]) => {
-                found.insert(Arc::clone(name), Arc::clone(leaf));
-            }
-            (None, _) if leaves.len() == 1 => {
-                found.insert(Arc::clone(name), Arc::clone(leaves[0]));
-            }
-            (None, _) => {
-                unknown.insert(Arc::clone(name));
-            }
+        let ending: Vec<&Arc<str>> = leaves.iter().copied().filter(|path| ends(path)).collect();
+        let leaf = match (whole, &ending[..], &leaves[..]) {
+            (Some(leaf), _, _) => Some(leaf),
+            (None, [only], _) | (None, _, [only]) => Some(*only),
+            (None, _, _) => None,
+        };
+        match leaf {
+            Some(leaf) => drop(found.insert(Arc::clone(name), Arc::clone(leaf))),
+            None => drop(unknown.insert(Arc::clone(name))),
         }
     }
     if !unknown.is_empty() {
         let shown: Vec<&str> = unknown.iter().take(10).map(|name| &**name).collect();
-        let more = if unknown.len() > shown.len() { ", …" } else { "" };
+        let more = if unknown.len() > shown.len() {
+            ", …"
+        } else {
+            ""
+        };
         return Err(CliError::Usage(format!(
             "{file} has no leaf queue for {} names of the workload: {}{more}; add them there, or choose others with --by",
             unknown.len(),

@@ -49,20 +49,35 @@ struct ReplayArgs {
     #[arg(long, value_name = "FILE", help_heading = "Replay")]
     trace: Option<PathBuf>,
     /// Replay what the daemon with this data directory ran; it may be running.
-    #[arg(long, value_name = "DATA_DIR", conflicts_with = "trace", help_heading = "Replay")]
+    #[arg(
+        long,
+        value_name = "DATA_DIR",
+        conflicts_with = "trace",
+        help_heading = "Replay"
+    )]
     from: Option<PathBuf>,
     /// Which column of the trace holds what, where it isn't as the format says (TOML; see the README).
     #[arg(long, value_name = "FILE", requires = "trace", help_heading = "Replay")]
     map: Option<PathBuf>,
     /// By what jobs of a trace are put into queues; several make levels, the first at the top
     /// [default: user, or with --config queue].
-    #[arg(long, value_name = "KEY", value_delimiter = ',', help_heading = "Replay")]
+    #[arg(
+        long,
+        value_name = "KEY",
+        value_delimiter = ',',
+        help_heading = "Replay"
+    )]
     by: Vec<By>,
     /// A daemon's configuration: its queues, weights, limits, resources and policy.
     #[arg(long, short, value_name = "FILE", help_heading = "Replay")]
     config: Option<PathBuf>,
     /// Policies to run beside one another at the top of the tree [default: the configuration's, or drf].
-    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Replay")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        help_heading = "Replay"
+    )]
     policy: Vec<String>,
     /// Machines, such as cpus=64,mem=256GiB or 16*cpus=8; again for others. Without any, one machine as large
     /// as the trace says, or else as the most that ever ran at once.

@@ -31,7 +31,9 @@ pub(super) fn read(data_dir: &Path, limit: Option<usize>) -> Result<Trace, CliEr
             limit: PAGE,
             ..TaskFilter::default()
         };
-        let page = reader.list(&filter).map_err(|error| CliError::Serve(Box::new(error)))?;
+        let page = reader
+            .list(&filter)
+            .map_err(|error| CliError::Serve(Box::new(error)))?;
         let Some(last) = page.last() else {
             break;
         };

@@ -16,17 +16,30 @@ pub(super) fn print(
     out: &mut Output<'_>,
 ) -> Result<(), CliError> {
     let totals = report.totals.iter();
-    let totals = totals.map(|(name, total)| format!("{name}={}", units::format_amount(name, *total)));
+    let totals =
+        totals.map(|(name, total)| format!("{name}={}", units::format_amount(name, *total)));
     let totals = totals.collect::<Vec<_>>().join(" ");
     let n_jobs = format::count(report.n_jobs as u64, "job");
     let agents = format::count(report.n_agents as u64, "agent");
-    out.line(format_args!("{}: {n_jobs} on {agents}, {totals}", report.title))?;
+    out.line(format_args!(
+        "{}: {n_jobs} on {agents}, {totals}",
+        report.title
+    ))?;
     for (reason, count) in &report.skipped {
         out.line(format_args!("left out: {count} that {reason}"))?;
     }
     out.line("")?;
     let mut rows = table(&[
-        "POLICY", ">MEAN WAIT", ">MEDIAN", ">95TH", ">WORST", ">MEAN SLOWDOWN", ">95TH", ">FAIRNESS ERROR", ">ENDED AFTER", ">NEVER RAN",
+        "POLICY",
+        ">MEAN WAIT",
+        ">MEDIAN",
+        ">95TH",
+        ">WORST",
+        ">MEAN SLOWDOWN",
+        ">95TH",
+        ">FAIRNESS ERROR",
+        ">ENDED AFTER",
+        ">NEVER RAN",
     ]);
     for policy in &report.policies {
         let (wait, slowdown) = (policy.all.wait, policy.all.slowdown);
@@ -50,9 +63,21 @@ pub(super) fn print(
         let used = report.totals.iter().zip(&policy.utilisation);
         let used = used.map(|((name, _), used)| format!("{name} {:.1}%", used * 100.0));
         let used = used.collect::<Vec<_>>().join(", ");
-        out.line(format_args!("{}, used until the last submission: {used}", policy.policy))?;
+        out.line(format_args!(
+            "{}, used until the last submission: {used}",
+            policy.policy
+        ))?;
         let mut rows = table(&[
-            "QUEUE", ">JOBS", ">USED", ">DUE", ">MEDIAN WAIT", ">95TH", ">WORST", ">MEDIAN SLOWDOWN", ">95TH", ">WORST",
+            "QUEUE",
+            ">JOBS",
+            ">USED",
+            ">DUE",
+            ">MEDIAN WAIT",
+            ">95TH",
+            ">WORST",
+            ">MEDIAN SLOWDOWN",
+            ">95TH",
+            ">WORST",
         ]);
         for queue in policy.queues.iter().take(QUEUES_MAX) {
             let (wait, slowdown) = (queue.jobs.wait, queue.jobs.slowdown);
@@ -72,7 +97,9 @@ pub(super) fn print(
         out.table(&mut rows)?;
         let n_others = policy.queues.len().saturating_sub(QUEUES_MAX);
         if n_others > 0 {
-            out.line(format_args!("and {n_others} queues that used less; --json has all"))?;
+            out.line(format_args!(
+                "and {n_others} queues that used less; --json has all"
+            ))?;
         }
     }
     if let Some(page) = page {

@@ -60,9 +60,8 @@ pub(super) fn execute(
         runs,
     });
     if let Some(path) = &args.report {
-        std::fs::write(path, report.to_html()).map_err(|error| {
-            CliError::Usage(format!("can't write {}: {error}", path.display()))
-        })?;
+        std::fs::write(path, report.to_html())
+            .map_err(|error| CliError::Usage(format!("can't write {}: {error}", path.display())))?;
     }
     if json {
         out.json(&report.to_json())?;
@@ -86,15 +85,24 @@ fn workload(args: &ReplayArgs) -> Result<(String, Trace), CliError> {
         Some(map) => config::trace_map::load(map)?,
         None => swf::Columns::default(),
     };
-    let default = if args.config.is_some() { Key::Queue } else { Key::User };
+    let default = if args.config.is_some() {
+        Key::Queue
+    } else {
+        Key::User
+    };
     let by: Vec<Key> = match &args.by[..] {
         [] => vec![default],
         by => by.iter().map(|by| by.key()).collect(),
     };
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let name = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy();
     let is_lines = {
         let bare = name.strip_suffix(".gz").unwrap_or(&name);
-        [".jsonl", ".ndjson", ".json"].iter().any(|end| bare.ends_with(end))
+        [".jsonl", ".ndjson", ".json"]
+            .iter()
+            .any(|end| bare.ends_with(end))
     };
     let mut input = open(path)?;
     let read = match is_lines {
@@ -113,7 +121,10 @@ fn open(path: &Path) -> Result<Box<dyn BufRead>, CliError> {
     };
     let file = File::open(path).map_err(unreadable)?;
     let mut file = BufReader::new(file);
-    let is_packed = file.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
+    let is_packed = file
+        .fill_buf()
+        .map_err(unreadable)?
+        .starts_with(&[0x1f, 0x8b]);
     Ok(match is_packed {
         true => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),
         false => Box::new(file),
@@ -169,11 +180,13 @@ fn policies(
     }
     let known = |name: &String| {
         if registry.knows(name) {
-            return Ok(PolicyConfig::new(name.as_str()));
+            return Ok(PolicyConfig::new(name.as_str().into()));
         }
         let names: Vec<&str> = registry.names().map(|name| &**name).collect();
         let names = names.join(", ");
-        Err(CliError::Usage(format!("there is no policy '{name}'; known are {names}")))
+        Err(CliError::Usage(format!(
+            "there is no policy '{name}'; known are {names}"
+        )))
     };
     args.policy.iter().map(known).collect()
 }

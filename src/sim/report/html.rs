@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use apportion_policies::Amount;
 use plotters::style::RGBColor;
 
 use super::plot::{self, Line, NARROW, TimeAxis, WIDE};
@@ -23,7 +24,8 @@ p { margin: 4px 0 12px; color: var(--faint); max-width: 75ch; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: var(--card); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 12px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th { color: var(--faint); font-weight: 500; font-size: 0.85rem; }
+th { color: var(--faint); font-weight: 500; font-size: 0.85rem; white-space: normal; vertical-align: bottom; }
+h3 small { font-weight: 400; color: var(--faint); }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--card); }
 tr:last-child td { border-bottom: 0; }
 td.best { color: var(--good); font-weight: 600; }
@@ -50,7 +52,10 @@ impl Report {
         page.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
         page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
         put(&mut page, format_args!("<title>{title}: replay</title>\n"));
-        put(&mut page, format_args!("<style>\n{STYLE}</style>\n</head>\n<body>\n"));
+        put(
+            &mut page,
+            format_args!("<style>\n{STYLE}</style>\n</head>\n<body>\n"),
+        );
         put(&mut page, format_args!("<h1>Replay of {title}</h1>\n"));
         self.put_facts(&mut page);
         self.put_summary(&mut page);
@@ -68,7 +73,7 @@ impl Report {
     fn put_facts(&self, page: &mut String) {
         let totals = self.totals.iter();
         let totals: Vec<String> = totals
-            .map(|(name, amount)| format!("{amount} {}", escaped(name)))
+            .map(|(name, amount)| total(&escaped(name), *amount))
             .collect();
         let agents = match self.n_agents {
             1 => "one agent".to_owned(),
@@ -90,11 +95,11 @@ impl Report {
 
     fn put_summary(&self, page: &mut String) {
         page.push_str("<h2>Policies beside one another</h2>\n<p>Waits are from submission to start. Slowdown is bounded: wait and run time over run time, of which at least 10 s. The fairness error is the largest difference between what a queue used and what it was due, among queues with work.</p>\n");
-        page.push_str("<div class=\"scroll\"><table>\n<tr><th>policy</th><th>mean wait</th><th>median</th><th>95th</th><th>worst</th><th>mean slowdown</th><th>95th</th><th>fairness error, mean</th>");
+        page.push_str("<div class=\"scroll\"><table>\n<tr><th>policy</th><th>mean wait</th><th>median</th><th>95th</th><th>worst</th><th>mean slowdown</th><th>95th</th><th>fairness error</th>");
         for (name, _) in &self.totals {
             put(page, format_args!("<th>{} used</th>", escaped(name)));
         }
-        page.push_str("<th>all ended after</th><th>never ran</th></tr>\n");
+        page.push_str("<th>ended after</th><th>never ran</th></tr>\n");
         let columns: [fn(&PolicyReport) -> f64; 7] = [
             |it| it.all.wait.mean,
             |it| it.all.wait.median,
@@ -109,7 +114,10 @@ impl Report {
             numbers.fold(f64::INFINITY, f64::min)
         });
         for policy in &self.policies {
-            put(page, format_args!("<tr><td>{}</td>", escaped(&policy.policy)));
+            put(
+                page,
+                format_args!("<tr><td>{}</td>", escaped(&policy.policy)),
+            );
             for (place, column) in columns.iter().enumerate() {
                 let number = column(policy);
                 let shown = match place {
@@ -145,11 +153,21 @@ impl Report {
 
     fn put_shares(&self, page: &mut String) {
         page.push_str("<h2>What each queue used, and what it was due</h2>\n<p>Dominant shares over time: the largest part of any resource that the queue held. Where the area is below the line the queue had less than it was due; above, it used what others did not want.</p>\n");
-        put(page, format_args!("<div class=\"legend\"><span><i class=\"area\" style=\"background: {}\"></i>used</span><span><i style=\"border-color: currentColor; border-top-width: 1px\"></i>due</span></div>\n", hex(plot::COLOURS[0])));
+        put(
+            page,
+            format_args!(
+                "<div class=\"legend\"><span><i class=\"area\" style=\"background: {}\"></i>used</span><span><i style=\"border-color: currentColor; border-top-width: 1px\"></i>due</span></div>\n",
+                hex(plot::COLOURS[0])
+            ),
+        );
         let time = self.time();
         for shown in self.plotted() {
             let same = |policy: &PolicyReport| {
-                policy.queues.iter().find(|queue| queue.path == shown.path).cloned()
+                policy
+                    .queues
+                    .iter()
+                    .find(|queue| queue.path == shown.path)
+                    .cloned()
             };
             let all: Vec<(usize, QueueStats)> = self
                 .policies
@@ -157,7 +175,9 @@ impl Report {
                 .enumerate()
                 .filter_map(|(place, policy)| Some((place, same(policy)?)))
                 .collect();
-            let numbers = all.iter().flat_map(|(_, it)| it.share.iter().chain(&it.entitlement));
+            let numbers = all
+                .iter()
+                .flat_map(|(_, it)| it.share.iter().chain(&it.entitlement));
             let top = numbers.copied().fold(0.0, f64::max);
             put(
                 page,
@@ -185,7 +205,12 @@ impl Report {
         let n_others = self.policies.first().map_or(0, |it| it.queues.len());
         if n_others > QUEUES_MAX {
             let n_others = n_others - QUEUES_MAX;
-            put(page, format_args!("<p>{n_others} queues that used less are not plotted; the JSON report has all.</p>\n"));
+            put(
+                page,
+                format_args!(
+                    "<p>{n_others} queues that used less are not plotted; the JSON report has all.</p>\n"
+                ),
+            );
         }
     }
 
@@ -196,7 +221,7 @@ impl Report {
             page.push_str("<div class=\"scroll\"><table>\n<tr><th>queue</th><th>jobs</th><th>wait, median</th><th>95th</th><th>worst</th><th>slowdown, median</th><th>95th</th><th>worst</th><th>used</th><th>due</th></tr>\n");
             for shown in self.plotted() {
                 let same = policy.queues.iter().find(|it| it.path == shown.path);
-                for queue in same {
+                if let Some(queue) = same {
                     put_queue(page, queue);
                 }
             }
@@ -220,15 +245,29 @@ impl Report {
             for (place, policy) in self.policies.iter().enumerate() {
                 let colour = hex(plot::COLOURS[place % plot::COLOURS.len()]);
                 let name = escaped(&policy.policy);
-                put(page, format_args!("<span><i style=\"border-color: {colour}\"></i>{name}</span>"));
+                put(
+                    page,
+                    format_args!("<span><i style=\"border-color: {colour}\"></i>{name}</span>"),
+                );
             }
-            let (wide, narrow) = (plot::lines(&lines, &time, WIDE), plot::lines(&lines, &time, NARROW));
-            put(page, format_args!("</div>\n<div class=\"plot\"><div class=\"wide\">{wide}</div><div class=\"narrow\">{narrow}</div></div>\n"));
+            let (wide, narrow) = (
+                plot::lines(&lines, &time, WIDE),
+                plot::lines(&lines, &time, NARROW),
+            );
+            put(
+                page,
+                format_args!(
+                    "</div>\n<div class=\"plot\"><div class=\"wide\">{wide}</div><div class=\"narrow\">{narrow}</div></div>\n"
+                ),
+            );
         };
         page.push_str("<h2>Fairness error over time</h2>\n");
         plot(page, &|policy| &policy.errors);
         for (place, (name, _)) in self.totals.iter().enumerate() {
-            put(page, format_args!("<h2>Utilisation of {}</h2>\n", escaped(name)));
+            put(
+                page,
+                format_args!("<h2>Utilisation of {}</h2>\n", escaped(name)),
+            );
             plot(page, &|policy| &policy.used[place]);
         }
     }
@@ -238,7 +277,11 @@ fn put_queue(page: &mut String, queue: &QueueStats) {
     let stats = &queue.jobs;
     put(
         page,
-        format_args!("<tr><td>{}</td><td>{}</td>", escaped(&queue.path), stats.n_jobs),
+        format_args!(
+            "<tr><td>{}</td><td>{}</td>",
+            escaped(&queue.path),
+            stats.n_jobs
+        ),
     );
     let cells = |page: &mut String, spread: &Spread, shown: fn(f64) -> String| {
         for number in [spread.median, spread.p95, spread.worst] {
@@ -255,6 +298,14 @@ fn put_queue(page: &mut String, queue: &QueueStats) {
             percent(queue.mean_entitlement)
         ),
     );
+}
+
+/// `240 cpus`, and memory in GiB.
+fn total(name: &str, amount: Amount) -> String {
+    match name {
+        "mem" | "disk" => format!("{:.0} GiB of {name}", amount.milli() as f64 / 1_024_000.0),
+        _ => format!("{amount} {name}"),
+    }
 }
 
 fn put(page: &mut String, text: std::fmt::Arguments<'_>) {
@@ -279,7 +330,9 @@ fn percent(part: f64) -> String {
 
 /// `0s`, `35s`, `2m 5s`, `3h 20m`, `4d 2h`.
 fn duration(seconds: f64) -> String {
-    let whole = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
+    let whole = Duration::try_from_secs_f64(seconds)
+        .unwrap_or_default()
+        .as_secs();
     match whole {
         0..60 => format!("{whole}s"),
         60..3600 => format!("{}m {}s", whole / 60, whole % 60),

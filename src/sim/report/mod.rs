@@ -12,9 +12,9 @@ use std::sync::Arc;
 use apportion_policies::Amount;
 use serde_json::{Value, json};
 
+use super::AgentSpec;
 use super::replay::Replayed;
 use super::trace::Job;
-use super::AgentSpec;
 use crate::engine::EngineSettings;
 use crate::engine::settings::Scope;
 

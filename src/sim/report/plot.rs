@@ -30,7 +30,9 @@ impl TimeAxis {
     pub(super) fn new(millis: u64) -> Self {
         let seconds = millis as f64 / 1000.0;
         let units = [("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)];
-        let fitting = units.into_iter().find(|(_, length)| seconds >= 3.0 * length);
+        let fitting = units
+            .into_iter()
+            .find(|(_, length)| seconds >= 3.0 * length);
         let (unit, length) = fitting.unwrap_or(("seconds", 1.0));
         Self {
             length: seconds / length,
@@ -84,14 +86,21 @@ pub(super) fn share_and_due(
     colour: RGBColor,
     time: &TimeAxis,
 ) -> String {
+    let (share, due) = (halved(share), halved(due));
     draw(time, NARROW, top(top_of_all), |chart| {
-        let area = steps(share, time.length);
+        let area = steps(&share, time.length);
         let fill = colour.mix(0.35).filled();
         chart.draw_series(AreaSeries::new(area, 0.0, fill).border_style(colour.stroke_width(1)))?;
-        let due = steps(due, time.length);
-        chart.draw_series(LineSeries::new(due, INK.stroke_width(1)))?;
+        let due = steps(&due, time.length);
+        chart.draw_series(LineSeries::new(due, INK.mix(0.7).stroke_width(1)))?;
         Ok(())
     })
+}
+
+/// The mean of each two pieces: a small plot can't show more.
+fn halved(numbers: &[f64]) -> Vec<f64> {
+    let pairs = numbers.chunks(2);
+    pairs.map(super::mean).collect()
 }
 
 /// A little above the largest, at most 1 where shares end there anyway.
@@ -111,10 +120,7 @@ fn steps(numbers: &[f64], length: f64) -> impl Iterator<Item = (f64, f64)> {
 type Chart<'a, 'b> = ChartContext<
     'a,
     SVGBackend<'b>,
-    Cartesian2d<
-        plotters::coord::types::RangedCoordf64,
-        plotters::coord::types::RangedCoordf64,
-    >,
+    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
 >;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
@@ -143,6 +149,7 @@ fn draw_in(
     let root = SVGBackend::with_string(svg, (size.width, size.height)).into_drawing_area();
     let mut chart = ChartBuilder::on(&root)
         .margin(4)
+        .margin_top(10)
         .margin_right(14)
         .x_label_area_size(34)
         .y_label_area_size(44)

@@ -21,7 +21,11 @@ pub(super) struct Groups {
 impl Groups {
     pub(super) fn new(settings: &EngineSettings, jobs: &[Job]) -> Self {
         let top = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
-        let mut tops: Vec<String> = settings.queues.iter().map(|queue| top(&queue.path)).collect();
+        let mut tops: Vec<String> = settings
+            .queues
+            .iter()
+            .map(|queue| top(&queue.path))
+            .collect();
         tops.sort();
         tops.dedup();
         let by_top = tops.len() > 1;

@@ -156,6 +156,11 @@ impl World {
             Decision::Kill { attempt, .. } => {
                 events.extend(self.end(attempt, AttemptEnd::Killed));
             }
+            // Words to a cluster manager; nothing here listens.
+            Decision::Decline { .. }
+            | Decision::Suppress
+            | Decision::Revive
+            | Decision::Acknowledge { .. } => {}
         }
     }
 

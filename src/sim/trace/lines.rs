@@ -42,7 +42,8 @@ pub fn read(
     for_lines(input, |line, text| {
         if !text.is_empty() {
             let wrong = |message: String| TraceError::Json { line, message };
-            let read: Line = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+            let read: Line =
+                serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
             job(line, read, by, &mut collector, wrong)?;
         }
         Ok(!collector.is_full())
@@ -90,7 +91,10 @@ fn job(
         let name = name.as_deref().unwrap_or("unknown");
         // A queue may have been recorded with its whole path.
         let parts = name.split('/').filter(|part| !part.is_empty());
-        parts.map(|part| segment("", part)).collect::<Vec<_>>().join("/")
+        parts
+            .map(|part| segment("", part))
+            .collect::<Vec<_>>()
+            .join("/")
     });
     let queue = segments.collect::<Vec<_>>().join("/");
     let constraints = line.constraints.iter();

@@ -3,6 +3,10 @@
 
 pub mod lines;
 pub mod swf;
+pub mod synthetic;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
@@ -94,7 +98,9 @@ pub enum TraceError {
         line: usize,
     },
     /// Too few columns.
-    #[error("line {line}: has {found} columns, and column {needed} is needed; see --map for other formats")]
+    #[error(
+        "line {line}: has {found} columns, and column {needed} is needed; see --map for other formats"
+    )]
     TooFewColumns {
         /// The line, from 1.
         line: usize,
@@ -172,7 +178,8 @@ impl Collector {
 
     /// Whether as many as are wanted are there.
     pub(super) fn is_full(&self) -> bool {
-        self.limit.is_some_and(|limit| self.trace.jobs.len() >= limit)
+        self.limit
+            .is_some_and(|limit| self.trace.jobs.len() >= limit)
     }
 
     pub(super) fn skip(&mut self, reason: &'static str) {
@@ -262,13 +269,18 @@ fn for_lines(
 /// Seconds as whole milliseconds; `None` below zero, or beyond 100 years.
 fn millis(seconds: f64) -> Option<u64> {
     let millis = (seconds * 1000.0).round();
-    (0.0..=MILLIS_MAX).contains(&millis).then_some(millis as u64)
+    (0.0..=MILLIS_MAX)
+        .contains(&millis)
+        .then_some(millis as u64)
 }
 
 /// A name as a segment of a queue's path: what may not stand there becomes `_`.
 fn segment(prefix: &str, name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let name: String = name.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
+    let name: String = name
+        .chars()
+        .map(|c| if allowed(c) { c } else { '_' })
+        .collect();
     match name.chars().all(|c| c == '.') {
         true => format!("{prefix}unknown"),
         false => format!("{prefix}{name}"),

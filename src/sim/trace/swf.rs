@@ -36,7 +36,7 @@ pub struct Columns {
     pub queue: usize,
     /// Its partition.
     pub partition: usize,
-    /// How many machines it used, for what is measured by machine.
+    /// How many machines it used, or which, for what is measured by machine.
     pub nodes: Option<usize>,
     /// Further resources, each by its name and where it stands.
     pub resources: BTreeMap<Arc<str>, Measured>,
@@ -157,6 +157,18 @@ impl Row<'_> {
         })
     }
 
+    /// How many: a number, or a list such as `{12,12,14}`, of which each counts once.
+    fn count(&self, column: usize) -> Result<Option<f64>, TraceError> {
+        let text = self.text(column)?;
+        let Some(list) = text.strip_prefix('{') else {
+            return self.known(column);
+        };
+        let mut names: Vec<&str> = list.trim_end_matches('}').split(',').collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(Some(names.len() as f64))
+    }
+
     fn known(&self, column: usize) -> Result<Option<f64>, TraceError> {
         Ok(Some(self.number(column)?).filter(|number| *number > 0.0))
     }
@@ -213,7 +225,7 @@ fn demand(
 ) -> Result<Option<BTreeMap<Arc<str>, Amount>>, TraceError> {
     let mut demand = BTreeMap::new();
     let nodes = match columns.nodes {
-        Some(column) => row.known(column)?,
+        Some(column) => row.count(column)?,
         None => None,
     };
     let mut put = |name: Arc<str>, milli: f64| {
@@ -259,7 +271,11 @@ fn queue(row: &Row<'_>, columns: &Columns, by: &[Key]) -> Result<String, TraceEr
         };
         let text = row.text(column)?;
         let is_number = text.parse::<i64>().is_ok();
-        let name = if text.starts_with('-') { "unknown" } else { text };
+        let name = if text.starts_with('-') {
+            "unknown"
+        } else {
+            text
+        };
         let prefix = match is_number && !text.starts_with('-') {
             true => key.word(),
             false => "",
