@@ -48,15 +48,25 @@ fn a_command_tells_and_no_more_is_granted_than_is_left() {
     let daemon = Daemon::start(folder.path(), &config(&cat(&number)));
     wait_outside(&daemon, 3.0);
     let id = daemon.http.submit(&task());
-    let explained = daemon.http.get(&format!("/v1/tasks/{id}/explain")).expect(200);
+    let explained = daemon
+        .http
+        .get(&format!("/v1/tasks/{id}/explain"))
+        .expect(200);
     assert_eq!(explained["reasons"][0]["code"], "lacks", "{explained}");
     fs::write(&number, "1.9999").unwrap();
     wait_outside(&daemon, 2.0);
     daemon.http.wait_state(id, "succeeded");
     let page = daemon.http.get("/metrics");
     let page = page.text();
-    assert!(page.contains("apportion_resource_outside{resource=\"db\"} 2"), "{page}");
-    assert!(page.contains("apportion_resource_outside_polls_total{resource=\"db\",result=\"answered\"}"));
+    assert!(
+        page.contains("apportion_resource_outside{resource=\"db\"} 2"),
+        "{page}"
+    );
+    assert!(
+        page.contains(
+            "apportion_resource_outside_polls_total{resource=\"db\",result=\"answered\"}"
+        )
+    );
 }
 
 #[test]
@@ -83,9 +93,14 @@ fn a_failure_keeps_the_last_answer_until_it_is_stale_and_then_nothing_starts() {
 fn a_command_that_takes_too_long_is_ended_with_what_it_started() {
     let folder = tempfile::tempdir().unwrap();
     let pid = folder.path().join("pid");
-    let line = format!("command = \"sleep 1000 & echo $! > {}; wait\"\ntimeout = \"200ms\"", pid.display());
+    let line = format!(
+        "command = \"sleep 1000 & echo $! > {}; wait\"\ntimeout = \"200ms\"",
+        pid.display()
+    );
     let daemon = Daemon::start(folder.path(), &config(&line));
-    wait::for_true("the time to be over", || daemon.log().contains("takes longer than 200ms"));
+    wait::for_true("the time to be over", || {
+        daemon.log().contains("takes longer than 200ms")
+    });
     let id = fs::read_to_string(&pid).unwrap();
     let process = format!("/proc/{}/cmdline", id.trim());
     wait::for_true("what it started to be gone", || {
@@ -102,7 +117,10 @@ fn serve(body: &'static str) -> String {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 4096]);
             let length = body.len();
-            let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
         }
     });
     url
@@ -121,7 +139,11 @@ fn a_url_tells_and_a_reload_changes_what_is_asked() {
     let _ = write_config(folder.path(), &config(&format!("url = \"{url}\"")));
     daemon.signal(Signal::SIGHUP);
     wait::for_true("a complaint", || daemon.log().contains("is no amount"));
-    assert_eq!(used_outside(&daemon).as_f64(), Some(7.0), "the last answer stays");
+    assert_eq!(
+        used_outside(&daemon).as_f64(),
+        Some(7.0),
+        "the last answer stays"
+    );
 }
 
 /// The connections that others hold on a real server, as the documentation's query counts them.

@@ -69,18 +69,34 @@ fn policies_run_beside_one_another_and_the_report_is_the_same_each_time() {
     let mut reports = Vec::new();
     for page in &pages {
         let page = page.to_str().unwrap();
-        let arguments = ["--trace", "week.swf", "--policy", "drf,fifo,weighted", "--report", page];
+        let arguments = [
+            "--trace",
+            "week.swf",
+            "--policy",
+            "drf,fifo,weighted",
+            "--report",
+            page,
+        ];
         reports.push(json_of(&arguments));
     }
     assert_eq!(reports[0], reports[1]);
     assert_eq!(fs::read(&pages[0]).unwrap(), fs::read(&pages[1]).unwrap());
     let policies = reports[0]["policies"].as_array().unwrap();
-    let names: Vec<&str> = policies.iter().map(|it| it["policy"].as_str().unwrap()).collect();
+    let names: Vec<&str> = policies
+        .iter()
+        .map(|it| it["policy"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["drf", "fifo", "weighted"]);
-    assert_eq!(reports[0]["totals"]["cpus"], 64.0, "as the trace's header says");
+    assert_eq!(
+        reports[0]["totals"]["cpus"], 64.0,
+        "as the trace's header says"
+    );
     let tables = simulate(&["--trace", "week.swf", "--by", "group,user"]);
     let tables = String::from_utf8_lossy(&tables.stdout).into_owned();
-    assert!(tables.contains("week.swf: ") && tables.contains("MEAN WAIT"), "{tables}");
+    assert!(
+        tables.contains("week.swf: ") && tables.contains("MEAN WAIT"),
+        "{tables}"
+    );
     assert!(tables.contains("left out: "), "{tables}");
 }
 
@@ -112,7 +128,10 @@ fn odd_columns_are_mapped() {
     for (reason, count) in report["skipped"].as_object().unwrap() {
         assert_eq!(&skipped[reason], count, "{reason}");
     }
-    assert_eq!(report["totals"]["mem"], 17_408.0, "8 GiB, 2 * 4 GiB and 1 GiB at once");
+    assert_eq!(
+        report["totals"]["mem"], 17_408.0,
+        "8 GiB, 2 * 4 GiB and 1 GiB at once"
+    );
     let error = error_of(&["--trace", "odd.swf", "--map", "small.jsonl"]);
     assert!(error.contains("not TOML"), "{error}");
 }
@@ -124,16 +143,29 @@ fn a_configuration_gives_queues_and_limits() {
     let text = "[resources.db_connections]\nscope = \"cluster\"\ncapacity = 4\n[queues.\"maps/render\"]\n[queues.search]\n";
     fs::write(&file, text).unwrap();
     let config = file.to_str().unwrap();
-    let arguments = ["--trace", "small.jsonl", "--config", config, "--agents", "2*cpus=4,mem=8GiB"];
+    let arguments = [
+        "--trace",
+        "small.jsonl",
+        "--config",
+        config,
+        "--agents",
+        "2*cpus=4,mem=8GiB",
+    ];
     let report = json_of(&arguments);
     assert_eq!(report["totals"]["db_connections"], 4.0);
     assert_eq!(report["agents"], 2);
     let all = &report["policies"][0]["all"];
     assert_eq!(all["jobs"], 5);
-    assert_eq!(all["wait_seconds"]["worst"], 599.5, "one at a time with 3 of 4 connections");
+    assert_eq!(
+        all["wait_seconds"]["worst"], 599.5,
+        "one at a time with 3 of 4 connections"
+    );
     fs::write(&file, text.replace("search", "finder")).unwrap();
     let error = error_of(&arguments);
-    assert!(error.contains("no leaf queue for 1 names of the workload: search"), "{error}");
+    assert!(
+        error.contains("no leaf queue for 1 names of the workload: search"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -152,7 +184,10 @@ fn what_is_no_trace_is_told_with_its_place() {
         assert!(error.contains(expected), "{error}");
     }
     assert!(error_of(&["--trace", "none.swf"]).contains("can't read none.swf"));
-    assert!(error_of(&["--trace", "week.swf", "--policy", "best"]).contains("there is no policy 'best'"));
+    assert!(
+        error_of(&["--trace", "week.swf", "--policy", "best"])
+            .contains("there is no policy 'best'")
+    );
     assert!(error_of(&["--trace", "week.swf", "--agents", "cpus"]).contains("has no ="));
     assert!(error_of(&["--from", name]).contains("server.data_dir"));
 }
@@ -168,15 +203,20 @@ fn what_a_daemon_has_run_is_replayed_while_it_goes_on() {
         daemon.http.wait_state(id, "succeeded");
     }
     let demand = json!({"queue": "maps", "demand": {"cpus": 4000}, "run": {"argv": ["true"]}});
-    daemon.http.submit(&demand);
+    let _waits = daemon.http.submit(&demand);
     let data = folder.path().join("data");
     let report = json_of(&["--from", data.to_str().unwrap()]);
     assert_eq!(report["jobs"], 3);
     assert_eq!(report["skipped"]["never started"], 1);
     let queues = report["policies"][0]["queues"].as_array().unwrap();
-    let mut paths: Vec<&str> = queues.iter().map(|it| it["path"].as_str().unwrap()).collect();
+    let mut paths: Vec<&str> = queues
+        .iter()
+        .map(|it| it["path"].as_str().unwrap())
+        .collect();
     paths.sort_unstable();
     assert_eq!(paths, ["maps", "search"]);
-    let again = daemon.http.submit(&json!({"queue": "maps", "demand": {"cpus": 0.5}, "run": {"argv": ["true"]}}));
+    let again = daemon
+        .http
+        .submit(&json!({"queue": "maps", "demand": {"cpus": 0.5}, "run": {"argv": ["true"]}}));
     daemon.http.wait_state(again, "succeeded");
 }

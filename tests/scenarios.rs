@@ -133,6 +133,12 @@ fn a_step_that_fails_is_named_with_its_line_and_what_came() {
     let offer = &scenario["steps"][1];
     assert_eq!(offer["decisions"].as_array().unwrap().len(), 2);
     assert_eq!(offer["decisions"][1]["launch"], "2.1");
+    let reason = &offer["decisions"][1]["reason"][0];
+    assert_eq!(
+        (&reason["policy"], &reason["served"]),
+        (&"drf".into(), &"default".into())
+    );
+    assert_eq!(reason["candidates"][0]["dominant_share_per_weight"], "1/2");
     assert_eq!(offer["order"][0], "default");
     assert_eq!(offer["queues"][0]["share"]["cpus"], "1");
 }

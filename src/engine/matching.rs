@@ -6,7 +6,7 @@ use apportion_policies::{Amount, Amounts, Offer, QueueId, ShapeId, ShapeSet};
 
 use super::decision::Launch;
 use super::state::{AgentIndex, GroupId, Slot, State, Widened};
-use super::{AttemptId, Decision, Engine, Fact, Output, Scope, TaskId, Time};
+use super::{AttemptId, Decision, Engine, Fact, Output, Reason, Scope, TaskId, Time};
 
 /// What is left of an offer.
 #[derive(Debug, Default)]
@@ -118,7 +118,14 @@ impl Engine {
                 break;
             };
             out.n_decided += 1;
-            launches.push(self.launch(now, agent, choice.leaf, choice.shape, out));
+            let levels = self
+                .records_reasons
+                .then(|| self.levels(choice, &left.fits));
+            let launch = self.launch(now, agent, choice.leaf, choice.shape, out);
+            let attempt = launch.attempt;
+            out.reasons
+                .extend(levels.map(|levels| Reason { attempt, levels }));
+            launches.push(launch);
             let state = &self.state;
             let demand = &state.queues.tree.shape(choice.shape).demand;
             left.free.subtract(demand);

@@ -18,6 +18,7 @@ mod matching;
 mod offers;
 mod order;
 pub mod outcome;
+mod reasons;
 mod reload;
 pub mod report;
 pub mod request;
@@ -43,6 +44,7 @@ pub use decision::Decision;
 pub use event::Event;
 pub use fact::Fact;
 pub use outcome::{AttemptEnd, Outcome, OutcomeKind, Usage};
+pub use reasons::{Candidate, Level, Reason};
 pub use request::{Refusal, Reply, Request};
 pub use settings::{EngineSettings, Scope};
 pub use spec::{AttemptId, Submission, TaskId, TaskSpec, TaskState};
@@ -60,6 +62,8 @@ pub struct Output {
     pub decisions: Vec<Decision>,
     /// How many times a policy was asked and chose a task.
     pub n_decided: u64,
+    /// Why each attempt was launched, in order; see [`Engine::record_reasons`].
+    pub reasons: Vec<Reason>,
 }
 
 /// The engine. See the module's text.
@@ -77,6 +81,7 @@ pub struct Engine {
     pace: offers::OfferPace,
     /// After recovery: attempts that were asked to end, and may not have heard of it.
     kill_again: Vec<AttemptId>,
+    records_reasons: bool,
 }
 
 impl fmt::Debug for Engine {
@@ -117,6 +122,7 @@ impl Engine {
             room: matching::Room::default(),
             pace: offers::OfferPace::default(),
             kill_again: Vec::new(),
+            records_reasons: false,
         }
     }
 

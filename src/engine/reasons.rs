@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use apportion_policies::{Choice, QueueId, Share, ShapeSet, TaskRank, Weight};
+use apportion_policies::{Choice, QueueId, ShapeSet, Share, TaskRank, Weight};
 
 use super::{AttemptId, Engine};
 
@@ -84,7 +84,9 @@ impl Engine {
         let tree = &self.state.queues.tree;
         if !tree.is_leaf(queue) {
             let below = tree.children(queue).iter();
-            return below.filter_map(|child| self.next_below(*child, fits)).min();
+            return below
+                .filter_map(|child| self.next_below(*child, fits))
+                .min();
         }
         let heads = tree.heads(queue).iter();
         let can_go = heads.filter(|(shape, _)| {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::super::output::Output;
 use super::super::{CliError, format};
 use crate::config::{self, ConfigErrors, units};
+use crate::engine::{Candidate, Level};
 use crate::sim::scenario::{self, Failure, Outcome, QueueLine, StepReport};
 
 /// Runs all of them; false if one doesn't go as it expects.
@@ -150,6 +151,7 @@ fn step_json(step: &StepReport) -> Value {
             "name": &*decided.name,
             "queue": &*decided.queue,
             "agent": &*decided.agent,
+            "reason": decided.levels.iter().map(level_json).collect::<Vec<_>>(),
         })
     });
     json!({
@@ -160,6 +162,41 @@ fn step_json(step: &StepReport) -> Value {
         "order": step.order.iter().map(|path| &**path).collect::<Vec<_>>(),
         "queues": step.queues.iter().map(queue_json).collect::<Vec<_>>(),
     })
+}
+
+/// One queue's choice among its children: the one served, and how all that could have gone stood before.
+fn level_json(level: &Level) -> Value {
+    let candidates = level.candidates.iter().map(|candidate| {
+        json!({
+            "path": &*candidate.path,
+            "weight": candidate.weight.to_string(),
+            "dominant_share": candidate.dominant_share.to_string(),
+            "dominant_share_per_weight": share_per_weight(candidate),
+            "running": candidate.n_running,
+            "task": candidate.task,
+        })
+    });
+    json!({
+        "queue": &*level.queue,
+        "policy": &*level.policy,
+        "served": &*level.served,
+        "candidates": candidates.collect::<Vec<_>>(),
+    })
+}
+
+/// As a reduced fraction: thousandths of the weight over a thousand.
+fn share_per_weight(candidate: &Candidate) -> String {
+    let (part, whole) = candidate.dominant_share.parts();
+    let milli = u128::from(candidate.weight.milli());
+    let (part, whole) = (u128::from(part) * 1000, whole * milli);
+    let (mut divisor, mut rest) = (part, whole);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    match (part / divisor, whole / divisor) {
+        (part, 1) => part.to_string(),
+        (part, whole) => format!("{part}/{whole}"),
+    }
 }
 
 fn queue_json(queue: &QueueLine) -> Value {

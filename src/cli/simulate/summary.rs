@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::output::{Output, table};
 use super::super::{CliError, format};
 use crate::config::units;
-use crate::sim::report::Report;
+use crate::sim::report::{PolicyReport, Report};
 
 /// So many queues are shown.
 const QUEUES_MAX: usize = 15;
@@ -60,51 +60,60 @@ pub(super) fn print(
     out.table(&mut rows)?;
     for policy in &report.policies {
         out.line("")?;
-        let used = report.totals.iter().zip(&policy.utilisation);
-        let used = used.map(|((name, _), used)| format!("{name} {:.1}%", used * 100.0));
-        let used = used.collect::<Vec<_>>().join(", ");
-        out.line(format_args!(
-            "{}, used until the last submission: {used}",
-            policy.policy
-        ))?;
-        let mut rows = table(&[
-            "QUEUE",
-            ">JOBS",
-            ">USED",
-            ">DUE",
-            ">MEDIAN WAIT",
-            ">95TH",
-            ">WORST",
-            ">MEDIAN SLOWDOWN",
-            ">95TH",
-            ">WORST",
-        ]);
-        for queue in policy.queues.iter().take(QUEUES_MAX) {
-            let (wait, slowdown) = (queue.jobs.wait, queue.jobs.slowdown);
-            rows.add_row(vec![
-                queue.path.to_string(),
-                queue.jobs.n_jobs.to_string(),
-                format!("{:.1}%", queue.mean_share * 100.0),
-                format!("{:.1}%", queue.mean_entitlement * 100.0),
-                format::seconds(wait.median),
-                format::seconds(wait.p95),
-                format::seconds(wait.worst),
-                format!("{:.1}", slowdown.median),
-                format!("{:.1}", slowdown.p95),
-                format!("{:.1}", slowdown.worst),
-            ]);
-        }
-        out.table(&mut rows)?;
-        let n_others = policy.queues.len().saturating_sub(QUEUES_MAX);
-        if n_others > 0 {
-            out.line(format_args!(
-                "and {n_others} queues that used less; --json has all"
-            ))?;
-        }
+        print_queues(report, policy, out)?;
     }
     if let Some(page) = page {
         out.line("")?;
         out.line(format_args!("plots are in {}", page.display()))?;
+    }
+    Ok(())
+}
+
+fn print_queues(
+    report: &Report,
+    policy: &PolicyReport,
+    out: &mut Output<'_>,
+) -> Result<(), CliError> {
+    let used = report.totals.iter().zip(&policy.utilisation);
+    let used = used.map(|((name, _), used)| format!("{name} {:.1}%", used * 100.0));
+    let used = used.collect::<Vec<_>>().join(", ");
+    out.line(format_args!(
+        "{}, used until the last submission: {used}",
+        policy.policy
+    ))?;
+    let mut rows = table(&[
+        "QUEUE",
+        ">JOBS",
+        ">USED",
+        ">DUE",
+        ">MEDIAN WAIT",
+        ">95TH",
+        ">WORST",
+        ">MEDIAN SLOWDOWN",
+        ">95TH",
+        ">WORST",
+    ]);
+    for queue in policy.queues.iter().take(QUEUES_MAX) {
+        let (wait, slowdown) = (queue.jobs.wait, queue.jobs.slowdown);
+        rows.add_row(vec![
+            queue.path.to_string(),
+            queue.jobs.n_jobs.to_string(),
+            format!("{:.1}%", queue.mean_share * 100.0),
+            format!("{:.1}%", queue.mean_entitlement * 100.0),
+            format::seconds(wait.median),
+            format::seconds(wait.p95),
+            format::seconds(wait.worst),
+            format!("{:.1}", slowdown.median),
+            format!("{:.1}", slowdown.p95),
+            format!("{:.1}", slowdown.worst),
+        ]);
+    }
+    out.table(&mut rows)?;
+    let n_others = policy.queues.len().saturating_sub(QUEUES_MAX);
+    if n_others > 0 {
+        out.line(format_args!(
+            "and {n_others} queues that used less; --json has all"
+        ))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::world::World;
 use super::{Action, Check, End, Pick, Scenario, Shown, Step, Subject};
 use crate::engine::outcome::LossReason;
 use crate::engine::request::ByName;
-use crate::engine::{AttemptEnd, AttemptId, Request, TaskState};
+use crate::engine::{AttemptEnd, AttemptId, Level, Request, TaskState};
 
 /// How a scenario went.
 #[derive(Clone, Debug)]
@@ -70,6 +70,8 @@ pub struct Decided {
     pub queue: Arc<str>,
     /// Where it runs.
     pub agent: Arc<str>,
+    /// Why: at each queue on its path, from the top down, who could have gone.
+    pub levels: Vec<Level>,
 }
 
 /// A leaf after a step.
@@ -96,7 +98,7 @@ pub struct QueueLine {
 #[must_use]
 pub fn run(scenario: &Scenario, registry: &Registry, record: bool) -> Outcome {
     let mut runner = Runner {
-        world: World::new(scenario, registry),
+        world: World::new(scenario, registry, record),
         steps: Vec::new(),
         record,
     };
@@ -124,6 +126,7 @@ impl Runner {
                 self.report(step);
             }
             self.world.step_launched.clear();
+            self.world.step_reasons.clear();
             done?;
         }
         Ok(())
@@ -255,12 +258,19 @@ impl Runner {
         ))
     }
 
+    fn levels_of(&self, attempt: AttemptId) -> Vec<Level> {
+        let mut reasons = self.world.step_reasons.iter();
+        let reason = reasons.find(|reason| reason.attempt == attempt);
+        reason.map_or_else(Vec::new, |reason| reason.levels.clone())
+    }
+
     fn report(&mut self, step: &Step) {
         let decisions = self.world.step_launched.iter().map(|launched| Decided {
             attempt: launched.attempt,
             name: launched.name.clone(),
             queue: Arc::clone(&launched.queue),
             agent: Arc::clone(&launched.agent),
+            levels: self.levels_of(launched.attempt),
         });
         let queues = self.world.engine.queues();
         let leaves = queues.into_iter().filter(|queue| queue.is_leaf);

@@ -11,8 +11,8 @@ use super::super::batch::{self, Done};
 use super::{Pick, Scenario};
 use crate::engine::outcome::{LossReason, Value};
 use crate::engine::{
-    AttemptEnd, AttemptId, Decision, Engine, Event, Fact, Refusal, Reply, Request, Submission,
-    TaskId, TaskState, Time, Usage,
+    AttemptEnd, AttemptId, Decision, Engine, Event, Fact, Reason, Refusal, Reply, Request,
+    Submission, TaskId, TaskState, Time, Usage,
 };
 
 /// When scenarios begin. Any time would do.
@@ -61,14 +61,17 @@ pub(super) struct World {
     pub(super) launched: Vec<Launched>,
     /// Launched in the present step.
     pub(super) step_launched: Vec<Launched>,
+    /// Why they were, where that is recorded.
+    pub(super) step_reasons: Vec<Reason>,
     /// Refused since the last `expect`.
     pub(super) refused: Vec<Refusal>,
 }
 
 impl World {
-    pub(super) fn new(scenario: &Scenario, registry: &Registry) -> Self {
+    pub(super) fn new(scenario: &Scenario, registry: &Registry, record: bool) -> Self {
         let mut engine = Engine::with_registry(scenario.settings.clone(), registry.clone());
         engine.recovered(BEGINNING);
+        engine.record_reasons(record);
         let mut world = Self {
             engine,
             now: BEGINNING,
@@ -77,6 +80,7 @@ impl World {
             tasks: Vec::new(),
             launched: Vec::new(),
             step_launched: Vec::new(),
+            step_reasons: Vec::new(),
             refused: Vec::new(),
         };
         let joined: Vec<Event> = scenario
@@ -99,8 +103,10 @@ impl World {
             decisions,
             replies,
             n_decided: _,
+            reasons,
         } = batch::run(&mut self.engine, self.now, events, requests);
         self.note(&facts);
+        self.step_reasons.extend(reasons);
         let mut events = Vec::new();
         for decision in decisions {
             self.act(decision, &mut events);
