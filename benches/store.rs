@@ -285,6 +285,7 @@ fn lists(directory: &Path) {
     let some = |queue: Option<&str>, states: &[TaskState]| TaskFilter {
         queue: queue.map(str::to_owned),
         states: states.into(),
+        search: None,
         after: Some(TaskId(MANY / 2)),
         limit: 100,
     };

@@ -16,3 +16,5 @@ mod scenarios;
 mod support;
 mod terminal;
 mod tidy;
+mod top;
+mod web_page;

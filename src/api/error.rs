@@ -88,6 +88,11 @@ pub enum ApiError {
         /// The path asked for.
         path: String,
     },
+    /// A page of another site sent it through somebody's browser.
+    #[error(
+        "a page of another site may not change anything here; use the page at /, the command line or a program"
+    )]
+    CrossSite,
     /// The path knows other methods.
     #[error("{path} takes no {method}; /openapi.json lists all calls")]
     MethodNotAllowed {
@@ -207,6 +212,7 @@ impl ApiError {
             | Self::UnknownTask { .. }
             | Self::NoOutput { .. }
             | Self::UnknownResource { .. } => StatusCode::NOT_FOUND,
+            Self::CrossSite => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::WrongToken { .. } => StatusCode::FORBIDDEN,
             Self::NotEnded { .. } | Self::AttemptEnded { .. } => StatusCode::CONFLICT,
@@ -230,6 +236,7 @@ impl ApiError {
             Self::BodyTooSlow { .. } => "body_too_slow",
             Self::BodyBroken { .. } => "body_broken",
             Self::ContentType { .. } => "unsupported_media_type",
+            Self::CrossSite => "cross_site",
             Self::NoRoute { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::UnknownTask { .. } => "unknown_task",
@@ -280,6 +287,7 @@ impl ApiError {
             Self::ContentType { found } => json!({"found": found, "expected": "application/json"}),
             Self::BodyTooSlow { .. }
             | Self::BodyBroken { .. }
+            | Self::CrossSite
             | Self::NoRoute { .. }
             | Self::MethodNotAllowed { .. }
             | Self::Store(_)

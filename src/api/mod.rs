@@ -46,6 +46,7 @@ mod resources;
 mod result;
 mod submit;
 mod tasks;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -184,10 +185,12 @@ pub fn router(state: ApiState) -> Router {
         .fold(Router::new(), |router, (path, methods)| {
             router.route(path, methods)
         })
+        .merge(web::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(context)
         .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(middleware::from_fn(web::guard))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             metrics::count(counted.clone(), request, next)
         }))

@@ -29,6 +29,7 @@ const REASON_BYTES_MAX: usize = 1024;
     params(
         ("queue" = Option<String>, Query, description = "only of this queue and the queues below it"),
         ("state" = Option<Vec<String>>, Query, description = "only in this state; may be repeated, or a list with commas"),
+        ("search" = Option<String>, Query, description = "only with this in their name or key"),
         ("after" = Option<u64>, Query, description = "only ids above this: the `next_after` of the page before"),
         ("limit" = Option<u32>, Query, description = "at most so many, 1 to 1000; 100 where it isn't said"),
     ),
@@ -67,6 +68,7 @@ fn read_filter(mut parameters: Parameters) -> Result<TaskFilter, ApiError> {
         .filter(|state| !state.is_empty())
         .map(read_state)
         .collect::<Result<_, _>>()?;
+    let search = parameters.one("search")?.filter(|text| !text.is_empty());
     let after = parameters.number("after")?.map(TaskId);
     let limit = parameters.number("limit")?.unwrap_or(LIMIT_DEFAULT);
     if limit == 0 || limit > LIMIT_MAX {
@@ -75,10 +77,11 @@ fn read_filter(mut parameters: Parameters) -> Result<TaskFilter, ApiError> {
             format!("must be 1 to {LIMIT_MAX}"),
         ));
     }
-    parameters.end(&["queue", "state", "after", "limit"])?;
+    parameters.end(&["queue", "state", "search", "after", "limit"])?;
     Ok(TaskFilter {
         queue,
         states,
+        search,
         after,
         limit,
     })

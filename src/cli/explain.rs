@@ -27,7 +27,8 @@ pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Resul
     Ok(exit::DONE)
 }
 
-fn lines(explanation: &Explanation) -> Vec<String> {
+/// The explanation for people, a line each.
+pub(super) fn lines(explanation: &Explanation) -> Vec<String> {
     let Explanation {
         id,
         state,

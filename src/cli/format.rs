@@ -123,6 +123,12 @@ pub(super) fn since(now: SystemTime, earlier: SystemTime) -> Duration {
     now.duration_since(earlier).unwrap_or_default()
 }
 
+/// A text that may hold anything, as one line without what would move the cursor.
+pub(super) fn one_line(text: &str) -> String {
+    let plain = |it: char| if it.is_control() { ' ' } else { it };
+    text.chars().map(plain).collect()
+}
+
 /// A dash where there is nothing to say.
 pub(super) fn or_dash(text: String) -> String {
     if text.is_empty() {

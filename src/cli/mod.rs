@@ -33,6 +33,7 @@ mod submit;
 mod task;
 mod task_options;
 mod tasks;
+mod top;
 mod wait;
 mod wire;
 
@@ -51,6 +52,7 @@ Examples:
   apportion submit --array 0-99 -- sh -c 'work $APPORTION_ARRAY_INDEX'
   apportion wait 7 && apportion result 7                 wait for a task and print its value
   apportion queues                                       who uses what
+  apportion top                                          the same, live
   apportion simulate scenario.toml                       what the policies do in a scripted case
 
 Exit codes: 0 done, 1 the task failed, 2 usage, 3 the daemon refused or can't be reached;
@@ -106,6 +108,7 @@ enum ClientCommand {
     Cancel(cancel::Args),
     Retry(retry::Args),
     Explain(explain::Args),
+    Top(top::Args),
 }
 
 /// What every command that talks to the daemon works with.
@@ -202,6 +205,7 @@ async fn talk(command: &ClientCommand, context: &mut Context<'_, '_>) -> Result<
         ClientCommand::Cancel(args) => cancel::execute(args, context).await,
         ClientCommand::Retry(args) => retry::execute(args, context).await,
         ClientCommand::Explain(args) => explain::execute(args, context).await,
+        ClientCommand::Top(args) => top::execute(args, context).await,
     }
 }
 

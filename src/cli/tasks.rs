@@ -21,6 +21,9 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "STATE", value_delimiter = ',')]
     #[arg(value_parser = PossibleValuesParser::new(State::ALL.map(State::as_str)))]
     state: Vec<String>,
+    /// Only with this in their name or key.
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
     /// At most so many.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -32,6 +35,7 @@ pub(super) struct Args {
 pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Result<u8, CliError> {
     let mut query = Vec::new();
     query.extend(args.queue.clone().map(|queue| ("queue", queue)));
+    query.extend(args.search.clone().map(|text| ("search", text)));
     if !args.state.is_empty() {
         query.push(("state", args.state.join(",")));
     }
@@ -100,7 +104,7 @@ fn print(tasks: &[Task], context: &mut Context<'_, '_>) -> Result<(), CliError> 
 }
 
 /// The name, or what runs where there is none; an array's task with its index.
-fn title(task: &Task) -> String {
+pub(super) fn title(task: &Task) -> String {
     let name = if task.name.is_empty() {
         command_line(&task.run)
     } else {
@@ -110,11 +114,7 @@ fn title(task: &Task) -> String {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name,
     };
-    // A name may hold anything, but a table's row is one line.
-    let name: String = name
-        .chars()
-        .map(|it| if it.is_control() { ' ' } else { it })
-        .collect();
+    let name = format::one_line(&name);
     match task.array_index {
         Some(index) => format!("{name}[{index}]"),
         None => name,

@@ -190,7 +190,11 @@ pub(super) struct Queue {
     #[serde(default)]
     pub(super) used: Amounts,
     #[serde(default)]
+    pub(super) share: BTreeMap<String, Share>,
+    #[serde(default)]
     pub(super) dominant_share: Share,
+    #[serde(default)]
+    pub(super) entitlement: Option<Share>,
     #[serde(default)]
     pub(super) dominant_resource: Option<String>,
     #[serde(default)]

@@ -10,6 +10,7 @@ use super::reader::{AttemptRecord, Delivery, Reader, TaskFilter, TaskRecord};
 use super::{Store, StoreError};
 use crate::engine::fact::{LiveAttempt, LiveTask};
 use crate::engine::request::StoredTask;
+use crate::engine::spec::TaskSpec;
 use crate::engine::{AttemptId, Fact, Outcome, Submission, TaskId, TaskState, Time};
 
 /// A store that forgets with the process. Clones share what it holds, so that one can be read, or
@@ -100,6 +101,7 @@ impl Reader for MemoryStore {
             .filter_map(|task| kept.record(task))
             .filter(|record| filter.states.is_empty() || filter.states.contains(&record.state))
             .filter(|record| is_below(&record.submission.spec.queue, filter.queue.as_deref()))
+            .filter(|record| holds(&record.submission.spec, filter.search.as_deref()))
             .take(filter.limit)
             .map(brief)
             .collect())
@@ -142,6 +144,16 @@ impl Reader for MemoryStore {
 
 fn ids(submission: &Submission) -> impl Iterator<Item = TaskId> + use<> {
     (submission.first.0..submission.end().0).map(TaskId)
+}
+
+fn holds(spec: &TaskSpec, text: Option<&str>) -> bool {
+    let Some(text) = text.map(str::to_ascii_lowercase) else {
+        return true;
+    };
+    let mut places = [Some(&*spec.name), spec.key.as_deref()]
+        .into_iter()
+        .flatten();
+    places.any(|place| place.to_ascii_lowercase().contains(&text))
 }
 
 fn is_below(queue: &str, root: Option<&str>) -> bool {

@@ -14,6 +14,8 @@ pub struct TaskFilter {
     pub queue: Option<String>,
     /// Only in one of these states; empty for all.
     pub states: Vec<TaskState>,
+    /// Only with this in their name or key, whatever the case of ASCII letters.
+    pub search: Option<String>,
     /// Only ids above this.
     pub after: Option<TaskId>,
     /// At most so many.

@@ -34,7 +34,7 @@ pub(super) fn spec(queue: &str, count: u32) -> TaskSpec {
     });
     TaskSpec {
         queue: queue.into(),
-        name: "tile 7/3 \"ü\"".into(),
+        name: format!("Tile {}/3 \"ü\"", count % 3).into(),
         key: None,
         inbox: None,
         demand: Arc::new(BTreeMap::from([

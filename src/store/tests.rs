@@ -55,10 +55,14 @@ fn read(reader: &dyn Reader, next_id: u64, page: usize) -> Vec<String> {
         .map(Some)
         .chain([None]);
     for queue in queues {
-        for states in &some_states {
+        for (states, search) in some_states
+            .iter()
+            .flat_map(|states| SEARCHES.map(|search| (states, search)))
+        {
             let mut filter = TaskFilter {
                 queue: queue.map(str::to_owned),
                 states: states.clone(),
+                search: search.map(str::to_owned),
                 after: None,
                 limit: page,
             };
@@ -74,6 +78,9 @@ fn read(reader: &dyn Reader, next_id: u64, page: usize) -> Vec<String> {
     }
     told
 }
+
+/// Of names, of keys, and of neither.
+const SEARCHES: [Option<&str>; 4] = [None, Some("Tile 2"), Some("KEY"), Some("nothing")];
 
 fn assert_same(left: &[String], right: &[String]) {
     for (left, right) in left.iter().zip(right) {

@@ -5,10 +5,12 @@
     reason = "not everything here is used by every selection of tests"
 )]
 
+pub(crate) mod browser;
 pub(crate) mod daemon;
 pub(crate) mod http;
 pub(crate) mod mesos;
 pub(crate) mod postgres;
 pub(crate) mod processes;
 pub(crate) mod programs;
+pub(crate) mod tmux;
 pub(crate) mod wait;

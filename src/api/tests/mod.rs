@@ -4,5 +4,6 @@ mod document;
 mod env;
 mod executors;
 mod flow;
+mod page;
 mod refusals;
 mod waiting;

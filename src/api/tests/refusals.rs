@@ -71,7 +71,7 @@ const WRONG_PATHS: &[(&str, &str)] = &[
     ),
     (
         "/v1/tasks?sort=id",
-        "422 invalid_field: sort: is unknown; known: queue, state, after, limit",
+        "422 invalid_field: sort: is unknown; known: queue, state, search, after, limit",
     ),
     (
         "/v1/tasks/7/logs/stderr?wait_seconds=-1",

@@ -2,7 +2,8 @@
 //! queues it is taken from, and not on how many tasks there are.
 //!
 //! Without a filter, the ids come from the submissions. With one, they come from the two places that are
-//! indexed by queue and state: the rows of tasks, and the ranges of those that have no row.
+//! indexed by queue and state: the rows of tasks, and the ranges of those that have no row. Only a search for a text
+//! reads all submissions behind where it begins.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::int;
 use super::reader::{Detail, Records};
+use super::search;
 use crate::engine::{TaskId, TaskState};
 use crate::store::reader::{TaskFilter, TaskRecord};
 
@@ -23,7 +25,9 @@ pub(super) fn list(
     let mut after = filter.after.map_or(0, |after| int(after.0));
     while page.len() < filter.limit {
         let wanted = filter.limit - page.len();
-        let ids = if filter.queue.is_none() && filter.states.is_empty() {
+        let ids = if let Some(text) = &filter.search {
+            search::matching_ids(connection, filter, text, after, wanted)?
+        } else if filter.queue.is_none() && filter.states.is_empty() {
             all_ids(connection, after, wanted)?
         } else {
             Page::new(after, wanted).filtered(connection, filter)?

@@ -12,6 +12,7 @@ mod place;
 mod reader;
 mod recover;
 mod schema;
+mod search;
 mod writer;
 
 use std::fs::File;

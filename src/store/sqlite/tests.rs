@@ -268,6 +268,7 @@ fn a_forgotten_array_is_out_of_sight_at_once_and_swept_in_steps() {
         let filter = TaskFilter {
             queue: Some("maps".into()),
             states: states.into(),
+            search: None,
             after: None,
             limit: 10,
         };
@@ -310,6 +311,7 @@ fn an_array_costs_one_row_until_its_tasks_start() {
         let filter = TaskFilter {
             queue: queue.map(str::to_owned),
             states: states.into(),
+            search: None,
             after: Some(TaskId(after)),
             limit: 3,
         };

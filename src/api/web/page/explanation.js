@@ -1,0 +1,38 @@
+// Why a task waits, or how it came to run.
+
+import { el, table } from './dom.js';
+
+/** A section with all that `explain` says; nothing for a task of which nothing is to be said. */
+export function explanation(why) {
+  const parts = [];
+  if (why.message) parts.push(el('p', {}, why.message));
+  if (why.n_ahead > 0) parts.push(ahead(why));
+  if (why.reasons.length) {
+    parts.push(el('ul', { class: 'reasons' }, why.reasons.map((reason) =>
+      el('li', { class: reason.code }, reason.message))));
+  }
+  for (const step of why.steps ?? []) parts.push(descent(step));
+  if (why.decision) parts.push(decision(why.decision));
+  if (!parts.length) return null;
+  const title = why.reasons.length || why.n_ahead > 0 ? 'Why it waits' : 'How it came to run';
+  return el('section', { class: 'card', id: 'explanation' }, el('h2', {}, title), parts);
+}
+
+function ahead(why) {
+  const links = why.ahead.map((task) => [el('a', { href: `#/tasks/${task}` }, String(task)), ' ']);
+  return el('p', {}, `${why.n_ahead} of its queue go before it: `, links, why.n_ahead > why.ahead.length ? '…' : null);
+}
+
+/** One level of the queue tree: the siblings in their order. */
+function descent(step) {
+  const columns = [{ title: 'Queue' }, { title: 'Key' }, { title: 'Decimal', class: 'number' }, { title: '' }];
+  const rows = step.children.map((child) => [child.queue, child.fraction ?? '–',
+    child.decimal === null || child.decimal === undefined ? '–' : child.decimal.toFixed(4), child.remark ?? '']);
+  const among = step.queue ? `below ${step.queue}` : 'at the top';
+  return el('div', { class: 'step' }, el('h3', {}, `Order ${among} by ${step.policy}`),
+    table(`Order ${among}`, columns, rows));
+}
+
+function decision(decision) {
+  return el('div', { class: 'step' }, el('h3', {}, 'The decision'), el('p', {}, decision.message));
+}
