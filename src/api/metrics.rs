@@ -8,8 +8,8 @@ use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Context;
-use crate::clock::Stopwatch;
+use super::{ApiError, Context};
+use crate::clock::{self, Stopwatch};
 use crate::metrics::{Metrics, Snapshot};
 
 /// How long the engine may take to answer; without it, what only it knows is left out.
@@ -24,12 +24,8 @@ const ENGINE_WAIT: Duration = Duration::from_secs(5);
     responses((status = 200, description = "text format 0.0.4", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn show(State(context): State<Arc<Context>>) -> Response {
-    let look = context.inspect(|engine| Snapshot {
-        queues: engine.queues(),
-        resources: engine.resources(),
-    });
-    let snapshot = tokio::time::timeout(ENGINE_WAIT, look).await;
-    let snapshot = snapshot.ok().and_then(Result::ok);
+    let look = tokio::time::timeout(ENGINE_WAIT, snapshot(&context)).await;
+    let snapshot = look.ok().and_then(Result::ok);
     let page = context.state.metrics.render(snapshot.as_ref());
     (
         [(
@@ -39,6 +35,28 @@ pub(super) async fn show(State(context): State<Arc<Context>>) -> Response {
         page,
     )
         .into_response()
+}
+
+/// What is known now.
+async fn snapshot(context: &Context) -> Result<Snapshot, ApiError> {
+    // One more than are shown tells that there are more.
+    let inboxes_max = context.state.metrics.limits().inboxes_max + 1;
+    let now = clock::now();
+    let inboxes = context
+        .read(move |reader| reader.inboxes(inboxes_max))
+        .await;
+    let store_failing = context.state.handle.store_failure().is_some();
+    let (queues, resources) = context
+        .inspect(|engine| (engine.queues(), engine.resources()))
+        .await?;
+    let age = |(inbox, ended_at)| (inbox, now.since(ended_at));
+    Ok(Snapshot {
+        queues,
+        resources,
+        // A store that can't be read is told by `store_failing` and by what it logs.
+        inboxes: inboxes.unwrap_or_default().into_iter().map(age).collect(),
+        store_failing,
+    })
 }
 
 /// Counts a call by method, route and status. Paths that lead nowhere are one route together, and methods

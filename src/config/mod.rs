@@ -10,6 +10,7 @@ use apportion_policies::{Amount, Registry};
 use toml::de::DeTable;
 
 pub use self::errors::{ConfigError, ConfigErrors, Place, Problem};
+pub use self::observing::{MetricsConfig, TracesConfig};
 pub use self::outside::{OutsideConfig, OutsideSource};
 use self::walk::{Report, Section};
 pub use crate::backend::settings::{LimitMode, LocalConfig};
@@ -22,6 +23,7 @@ pub mod trace_map;
 pub mod units;
 
 mod guarantees;
+mod observing;
 mod outside;
 mod policy;
 mod queues;
@@ -41,6 +43,10 @@ pub struct Config {
     pub backend: BackendConfig,
     /// `[resources.X.outside]`: how the daemon learns what others use of a resource.
     pub outside: BTreeMap<Arc<str>, OutsideConfig>,
+    /// `[metrics]`
+    pub metrics: MetricsConfig,
+    /// `[traces]`; `None` where no traces are sent.
+    pub traces: Option<TracesConfig>,
 }
 
 /// `[server]`
@@ -180,6 +186,8 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
         "resources",
         "queues",
         "backend",
+        "metrics",
+        "traces",
     ];
     root.refuse_others(&known, &[], report);
     let resources = sections::resources(root.get("resources"), report);
@@ -189,6 +197,8 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
         server: sections::server(root.get("server"), report),
         outside: outside::outside(root.get("resources"), &resources, report),
         backend: sections::backend(root.get("backend"), &resources, report),
+        metrics: observing::metrics(root.get("metrics"), report),
+        traces: observing::traces(root.get("traces"), report),
         engine: EngineSettings {
             queues: queues::queues(root.get("queues"), &resources, report),
             policy,

@@ -59,7 +59,7 @@ fn the_documented_file_is_complete() {
         }
     }
     // The errors about a wrong key list what is known, so they can't forget one.
-    let every_section = "[server]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\n?=1\n";
+    let every_section = "[server]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\n?=1\n[metrics]\n?=1\n[traces]\n?=1\n";
     let mut known = Vec::new();
     for error in parse(&every_section.replace('?', "zzzzzz"))
         .unwrap_err()
@@ -70,7 +70,7 @@ fn the_documented_file_is_complete() {
             known.extend(keys.iter().map(|key| format!("{section}.{key}")));
         }
     }
-    assert_eq!(known.len(), 4 + 6 + 6 + 3 + 6 + 6 + 4);
+    assert_eq!(known.len(), 4 + 6 + 6 + 3 + 6 + 6 + 4 + 2 + 2);
     keys.sort();
     known.sort();
     assert_eq!(keys, known);
@@ -194,8 +194,8 @@ fn all_errors_come_at_once_in_the_order_of_the_file() {
 #[test]
 fn unknown_keys_at_every_level() {
     insta::assert_snapshot!(errors("srever = 1\n[foo]\n[resources.r]\nscope = \"host\"\nsize = 1\n[policy]\nname = \"drf\"\nhalf_live = \"1h\"\n[backend.mesos]\nx = 1\n[tasks]\nlost_maximum = 1\n"), @r#"
-    1:1: srever: unknown key; did you mean 'server'?; known here: server, policy, tasks, resources, queues, backend
-    2:2: foo: unknown key; known here: server, policy, tasks, resources, queues, backend
+    1:1: srever: unknown key; did you mean 'server'?; known here: server, policy, tasks, resources, queues, backend, metrics, traces
+    2:2: foo: unknown key; known here: server, policy, tasks, resources, queues, backend, metrics, traces
     5:1: resources.r.size: unknown key; known here: scope, capacity, outside
     8:1: policy.half_live: unknown key; did you mean 'half_life'?; known here: name, resource, half_life, patience, claims_max, claim_expiry
     9:10: backend.mesos: unknown key; known here: kind, resources, attributes, limits

@@ -131,6 +131,18 @@ catalogue! {
     /// Of each call.
     HTTP_REQUEST_SECONDS: Histogram(CALL_SECONDS), "http_request_seconds", ["route"],
         "Time until a call was answered, for streams until they began.";
+    /// At each scrape.
+    STORE_FAILING: Gauge, "store_failing", [],
+        "1 while commits fail and are tried again, and nothing is acknowledged; otherwise 0.";
+    /// From the store, at each scrape.
+    INBOX_OLDEST_SECONDS: Gauge, "inbox_oldest_seconds", ["inbox"],
+        "How long ago the oldest task that nobody has acknowledged ended; inboxes without any are left out.";
+    /// At each scrape.
+    SERIES_LEFT_OUT: Gauge, "series_left_out", ["of"],
+        "How many queues, and at least how many inboxes, have no series of their own here because of metrics.queues_max and metrics.inboxes_max.";
+    /// Once.
+    START_TIME_SECONDS: Gauge, "start_time_seconds", [],
+        "When the daemon started, in seconds since the Unix epoch.";
     /// Once.
     BUILD_INFO: Gauge, "build_info", ["version"],
         "Always 1; the label tells the version.";

@@ -3,6 +3,9 @@
 //! The engine counts nothing. The driver shows what each batch brought about, the API counts its calls,
 //! and what the engine holds now is taken from a [`Snapshot`] at each scrape, so that a queue that a reload
 //! took away leaves no series behind.
+//!
+//! Sets of labels are bounded: with more queues than `metrics.queues_max`, those deepest in the tree share one series,
+//! and the page says how many they are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,15 +14,18 @@ use std::time::Duration;
 use crate::driver::BatchStats;
 use crate::engine::outcome::AttemptEnd;
 use crate::engine::report::{QueueReport, ResourceReport};
-use crate::engine::{Fact, OutcomeKind};
+use crate::engine::{Fact, OutcomeKind, Time};
 
 pub mod catalogue;
+mod named;
 mod registry;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
 use catalogue as name;
+pub use named::Limits;
+use named::Named;
 use registry::Registry;
 
 /// The exporter keeps observations one by one until somebody reads them; after so many they are summed up.
@@ -29,6 +35,7 @@ const OBSERVATIONS_MAX: usize = 16_384;
 pub struct Metrics {
     registry: Registry,
     n_observations: AtomicUsize,
+    named: Named,
 }
 
 /// What the engine holds now.
@@ -38,13 +45,21 @@ pub struct Snapshot {
     pub queues: Vec<QueueReport>,
     /// All resources.
     pub resources: Vec<ResourceReport>,
+    /// Inboxes with something in them, each with how long ago its oldest task ended; at most
+    /// `metrics.inboxes_max` and one more, which tells that there are more.
+    pub inboxes: Vec<(String, Duration)>,
+    /// Whether commits fail.
+    pub store_failing: bool,
 }
 
 impl Metrics {
     /// Starts to count, at zero.
     #[must_use]
-    pub fn install() -> Arc<Self> {
+    pub fn install(started_at: Time) -> Arc<Self> {
         let registry = Registry::new();
+        registry
+            .gauge(&name::START_TIME_SECONDS, &[])
+            .set(started_at.0 as f64 / 1000.0);
         registry
             .gauge(&name::BUILD_INFO, &[env!("CARGO_PKG_VERSION")])
             .set(1.0);
@@ -56,7 +71,20 @@ impl Metrics {
         Arc::new(Self {
             registry,
             n_observations: AtomicUsize::new(0),
+            named: Named::default(),
         })
+    }
+
+    /// Says how many queues and inboxes get series of their own, and which queues there are. Called at the start
+    /// and after each reload.
+    pub fn set_limits<'a>(&self, limits: Limits, queues: impl IntoIterator<Item = &'a str>) {
+        self.named.set(limits, queues);
+    }
+
+    /// The limits as set.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.named.limits()
     }
 
     /// Counts a batch, once its facts are durable. Quick: it runs on the driver's thread.
@@ -82,7 +110,8 @@ impl Metrics {
     fn record_fact(&self, fact: &Fact) {
         match fact {
             Fact::Launched { queue, waited, .. } => {
-                self.observe(&name::TASK_WAIT_SECONDS, &[queue], waited.as_secs_f64());
+                let queue = self.named.label(queue);
+                self.observe(&name::TASK_WAIT_SECONDS, &[&queue], waited.as_secs_f64());
             }
             Fact::AttemptEnded {
                 end: AttemptEnd::Lost { reason },
@@ -96,11 +125,12 @@ impl Metrics {
                     OutcomeKind::Failed => "failed",
                     OutcomeKind::Cancelled => "cancelled",
                 };
-                self.count(&name::TASKS_FINISHED_TOTAL, &[queue, word], 1);
+                let queue = self.named.label(queue);
+                self.count(&name::TASKS_FINISHED_TOTAL, &[&queue, word], 1);
                 // What never ran has used nothing.
                 if !outcome.usage.wall.is_zero() {
                     let wall = outcome.usage.wall.as_secs_f64();
-                    self.observe(&name::TASK_RUN_SECONDS, &[queue], wall);
+                    self.observe(&name::TASK_RUN_SECONDS, &[&queue], wall);
                 }
             }
             Fact::AttemptEnded { .. }
@@ -144,7 +174,7 @@ impl Metrics {
     pub fn render(&self, snapshot: Option<&Snapshot>) -> String {
         let mut page = self.registry.render();
         if let Some(snapshot) = snapshot {
-            page.push_str(&snapshot::render(snapshot));
+            page.push_str(&snapshot::render(snapshot, &self.named));
         }
         page
     }

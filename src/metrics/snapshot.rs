@@ -3,15 +3,33 @@
 use apportion_policies::Amount;
 
 use super::catalogue as name;
+use super::named::Named;
 use super::registry::Registry;
 use super::{QueueReport, ResourceReport, Snapshot};
 
 /// The gauges of a snapshot in Prometheus' text format.
-pub(super) fn render(snapshot: &Snapshot) -> String {
+pub(super) fn render(snapshot: &Snapshot, named: &Named) -> String {
     let registry = Registry::new();
+    let mut n_left_out = 0_u32;
     for queue in &snapshot.queues {
-        show_queue(&registry, queue);
+        if named.contains(&queue.path) {
+            show_queue(&registry, queue);
+        } else {
+            n_left_out += 1;
+        }
     }
+    let left_out = |of| registry.gauge(&name::SERIES_LEFT_OUT, &[of]);
+    left_out("queues").set(f64::from(n_left_out));
+    let inboxes_max = named.limits().inboxes_max;
+    for (inbox, age) in snapshot.inboxes.iter().take(inboxes_max) {
+        registry
+            .gauge(&name::INBOX_OLDEST_SECONDS, &[inbox])
+            .set(age.as_secs_f64());
+    }
+    left_out("inboxes").set(snapshot.inboxes.len().saturating_sub(inboxes_max) as f64);
+    registry
+        .gauge(&name::STORE_FAILING, &[])
+        .set(f64::from(u8::from(snapshot.store_failing)));
     for resource in &snapshot.resources {
         show_resource(&registry, resource);
     }

@@ -52,6 +52,8 @@ fn snapshot() -> Snapshot {
             resource("cpus", "host", "0"),
             resource("db", "cluster", "0.5"),
         ],
+        inboxes: vec![("release".to_owned(), Duration::from_secs(90))],
+        store_failing: false,
     }
 }
 
@@ -102,7 +104,7 @@ fn facts() -> Vec<Fact> {
 }
 
 fn page() -> String {
-    let metrics = Metrics::install();
+    let metrics = Metrics::install(Time(1_800_000_000_500));
     let stats = BatchStats {
         events: vec![("attempt_ended", 2), ("offer_received", 1)],
         n_requests: 3,
@@ -144,7 +146,7 @@ fn every_metric_of_the_catalogue_is_on_the_page_and_has_a_proper_name() {
 
 #[test]
 fn a_queue_that_is_gone_leaves_no_series() {
-    let metrics = Metrics::install();
+    let metrics = Metrics::install(Time(1_800_000_000_500));
     assert!(
         metrics
             .render(Some(&snapshot()))
@@ -157,8 +159,32 @@ fn a_queue_that_is_gone_leaves_no_series() {
 }
 
 #[test]
+fn queues_beyond_the_limit_share_a_series_and_are_counted() {
+    let metrics = Metrics::install(Time(0));
+    let limits = Limits {
+        queues_max: 1,
+        inboxes_max: 0,
+    };
+    metrics.set_limits(limits, ["maps", "maps/a"]);
+    let mut facts = facts();
+    if let Fact::Launched { queue, .. } = &mut facts[0] {
+        *queue = "maps/a".into();
+    }
+    metrics.record_batch(&facts, &BatchStats::default());
+    let page = metrics.render(Some(&snapshot()));
+    for line in [
+        "apportion_series_left_out{of=\"queues\"} 1",
+        "apportion_series_left_out{of=\"inboxes\"} 1",
+        "apportion_task_wait_seconds_count{queue=\"(others)\"} 1",
+    ] {
+        assert!(page.contains(line), "{line}\n{page}");
+    }
+    assert!(!page.contains("quoted") && !page.contains("release"));
+}
+
+#[test]
 fn what_is_observed_is_summed_up_now_and_then() {
-    let metrics = Metrics::install();
+    let metrics = Metrics::install(Time(1_800_000_000_500));
     let stats = BatchStats::default();
     for _ in 0..OBSERVATIONS_MAX + 10 {
         metrics.record_batch(&[], &stats);

@@ -3,9 +3,11 @@
 //! Up: port, data directory, engine as the store remembers it, backend, driver, HTTP. Down: driver (which
 //! ends what runs), then HTTP. SIGHUP reads the configuration again, SIGTERM and SIGINT stop.
 
+mod observing;
 mod outside;
 mod reload;
 mod retention;
+mod traces;
 
 use retention::Files;
 
@@ -29,8 +31,8 @@ use crate::backend::local::{LocalBackend, LocalError, LocalLogs, LocalOptions};
 use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::{self, Stopwatch};
 use crate::config::{BackendConfig, Config};
-use crate::driver::{self, BatchStats, Handle};
-use crate::engine::{AttemptId, Engine, Fact};
+use crate::driver::{self, Handle};
+use crate::engine::{AttemptId, Engine};
 use crate::metrics::Metrics;
 use crate::store::sqlite::{self, SqliteReader, SqliteStore};
 use crate::store::{Store, StoreError};
@@ -64,6 +66,14 @@ pub enum ServeError {
     /// The HTTP server ended by itself.
     #[error("the HTTP server ended: {0}; start the daemon again")]
     Http(io::Error),
+    /// What sends traces.
+    #[error("traces can't be sent to {otlp}: {message}; correct traces.otlp")]
+    Traces {
+        /// The address.
+        otlp: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A fault of this program.
     #[error(
         "the scheduler stopped on a fault of its own, told above; nothing acknowledged is lost, start the daemon again and report it"
@@ -148,11 +158,8 @@ impl Daemon {
             reader,
             backend,
         } = started.await.map_err(|_| ServeError::Fault)??;
-        let (metrics, reader) = (Metrics::install(), Arc::new(reader));
-        let observer = {
-            let metrics = Arc::clone(&metrics);
-            move |facts: &[Fact], stats: &BatchStats| metrics.record_batch(facts, stats)
-        };
+        let (metrics, reader) = (Metrics::install(clock::now()), Arc::new(reader));
+        let observer = observing::observer(Arc::clone(&metrics));
         let (done, driver_ended) = oneshot::channel();
         thread::Builder::new()
             .name("driver".to_owned())
@@ -164,7 +171,19 @@ impl Daemon {
                 what: "a thread",
                 source,
             })?;
+        if let Some(traces) = &config.traces {
+            let exporter = traces::exporter(traces).map_err(|error| ServeError::Traces {
+                otlp: traces.otlp.clone(),
+                message: error.to_string(),
+            })?;
+            let (handle, reader) = (handle.clone(), Arc::clone(&reader));
+            tokio::spawn(traces::run(exporter, traces.one_in, handle, reader));
+        }
         let (config, config_seen) = watch::channel(config);
+        tokio::spawn(observing::keep_limits(
+            Arc::clone(&metrics),
+            config_seen.clone(),
+        ));
         let router = api::router(ApiState {
             handle: handle.clone(),
             reader: Arc::clone(&reader) as Arc<dyn crate::store::reader::Reader>,

@@ -67,6 +67,10 @@ fn keep_what_needs_a_restart(config: &mut Config, current: &Config) {
         warn("server.data_dir");
         config.server.data_dir.clone_from(&current.server.data_dir);
     }
+    if config.traces != current.traces {
+        warn("traces");
+        config.traces.clone_from(&current.traces);
+    }
     if config.backend != current.backend {
         warn("backend");
         config.backend.clone_from(&current.backend);

@@ -123,6 +123,16 @@ impl Reader for MemoryStore {
             .collect())
     }
 
+    fn inboxes(&self, limit: usize) -> Result<Vec<(String, Time)>, StoreError> {
+        let kept = self.kept();
+        let mut oldest: BTreeMap<String, Time> = BTreeMap::new();
+        for (name, record) in kept.inbox.values() {
+            let ended_at = record.ended_at.unwrap_or_default();
+            oldest.entry(name.to_string()).or_insert(ended_at);
+        }
+        Ok(oldest.into_iter().take(limit).collect())
+    }
+
     fn is_value_wanted(&self, attempt: AttemptId) -> Result<bool, StoreError> {
         let kept = self.kept();
         let shows = |record: &TaskRecord| {

@@ -97,4 +97,11 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// The database can't be read.
     fn is_value_wanted(&self, attempt: AttemptId) -> Result<bool, StoreError>;
+
+    /// The inboxes that hold something, at most `limit`, in order of names, each with when the oldest
+    /// unacknowledged task in it ended. Costs a few looks into an index each.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    fn inboxes(&self, limit: usize) -> Result<Vec<(String, Time)>, StoreError>;
 }

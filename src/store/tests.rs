@@ -39,6 +39,7 @@ fn read(reader: &dyn Reader, next_id: u64, page: usize) -> Vec<String> {
             }
         }
     }
+    told.push(format!("{:?} {:?}", reader.inboxes(1), reader.inboxes(9)));
     let some_states = [
         vec![],
         vec![TaskState::Queued],

@@ -217,7 +217,7 @@ impl Daemon {
         let config = Arc::new(config::parse(CONFIG, &Registry::default()).unwrap());
         let (handle, events, inbox) = driver::channel();
         let store = MemoryStore::new();
-        let metrics = Metrics::install();
+        let metrics = Metrics::install(clock::now());
         let noted = Noted::default();
         let logs = Arc::new(FakeLogs::default());
         let dir = tempfile::tempdir().unwrap();

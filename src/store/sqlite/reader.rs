@@ -100,9 +100,34 @@ impl Reader for SqliteReader {
         self.read(|connection| deliveries(connection, inbox, limit))
     }
 
+    fn inboxes(&self, limit: usize) -> Result<Vec<(String, Time)>, StoreError> {
+        self.read(|connection| inboxes(connection, limit))
+    }
+
     fn is_value_wanted(&self, attempt: AttemptId) -> Result<bool, StoreError> {
         self.read(|connection| is_value_wanted(connection, attempt))
     }
+}
+
+/// The inboxes with something in them, found by skipping from one to the next in the index.
+fn inboxes(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<(String, Time)>> {
+    let mut next = connection.prepare_cached(
+        "SELECT i.inbox, coalesce(i.ended_at, t.ended_at, 0) FROM inbox i LEFT JOIN tasks t ON t.id = i.task \
+         WHERE i.inbox > ?1 ORDER BY i.inbox, i.seq LIMIT 1",
+    )?;
+    let mut found: Vec<(String, Time)> = Vec::new();
+    while found.len() < limit {
+        let from = found.last().map_or("", |(name, _)| name.as_str());
+        let row = next.query_row([from], |row| {
+            let ended_at: i64 = row.get(1)?;
+            Ok((row.get(0)?, Time(ended_at.unsigned_abs())))
+        });
+        match row.optional()? {
+            Some(inbox) => found.push(inbox),
+            None => break,
+        }
+    }
+    Ok(found)
 }
 
 /// How much of a task is wanted.
