@@ -1,5 +1,6 @@
 //! The trait that every policy implements.
 
+use crate::explain::Step;
 use crate::ids::{QueueId, ShapeId};
 use crate::offer::Offer;
 use crate::tree::QueueTree;
@@ -33,4 +34,12 @@ pub trait Policy: Send {
     /// The task that consumes this offer, or `None` if no waiting task fits it within all limits.
     /// Work-conserving: `None` only if nothing can go.
     fn choose(&mut self, tree: &QueueTree, offer: &Offer<'_>) -> Option<Choice>;
+
+    /// How this offer would find its way: at each queue from the root to `leaf` the child that would be served
+    /// first and the one that leads to `leaf`, with what they are compared by. Only for people: nothing is
+    /// decided by it. Empty for a policy that has nothing to say.
+    fn explain(&mut self, tree: &QueueTree, offer: &Offer<'_>, leaf: QueueId) -> Vec<Step> {
+        let (_, _, _) = (tree, offer, leaf);
+        Vec::new()
+    }
 }

@@ -266,7 +266,59 @@ pub(super) struct Explanation {
     #[serde(default)]
     pub(super) reasons: Vec<Cause>,
     #[serde(default)]
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) offers: Option<Offers>,
+    #[serde(default)]
+    pub(super) steps: Vec<Step>,
+    #[serde(default)]
+    pub(super) steps_for_agent: Option<String>,
+    #[serde(default)]
+    pub(super) attempts: Vec<LaunchedAttempt>,
+}
+
+/// The offers at hand for a task.
+#[derive(Debug, DeriveDeserialize)]
+pub(super) struct Offers {
+    pub(super) n_offering: u64,
+    #[serde(default)]
+    pub(super) n_looked_at: u64,
+    #[serde(default)]
+    pub(super) refused: BTreeMap<String, u64>,
+}
+
+/// One step down the queue tree.
+#[derive(Debug, DeriveDeserialize)]
+pub(super) struct Step {
+    pub(super) queue: String,
+    #[serde(default)]
+    pub(super) policy: String,
+    #[serde(default)]
+    pub(super) children: Vec<Contender>,
+}
+
+/// A queue as it was compared.
+#[derive(Debug, DeriveDeserialize)]
+pub(super) struct Contender {
+    pub(super) queue: String,
+    #[serde(default)]
+    pub(super) fraction: Option<String>,
+    #[serde(default)]
+    pub(super) decimal: Option<f64>,
+    #[serde(default)]
+    pub(super) next: Option<u64>,
+    #[serde(default)]
+    pub(super) remark: String,
+}
+
+/// An attempt that has not ended, with the decision that launched it.
+#[derive(Debug, DeriveDeserialize)]
+pub(super) struct LaunchedAttempt {
+    pub(super) attempt: u32,
+    #[serde(default)]
+    pub(super) agent: String,
+    #[serde(default)]
+    pub(super) launched_at: Option<String>,
+    #[serde(default)]
+    pub(super) waited_seconds: Option<f64>,
 }
 
 /// The answer to cancel and retry.

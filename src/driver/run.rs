@@ -256,7 +256,7 @@ impl Driver {
             look(&self.engine);
         }
         stats.n_decided = out.n_decided;
-        self.engine.policy_name().clone_into(&mut stats.policy);
+        stats.policy = self.engine.policy_name();
         warn_if_slow(&stats, facts.len());
         self.observer.batch(&facts, &stats);
         Ok(())

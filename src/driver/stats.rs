@@ -1,5 +1,6 @@
 //! What the driver measures of each batch, and who is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{Event, Fact};
@@ -14,7 +15,7 @@ pub struct BatchStats {
     /// How many times a policy was asked and chose a task.
     pub n_decided: u64,
     /// The default policy, by whose name decisions are counted.
-    pub policy: String,
+    pub policy: Arc<str>,
     /// How long the engine worked on the batch, matching included.
     pub turn: Duration,
     /// How long of that was matching waiting tasks with offers.

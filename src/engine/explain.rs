@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use apportion_policies::{Amounts, Shape, ShapeSet, TaskRank};
+use apportion_policies::{Amounts, Shape, TaskRank};
 
-use super::report::{Explanation, WaitReason};
+use super::report::{Explanation, LiveReport, WaitReason};
 use super::state::{Group, Phase, Slot, State};
 use super::{Engine, TaskId, TaskState, Time};
 
@@ -32,9 +32,18 @@ impl Engine {
         let live = self.state.live.get(&task);
         let attempts = live.map_or_else(Vec::new, |live| live.attempts(task));
         let attempts = attempts.into_iter().map(|attempt| {
-            let agent = self.state.agents.get(self.state.attempts[&attempt].agent);
-            (attempt, Arc::clone(&agent.name))
+            let record = &self.state.attempts[&attempt];
+            let live = live.filter(|live| live.current == Some(attempt.number));
+            LiveReport {
+                attempt,
+                agent: Arc::clone(&self.state.agents.get(record.agent).name),
+                launched_at: record.launched_at,
+                waited: live.map(|live| record.launched_at.since(live.ready_since)),
+            }
         });
+        let shape = self.state.queues.tree.shape(group.shape);
+        let is_queued = state == TaskState::Queued;
+        let could_run = is_queued && self.state.find_never_fits(group.leaf, shape).is_none();
         Some(Explanation {
             task,
             state,
@@ -42,6 +51,8 @@ impl Engine {
             n_ahead,
             ahead,
             reasons: self.state.reasons(task, slot, group),
+            offers: is_queued.then(|| self.state.offers_seen(group, shape)),
+            course: could_run.then(|| self.course(group)).flatten(),
             attempts: attempts.collect(),
         })
     }
@@ -79,6 +90,10 @@ impl State {
                     reasons.push(WaitReason::Pause { until: *until });
                 }
                 reasons.extend(self.lacking(group, shape));
+                if reasons.len() > 1 {
+                    // Whether something is on offer now is of interest once it could be used.
+                    reasons.retain(|reason| *reason != WaitReason::NoOffer);
+                }
                 if reasons.is_empty() {
                     reasons.push(WaitReason::OthersFirst);
                 }
@@ -117,19 +132,7 @@ impl State {
         if self.agents.known().next().is_none() {
             reasons.push(WaitReason::NoAgents);
         }
-        if let Some((queue, resource)) = tree.blocking_max(group.leaf, &shape.demand) {
-            let max = tree
-                .settings(queue)
-                .max
-                .iter()
-                .find(|(id, _)| *id == resource);
-            reasons.extend(max.map(|(_, max)| WaitReason::QueueAtMax {
-                queue: Arc::clone(tree.path(queue)),
-                resource: Arc::clone(self.resources.name(resource)),
-                max: *max,
-                used: tree.used(queue).get(resource),
-            }));
-        }
+        reasons.extend(self.limits_in_the_way(group, shape));
         let used = tree.used(tree.root());
         for (id, demand) in shape.demand.iter() {
             let Some(capacity) = self.resources.capacity(id) else {
@@ -148,17 +151,41 @@ impl State {
                 });
             }
         }
-        reasons.extend(self.lacking_on_agents(group, shape));
+        reasons.extend(self.lacking_on_agents(shape));
+        reasons
+    }
+
+    /// Each `max` on the path that one more task of this shape would exceed.
+    fn limits_in_the_way(&self, group: &Group, shape: &Shape) -> Vec<WaitReason> {
+        let tree = &self.queues.tree;
+        let mut reasons = Vec::new();
+        let mut next = Some(group.leaf);
+        while let Some(queue) = next {
+            next = tree.parent(queue);
+            for (id, max) in &tree.settings(queue).max {
+                let (demand, used) = (shape.demand.get(*id), tree.used(queue).get(*id));
+                if !demand.is_zero() && used.saturating_add(demand) > *max {
+                    reasons.push(WaitReason::QueueAtMax {
+                        queue: Arc::clone(tree.path(queue)),
+                        resource: Arc::clone(self.resources.name(*id)),
+                        max: *max,
+                        used,
+                    });
+                }
+            }
+        }
         reasons
     }
 
     /// What the agent where least is missing has too little of now; empty where one has enough offered.
-    fn lacking_on_agents(&self, group: &Group, shape: &Shape) -> Vec<WaitReason> {
-        let (mut free, mut fits) = (Amounts::default(), ShapeSet::default());
+    fn lacking_on_agents(&self, shape: &Shape) -> Vec<WaitReason> {
+        let host = || (shape.demand.iter()).filter(|(id, _)| self.resources.is_host(*id));
+        let mut free = Amounts::default();
         let mut offering = self.agents.offering();
         let fits_one = offering.any(|agent| {
-            self.fill_offer(agent, self.queues.fits.waiting(), &mut free, &mut fits);
-            fits.contains(group.shape)
+            self.fill_free(agent, &mut free);
+            let meets = self.agents.get(agent).meets(&shape.constraints);
+            meets && host().all(|(id, amount)| amount <= free.get(id))
         });
         if fits_one {
             return Vec::new();
@@ -169,8 +196,7 @@ impl State {
             .known()
             .filter(|agent| agent.meets(&shape.constraints))
         {
-            let lacks: Vec<WaitReason> = (shape.demand.iter())
-                .filter(|(id, _)| self.resources.is_host(*id))
+            let lacks: Vec<WaitReason> = host()
                 .map(|(id, demand)| {
                     (
                         id,
@@ -193,6 +219,11 @@ impl State {
                 least = Some((lacks.len(), lacks));
             }
         }
-        least.map_or_else(Vec::new, |(_, lacks)| lacks)
+        match least {
+            // What is free there is not on offer now: the backend has yet to offer it.
+            Some((0, _)) => vec![WaitReason::NoOffer],
+            Some((_, lacks)) => lacks,
+            None => Vec::new(),
+        }
     }
 }

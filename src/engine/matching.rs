@@ -93,7 +93,10 @@ impl Engine {
             free: &left.free,
             fits: &left.fits,
         };
-        let choice = self.policy.choose(&self.state.queues.tree, &offer);
+        let choice = self
+            .policy
+            .get_mut()
+            .choose(&self.state.queues.tree, &offer);
         if choice.is_some() {
             self.pace.want_revival(now);
         }
@@ -114,7 +117,11 @@ impl Engine {
                 free: &left.free,
                 fits: &left.fits,
             };
-            let Some(choice) = self.policy.choose(&self.state.queues.tree, &offer) else {
+            let Some(choice) = self
+                .policy
+                .get_mut()
+                .choose(&self.state.queues.tree, &offer)
+            else {
                 break;
             };
             out.n_decided += 1;
@@ -189,7 +196,7 @@ impl Engine {
     /// Tells the policy which leaves changed.
     fn tell_policy(&mut self) {
         while let Some(leaf) = self.state.queues.next_changed() {
-            self.policy.changed(&self.state.queues.tree, leaf);
+            self.policy.get_mut().changed(&self.state.queues.tree, leaf);
         }
     }
 }
@@ -243,6 +250,13 @@ impl State {
         self.agents.set_hopes(agent, held);
     }
 
+    /// What may be consumed of an agent's offers now.
+    pub(super) fn fill_free(&self, agent: AgentIndex, free: &mut Amounts) {
+        free.reset(self.resources.len());
+        self.agents.free_of(agent, &self.resources, free);
+        self.fill_cluster_free(free);
+    }
+
     /// What may be consumed of an agent's offers now, and which of the shapes asked about fit it.
     pub(super) fn fill_offer(
         &self,
@@ -251,9 +265,7 @@ impl State {
         free: &mut Amounts,
         fits: &mut ShapeSet,
     ) {
-        free.reset(self.resources.len());
-        self.agents.free_of(agent, &self.resources, free);
-        self.fill_cluster_free(free);
+        self.fill_free(agent, free);
         let agent = self.agents.get(agent);
         let meets = |shape: ShapeId| agent.meets(&self.queues.tree.shape(shape).constraints);
         self.queues.fits.fitting(asked, free, meets, fits);

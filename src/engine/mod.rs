@@ -6,6 +6,7 @@
 //! [`Engine::apply`] and never asks a policy.
 
 mod cancel;
+mod course;
 pub mod decision;
 mod dependencies;
 mod ends;
@@ -34,6 +35,7 @@ pub mod time;
 mod timers;
 mod views;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -75,7 +77,8 @@ pub struct Engine {
     state: State,
     settings: EngineSettings,
     registry: Registry,
-    policy: Box<dyn Policy>,
+    /// In a cell, since explanations ask it, too, and it remembers what it found.
+    policy: RefCell<Box<dyn Policy>>,
     interner: Interner,
     room: matching::Room,
     pace: offers::OfferPace,
@@ -87,7 +90,7 @@ pub struct Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut engine = f.debug_struct("Engine");
-        engine.field("policy", &self.policy.name());
+        engine.field("policy", &self.policy.borrow().name());
         engine.field("n_live", &self.state.n_live);
         engine.field("next_id", &self.state.next_id);
         engine.finish_non_exhaustive()
@@ -117,7 +120,7 @@ impl Engine {
             state,
             settings,
             registry,
-            policy,
+            policy: RefCell::new(policy),
             interner: Interner::default(),
             room: matching::Room::default(),
             pace: offers::OfferPace::default(),

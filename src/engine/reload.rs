@@ -40,7 +40,7 @@ impl Engine {
                 .charge(record.agent, &self.state.queues.tree.shape(shape).demand);
         }
         let policy = self.registry.policy_for(&self.state.queues.tree);
-        self.policy = policy.expect("the names of policies were validated");
+        *self.policy.get_mut() = policy.expect("the names of policies were validated");
         self.settings = settings;
         if self.pace.declines() {
             // What was declined may fit now.

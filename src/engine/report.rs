@@ -1,8 +1,9 @@
 //! What the engine shows of its state to people: plain data, made on request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use apportion_policies::{Amount, Share, Weight};
+use apportion_policies::{Amount, Share, ShownKey, Weight};
 
 use super::request::ByName;
 use super::spec::{AttemptId, TaskId, TaskState};
@@ -84,8 +85,69 @@ pub struct Explanation {
     pub ahead: Vec<TaskId>,
     /// Why it doesn't run now, the most telling first. Empty where it runs.
     pub reasons: Vec<WaitReason>,
-    /// Its live attempts with the agent.
-    pub attempts: Vec<(AttemptId, Arc<str>)>,
+    /// What becomes of the offers at hand for it, while it is queued.
+    pub offers: Option<OffersReport>,
+    /// How a decision would find its way to its queue, while it is queued and could run.
+    pub course: Option<Course>,
+    /// Its live attempts.
+    pub attempts: Vec<LiveReport>,
+}
+
+/// An attempt that has not ended, with the decision that launched it.
+#[derive(Clone, Debug)]
+pub struct LiveReport {
+    /// Which.
+    pub attempt: AttemptId,
+    /// On whose offer it was launched.
+    pub agent: Arc<str>,
+    /// When that was decided.
+    pub launched_at: Time,
+    /// How long the task could have run before; `None` for one that dies beside a newer one.
+    pub waited: Option<Duration>,
+}
+
+/// The offers at hand, as far as one task is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OffersReport {
+    /// How many agents offer something.
+    pub n_offering: u64,
+    /// How many of those were looked at.
+    pub n_looked_at: u64,
+    /// Why those don't launch it, with how many: `no_agent_matches`, `lacks RESOURCE`, `queue_at_max`, `others_first`.
+    pub refused: Vec<(String, u64)>,
+}
+
+/// The steps of a decision down the queue tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// For this agent's offer; `None` where the task fits none: then as if everything that waits fitted.
+    pub agent: Option<Arc<str>>,
+    /// From the root down.
+    pub steps: Vec<StepReport>,
+}
+
+/// One step: the queues directly below `queue` were compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepReport {
+    /// The path; empty at the top.
+    pub queue: Arc<str>,
+    /// By which policy.
+    pub policy: Arc<str>,
+    /// The queue that would be served first; `None` where none can go.
+    pub first: Option<ContenderReport>,
+    /// The queue on the way to the task.
+    pub own: ContenderReport,
+}
+
+/// A queue with what it was compared by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContenderReport {
+    /// The path.
+    pub queue: Arc<str>,
+    /// Its key, the least goes first; `None` where nothing below it can go.
+    pub key: Option<ShownKey>,
+    /// The task that would be launched.
+    pub next: Option<TaskId>,
 }
 
 /// Why a task doesn't run now.
@@ -147,6 +209,8 @@ pub enum WaitReason {
     OthersFirst,
     /// No agent is there.
     NoAgents,
+    /// Enough is free, but no agent offers it now.
+    NoOffer,
 }
 
 impl WaitReason {
@@ -162,6 +226,7 @@ impl WaitReason {
             Self::Lacks { .. } => "lacks",
             Self::OthersFirst => "others_first",
             Self::NoAgents => "no_agents",
+            Self::NoOffer => "no_offer",
         }
     }
 }

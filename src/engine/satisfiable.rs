@@ -24,7 +24,7 @@ impl Engine {
             .queues
             .judge(|tree, leaf, shape| is_satisfiable(tree, leaf, shape, resources, agents));
         if std::mem::take(&mut state.queues.needs_rebuild) {
-            self.policy.rebuild(&state.queues.tree);
+            self.policy.get_mut().rebuild(&state.queues.tree);
             while state.queues.next_changed().is_some() {}
         }
     }

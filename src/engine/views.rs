@@ -123,7 +123,8 @@ impl Engine {
 
     /// The name of the policy that orders the queues at the top.
     #[must_use]
-    pub fn policy_name(&self) -> &str {
-        self.policy.name()
+    pub fn policy_name(&self) -> Arc<str> {
+        let tree = &self.state.queues.tree;
+        Arc::clone(&tree.policy_spec(tree.root()).name)
     }
 }

@@ -35,7 +35,7 @@ impl Index {
     }
 
     /// What would be launched below a queue if only the shapes `above` could go.
-    fn find(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> Option<Found> {
+    pub(super) fn find(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> Option<Found> {
         let Node::Leaf(leaf) = &self.nodes[queue] else {
             return self.find_below(tree, queue, above);
         };
@@ -53,7 +53,12 @@ impl Index {
         Some(Found { next, key, level })
     }
 
-    fn find_below(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> Option<Found> {
+    pub(super) fn find_below(
+        &mut self,
+        tree: &QueueTree,
+        queue: usize,
+        above: &[u64],
+    ) -> Option<Found> {
         let inner = self.inner_mut(queue);
         if let Some(found) = inner.memo.find(above, inner.going()) {
             return found;

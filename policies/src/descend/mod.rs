@@ -17,6 +17,7 @@ mod index;
 mod memo;
 mod queue;
 mod siblings;
+mod steps;
 mod tournament;
 mod update;
 
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use self::index::Index;
 pub(crate) use self::queue::Order;
+use crate::explain::Step;
 use crate::ids::QueueId;
 use crate::offer::Offer;
 use crate::policy::{Choice, Policy};
@@ -78,5 +80,9 @@ impl Policy for Descend {
 
     fn choose(&mut self, tree: &QueueTree, offer: &Offer<'_>) -> Option<Choice> {
         self.index.choose(tree, offer.fits.words())
+    }
+
+    fn explain(&mut self, tree: &QueueTree, offer: &Offer<'_>, leaf: QueueId) -> Vec<Step> {
+        self.index.steps(tree, offer.fits.words(), leaf)
     }
 }

@@ -1,13 +1,15 @@
 //! Explanations in JSON: where a task stands and what it waits for.
 
-use apportion_policies::Amount;
+use std::collections::BTreeMap;
+
+use apportion_policies::{Amount, Fraction, ShownKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{AmountJson, StateJson, time};
 use crate::config::units::format_amount;
-use crate::engine::report::{Explanation, WaitReason};
+use crate::engine::report::{ContenderReport, Explanation, StepReport, WaitReason};
 use crate::store::reader::TaskRecord;
 
 /// Where a task stands.
@@ -25,14 +27,67 @@ pub struct ExplanationJson {
     pub ahead: Vec<u64>,
     /// Why it doesn't run now, the most telling first. Empty where it runs or has ended.
     pub reasons: Vec<ReasonJson>,
-    /// Its live attempts.
+    /// The offers at hand and what became of them for this task, while it is queued.
+    pub offers: Option<OffersJson>,
+    /// How a decision would find its way to the task's queue: at each inner queue from the top the child that would
+    /// be served first, and the one that leads to the task. Empty where it isn't queued or could never run.
+    pub steps: Vec<StepJson>,
+    /// For whose offer the steps are; `null` where the task fits none: then as if everything that waits fitted.
+    pub steps_for_agent: Option<String>,
+    /// Its live attempts, each with the decision that launched it.
     pub attempts: Vec<LiveAttemptJson>,
+}
+
+/// Offers at hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OffersJson {
+    /// How many agents offer something.
+    pub n_offering: u64,
+    /// How many of those were looked at.
+    pub n_looked_at: u64,
+    /// Why those don't launch the task, with how many: `no_agent_matches`, `lacks RESOURCE`, `queue_at_max`,
+    /// `others_first`.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// One step down the queue tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepJson {
+    /// The queue whose children were compared; empty at the top.
+    pub queue: String,
+    /// By which policy; the least key goes first.
+    pub policy: String,
+    /// The child that would be served first, and where that is another one, the child on the way to the task.
+    pub children: Vec<ContenderJson>,
+}
+
+/// A queue as it was compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ContenderJson {
+    /// Its path.
+    pub queue: String,
+    /// Whether it is served first.
+    pub wins: bool,
+    /// Whether the task that was asked about is below it.
+    pub is_own: bool,
+    /// `use` (relative to weight), `guarantee` (use over `min`; goes before the others), `order` (of the next task), or
+    /// `null` where nothing below it can go.
+    pub kind: Option<String>,
+    /// The key as a reduced fraction; `null` for `order`.
+    pub fraction: Option<String>,
+    /// The same as a decimal.
+    pub decimal: Option<f64>,
+    /// The task below it that would go.
+    pub next: Option<u64>,
+    /// What there is to say of it, for people.
+    pub remark: String,
 }
 
 /// Why a task doesn't run now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReasonJson {
-    /// `never_fits`, `no_agent_matches`, `after`, `pause`, `queue_at_max`, `lacks`, `others_first`, `no_agents`.
+    /// `never_fits`, `no_agent_matches`, `after`, `pause`, `queue_at_max`, `lacks`, `others_first`, `no_agents`,
+    /// `no_offer`.
     #[schema(example = "lacks")]
     pub code: String,
     /// The same for people.
@@ -43,12 +98,16 @@ pub struct ReasonJson {
 }
 
 /// An attempt that has not ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LiveAttemptJson {
     /// Its number.
     pub attempt: u32,
-    /// Where it runs.
+    /// Where it runs: on whose offer it was launched.
     pub agent: String,
+    /// When that was decided.
+    pub launched_at: String,
+    /// How long the task could have run before; `null` for an attempt that dies beside a newer one.
+    pub waited_seconds: Option<f64>,
 }
 
 impl ExplanationJson {
@@ -66,10 +125,22 @@ impl ExplanationJson {
                 .iter()
                 .map(ReasonJson::from_reason)
                 .collect(),
+            offers: explanation.offers.as_ref().map(|offers| OffersJson {
+                n_offering: offers.n_offering,
+                n_looked_at: offers.n_looked_at,
+                refused: offers.refused.iter().cloned().collect(),
+            }),
+            steps: (explanation.course.iter())
+                .flat_map(|course| course.steps.iter().map(StepJson::from_step))
+                .collect(),
+            steps_for_agent: (explanation.course.as_ref())
+                .and_then(|course| course.agent.as_ref().map(ToString::to_string)),
             attempts: (explanation.attempts.iter())
-                .map(|(attempt, agent)| LiveAttemptJson {
-                    attempt: attempt.number,
-                    agent: agent.to_string(),
+                .map(|live| LiveAttemptJson {
+                    attempt: live.attempt.number,
+                    agent: live.agent.to_string(),
+                    launched_at: time::format(live.launched_at),
+                    waited_seconds: live.waited.map(time::seconds),
                 })
                 .collect(),
         }
@@ -85,8 +156,55 @@ impl ExplanationJson {
             n_ahead: 0,
             ahead: Vec::new(),
             reasons: Vec::new(),
+            offers: None,
+            steps: Vec::new(),
+            steps_for_agent: None,
             attempts: Vec::new(),
         }
+    }
+}
+
+impl StepJson {
+    fn from_step(step: &StepReport) -> Self {
+        let own_wins = step.first.as_ref() == Some(&step.own);
+        let first = step
+            .first
+            .iter()
+            .map(|first| contender(first, true, own_wins));
+        let own = (!own_wins).then(|| contender(&step.own, false, true));
+        Self {
+            queue: step.queue.to_string(),
+            policy: step.policy.to_string(),
+            children: first.chain(own).collect(),
+        }
+    }
+}
+
+fn contender(report: &ContenderReport, wins: bool, is_own: bool) -> ContenderJson {
+    let (kind, fraction) = match report.key {
+        Some(ShownKey::Guarantee(fraction)) => (Some("guarantee"), Some(fraction)),
+        Some(ShownKey::Use(fraction)) => (Some("use"), Some(fraction)),
+        Some(ShownKey::Order(_)) => (Some("order"), None),
+        None => (None, None),
+    };
+    let mut remark = match (kind, wins) {
+        (None, _) => "nothing below it can go".to_owned(),
+        (Some("guarantee"), true) => "goes first: below its min".to_owned(),
+        (_, true) => "goes first".to_owned(),
+        (_, false) => String::new(),
+    };
+    if let (Some(ShownKey::Order(rank)), false) = (report.key, wins) {
+        remark = format!("its next task has priority {}", rank.priority.0);
+    }
+    ContenderJson {
+        queue: report.queue.to_string(),
+        wins,
+        is_own,
+        kind: kind.map(str::to_owned),
+        fraction: fraction.map(|fraction| fraction.to_string()),
+        decimal: fraction.map(Fraction::as_f64),
+        next: report.next.map(|task| task.0),
+        remark,
     }
 }
 
@@ -157,6 +275,9 @@ fn message(reason: &WaitReason) -> String {
         }
         WaitReason::OthersFirst => "would fit; others go first".to_owned(),
         WaitReason::NoAgents => "no agent is there".to_owned(),
+        WaitReason::NoOffer => {
+            "enough is free, but no agent offers it now; waits for an offer".to_owned()
+        }
     }
 }
 
@@ -196,6 +317,6 @@ fn detail(reason: &WaitReason) -> Value {
         } => {
             json!({"resource": resource, "demand": amount(demand), "free": amount(free), "agent": agent})
         }
-        WaitReason::OthersFirst | WaitReason::NoAgents => Value::Null,
+        WaitReason::OthersFirst | WaitReason::NoAgents | WaitReason::NoOffer => Value::Null,
     }
 }

@@ -340,6 +340,12 @@ impl Queues {
         }
     }
 
+    /// Whether the policy has been told of all changes, and every group been judged.
+    pub(crate) fn is_settled(&self) -> bool {
+        let is_judged = !self.needs_judging && self.unjudged.is_empty();
+        !self.needs_rebuild && self.changed.is_empty() && is_judged
+    }
+
     /// The leaves that the policy must be told of.
     pub(crate) fn next_changed(&mut self) -> Option<QueueId> {
         let leaf = self.changed.pop()?;

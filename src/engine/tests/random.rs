@@ -11,7 +11,7 @@ use crate::engine::{AttemptId, Decision, EngineSettings, Event, Request, TaskId,
 
 /// Something that happens. Numbers choose among what is there.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Submit(Vec<NewTask>),
     Agent { name: u8, total: u8, rack: bool },
     AgentLost { name: u8 },
@@ -32,7 +32,7 @@ enum Step {
 
 /// A task to submit.
 #[derive(Clone, Debug)]
-struct NewTask {
+pub(super) struct NewTask {
     queue: u8,
     demand: u8,
     array: u8,
@@ -68,7 +68,7 @@ const SETTINGS: [&[&str]; 5] = [
     &["a", "b", "b/x", "b/y", "c", "c/z"],
 ];
 
-fn reloaded(queues: u8, capacity: u8) -> EngineSettings {
+pub(super) fn reloaded(queues: u8, capacity: u8) -> EngineSettings {
     let mut settings = settings(SETTINGS[queues as usize % SETTINGS.len()]);
     let capacity = units(u64::from(capacity % 12));
     settings.resources[1].scope = Scope::Cluster { capacity };
@@ -112,7 +112,7 @@ fn new_task() -> impl Strategy<Value = NewTask> {
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::collection::vec(new_task(), 1..4).prop_map(Step::Submit),
         2 => (0..3_u8, 0..8_u8, any::<bool>()).prop_map(|(name, total, rack)| Step::Agent { name, total, rack }),
@@ -212,7 +212,7 @@ fn say(env: &mut TestEnv, step: &Step) {
     }
 }
 
-fn take(env: &mut TestEnv, step: &Step) {
+pub(super) fn take(env: &mut TestEnv, step: &Step) {
     match step {
         Step::Submit(tasks) => {
             let tasks: Vec<Builder> = tasks.iter().map(|new| build(env, new)).collect();

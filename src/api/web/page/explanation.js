@@ -1,18 +1,19 @@
 // Why a task waits, or how it came to run.
 
 import { el, table } from './dom.js';
+import { seconds, when } from './format.js';
 
 /** A section with all that `explain` says; nothing for a task of which nothing is to be said. */
 export function explanation(why) {
   const parts = [];
-  if (why.message) parts.push(el('p', {}, why.message));
   if (why.n_ahead > 0) parts.push(ahead(why));
   if (why.reasons.length) {
     parts.push(el('ul', { class: 'reasons' }, why.reasons.map((reason) =>
       el('li', { class: reason.code }, reason.message))));
   }
   for (const step of why.steps ?? []) parts.push(descent(step));
-  if (why.decision) parts.push(decision(why.decision));
+  if (why.offers) parts.push(offers(why.offers));
+  for (const attempt of why.attempts) parts.push(decision(attempt));
   if (!parts.length) return null;
   const title = why.reasons.length || why.n_ahead > 0 ? 'Why it waits' : 'How it came to run';
   return el('section', { class: 'card', id: 'explanation' }, el('h2', {}, title), parts);
@@ -33,6 +34,14 @@ function descent(step) {
     table(`Order ${among}`, columns, rows));
 }
 
-function decision(decision) {
-  return el('div', { class: 'step' }, el('h3', {}, 'The decision'), el('p', {}, decision.message));
+function decision(attempt) {
+  const waited = attempt.waited_seconds === null ? '' : `, after it could have run for ${seconds(attempt.waited_seconds)}`;
+  return el('p', {}, `Attempt ${attempt.attempt} was launched on the offer of ${attempt.agent}, ${when(attempt.launched_at)}${waited}.`);
+}
+
+/** What became of the offers at hand. */
+function offers(seen) {
+  if (seen.n_offering === 0) return el('p', {}, 'No agent offers anything now.');
+  const refused = Object.entries(seen.refused).map(([reason, count]) => `${count} ${reason}`).join(', ');
+  return el('p', {}, `${seen.n_offering} agents offer something: ${refused}.`);
 }

@@ -1,0 +1,103 @@
+//! How a decision would find its way to a waiting task, and what became of the offers at hand: the part of an
+//! explanation that asks the policy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apportion_policies::{Amounts, Contender, Offer, QueueId, Shape, ShapeSet};
+
+use super::report::{ContenderReport, Course, OffersReport, StepReport};
+use super::state::{AgentIndex, Group, State};
+use super::{Engine, TaskId};
+
+/// So many offering agents are looked at one by one for an explanation: a look at the engine must not last.
+const AGENTS_MAX: usize = 512;
+
+impl Engine {
+    /// The steps down the queue tree to a group's leaf, for the first offer that the group's tasks fit, or as if
+    /// everything fitted. `None` while the policy has not yet seen all changes: between two batches it has.
+    pub(super) fn course(&self, group: &Group) -> Option<Course> {
+        let state = &self.state;
+        if !state.queues.is_settled() || state.agents.has_changed {
+            return None;
+        }
+        let (mut free, mut fits) = (Amounts::default(), ShapeSet::default());
+        let waiting = state.queues.fits.waiting();
+        let mut offering = state.agents.offering().take(AGENTS_MAX);
+        let fitting = offering.find(|agent| {
+            state.fill_offer(*agent, waiting, &mut free, &mut fits);
+            fits.contains(group.shape)
+        });
+        if fitting.is_none() {
+            fits.clear();
+            for word in waiting {
+                fits.push_word(*word);
+            }
+        }
+        let offer = Offer {
+            free: &free,
+            fits: &fits,
+        };
+        let tree = &state.queues.tree;
+        let steps = self
+            .policy
+            .borrow_mut()
+            .explain(tree, &offer, group.leaf)
+            .into_iter();
+        let path = |queue: QueueId| Arc::clone(tree.path(queue));
+        let contender = |contender: Contender| ContenderReport {
+            queue: path(contender.queue),
+            key: contender.standing.map(|(key, _)| key),
+            next: contender.standing.map(|(_, next)| TaskId(next.seq)),
+        };
+        let steps = steps.map(|step| StepReport {
+            queue: path(step.parent),
+            policy: Arc::clone(&tree.policy_spec(step.parent).name),
+            first: step.first.map(contender),
+            own: contender(step.own),
+        });
+        Some(Course {
+            agent: fitting.map(|agent| Arc::clone(&state.agents.get(agent).name)),
+            steps: steps.collect(),
+        })
+    }
+}
+
+impl State {
+    /// What becomes of the offers at hand for tasks of this group, by reason.
+    pub(super) fn offers_seen(&self, group: &Group, shape: &Shape) -> OffersReport {
+        let mut free = Amounts::default();
+        let mut report = OffersReport::default();
+        let mut refused: BTreeMap<String, u64> = BTreeMap::new();
+        let is_at_max = self
+            .queues
+            .tree
+            .blocking_max(group.leaf, &shape.demand)
+            .is_some();
+        for agent in self.agents.offering() {
+            report.n_offering += 1;
+            if report.n_looked_at as usize == AGENTS_MAX {
+                continue;
+            }
+            report.n_looked_at += 1;
+            let reason = match self.refusal(agent, shape, &mut free) {
+                Some(reason) => reason,
+                None if is_at_max => "queue_at_max".to_owned(),
+                None => "others_first".to_owned(),
+            };
+            *refused.entry(reason).or_default() += 1;
+        }
+        report.refused = refused.into_iter().collect();
+        report
+    }
+
+    /// Why an agent's offer can't hold a task of this shape: `no_agent_matches`, or `lacks RESOURCE`.
+    fn refusal(&self, agent: AgentIndex, shape: &Shape, free: &mut Amounts) -> Option<String> {
+        if !self.agents.get(agent).meets(&shape.constraints) {
+            return Some("no_agent_matches".to_owned());
+        }
+        self.fill_free(agent, free);
+        let lacking = (shape.demand.iter()).find(|(id, amount)| *amount > free.get(*id));
+        lacking.map(|(id, _)| format!("lacks {}", self.resources.name(id)))
+    }
+}

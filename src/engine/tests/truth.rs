@@ -1,0 +1,154 @@
+//! Explanations are true: in random states, what a task is said to lack is given, and it starts.
+
+use proptest::prelude::*;
+
+use super::env::*;
+use super::random;
+use crate::engine::report::WaitReason;
+use crate::engine::settings::Scope;
+use crate::engine::{EngineSettings, TaskId, TaskState};
+
+/// So often something new may stand in the way once what was named is gone: what can never fit hides what else is
+/// lacking, and a pause ends into whatever is there then.
+const ROUNDS_MAX: usize = 4;
+
+/// Something that has room for everything and meets every constraint of these tests.
+fn offer_plenty(env: &mut TestEnv) {
+    env.agent_with("plenty", "cpus=1000 mem=1000", "rack=r1");
+    env.offer("plenty", "cpus=1000 mem=1000");
+}
+
+fn lift_max(settings: &mut EngineSettings, queue: &str, resource: &str) {
+    let found = settings.queues.iter_mut().find(|it| &*it.path == queue);
+    let queue = found.expect("a queue with a max is configured");
+    queue.max.retain(|(name, _)| &**name != resource);
+}
+
+fn raise_capacity(settings: &mut EngineSettings, name: &str) {
+    let mut resources = settings.resources.iter_mut();
+    let found = resources.find(|it| &*it.name == name).unwrap();
+    found.scope = Scope::Cluster {
+        capacity: units(1000),
+    };
+}
+
+/// Removes one cause, and nothing else where that can be helped.
+fn remove(env: &mut TestEnv, reason: &WaitReason) {
+    let mut settings = env.engine.settings.clone();
+    match reason {
+        WaitReason::NeverFits {
+            resource, limit, ..
+        } => {
+            if let Some(queue) = limit.strip_prefix("queue ") {
+                lift_max(&mut settings, queue, resource);
+                env.reload(settings).unwrap();
+            } else if &**limit == "the cluster" {
+                raise_capacity(&mut settings, resource);
+                env.reload(settings).unwrap();
+            } else {
+                offer_plenty(env);
+            }
+        }
+        WaitReason::QueueAtMax {
+            queue, resource, ..
+        } => {
+            lift_max(&mut settings, queue, resource);
+            env.reload(settings).unwrap();
+        }
+        WaitReason::Lacks {
+            resource,
+            agent: None,
+            ..
+        } => {
+            raise_capacity(&mut settings, resource);
+            env.reload(settings).unwrap();
+        }
+        WaitReason::Lacks { .. }
+        | WaitReason::NoAgents
+        | WaitReason::NoOffer
+        | WaitReason::NoAgentMatches { .. } => offer_plenty(env),
+        WaitReason::Pause { until } => {
+            let seconds = until.since(env.now).as_secs_f64();
+            env.advance(seconds);
+        }
+        WaitReason::After { .. } | WaitReason::OthersFirst => {
+            panic!("a queued task waits for no other, and nothing is passed over that fits")
+        }
+    }
+}
+
+/// Asks why a queued task waits, removes what it names, and insists that it starts.
+fn check(env: &mut TestEnv, task: TaskId) {
+    let mut removed: Vec<WaitReason> = Vec::new();
+    for _ in 0..ROUNDS_MAX {
+        let explained = env.engine.explain(task, env.now).unwrap();
+        if explained.state != TaskState::Queued {
+            break;
+        }
+        assert!(!explained.reasons.is_empty(), "{explained:?}");
+        let offers = explained.offers.unwrap();
+        let n_refused: u64 = offers.refused.iter().map(|(_, number)| number).sum();
+        assert_eq!(n_refused, offers.n_looked_at);
+        for reason in explained.reasons {
+            assert!(
+                !removed.contains(&reason),
+                "{reason:?} was removed: {removed:?}"
+            );
+            remove(env, &reason);
+            removed.push(reason);
+        }
+        // Of what is free now, the rest is offered: a launch uses a whole offer up.
+        env.offer("plenty", "cpus=1000 mem=1000");
+    }
+    let state = env.state(task.0);
+    assert_eq!(
+        state,
+        Some(TaskState::Launching),
+        "task {task} after {removed:?}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_said_to_be_lacking_is_all_that_is_lacking(
+        steps in prop::collection::vec(random::step(), 1..60),
+        choice in any::<prop::sample::Index>(),
+    ) {
+        let mut env = TestEnv::with(random::reloaded(0, 10));
+        for step in &steps {
+            random::take(&mut env, step);
+        }
+        let queued: Vec<TaskId> = (1..env.engine.state.next_id.0)
+            .map(TaskId)
+            .filter(|task| env.state(task.0) == Some(TaskState::Queued))
+            .collect();
+        if !queued.is_empty() {
+            check(&mut env, queued[choice.index(queued.len())]);
+        }
+    }
+}
+
+#[test]
+fn the_steps_name_who_is_served_first_and_by_what() {
+    let mut env = TestEnv::new(&["maps weight=3", "maps/a", "maps/b", "search"]);
+    env.agent("m1", "cpus=8 mem=8");
+    env.offer("m1", "cpus=8 mem=8");
+    for queue in ["maps/a", "search", "maps/a", "search"] {
+        env.submit(task(queue).demand("cpus=2"));
+    }
+    let waiting = env.submit(task("maps/b").demand("cpus=2"));
+    env.submit(task("search").demand("cpus=2"));
+    let course = env
+        .engine
+        .explain(TaskId(waiting), env.now)
+        .unwrap()
+        .course
+        .unwrap();
+    assert_eq!(course.agent, None, "nothing is free");
+    let shown: Vec<String> = (course.steps.iter())
+        .map(|step| format!("{}: {:?} {:?}", step.queue, step.first, step.own))
+        .collect();
+    insta::assert_snapshot!(shown.join("\n"));
+}
