@@ -14,7 +14,7 @@ use opentelemetry::trace::{
     Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig};
+use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter, SpanLinks};
 use tokio::sync::broadcast::error::RecvError;
@@ -36,8 +36,11 @@ const SEND_MAX: Duration = Duration::from_secs(10);
 pub(super) fn exporter(
     config: &TracesConfig,
 ) -> Result<opentelemetry_otlp::SpanExporter, ExporterBuildError> {
+    let client = reqwest::Client::builder().no_proxy().build();
+    let client = client.map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
     let mut exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
+        .with_http_client(client)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(config.otlp.clone())
         .with_timeout(SEND_MAX)
