@@ -137,6 +137,7 @@ impl Machine {
             resources: [("cpus".into(), amount)].into(),
             attributes: BTreeMap::new(),
             limits,
+            python: apportion::config::PythonConfig::default(),
         };
         let (sender, events) = channel();
         let options = LocalOptions::new(dir.join("tasks"));

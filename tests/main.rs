@@ -11,6 +11,7 @@ mod mesos;
 mod metrics;
 mod outside;
 mod prometheus;
+mod python;
 mod reload;
 mod replay;
 mod scenarios;

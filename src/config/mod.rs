@@ -13,7 +13,7 @@ pub use self::errors::{ConfigError, ConfigErrors, Place, Problem};
 pub use self::observing::{MetricsConfig, TracesConfig};
 pub use self::outside::{OutsideConfig, OutsideSource};
 use self::walk::{Report, Section};
-pub use crate::backend::settings::{LimitMode, LocalConfig};
+pub use crate::backend::settings::{LimitMode, LocalConfig, PythonConfig};
 use crate::engine::EngineSettings;
 pub use crate::engine::settings::{ClaimSettings, Deadline, PolicyConfig, QueueConfig, Scope};
 
@@ -26,6 +26,7 @@ mod guarantees;
 mod observing;
 mod outside;
 mod policy;
+mod python;
 mod queues;
 mod sections;
 mod walk;
@@ -93,6 +94,7 @@ impl Default for LocalConfig {
             resources: BTreeMap::new(),
             attributes: BTreeMap::new(),
             limits: LimitMode::Auto,
+            python: PythonConfig::default(),
         }
     }
 }
@@ -177,6 +179,13 @@ fn validate(text: &str, registry: &Registry) -> Result<Config, Vec<ConfigError>>
     }
 }
 
+/// Tells a backend how Python tasks run.
+fn with_python(backend: BackendConfig, python: PythonConfig) -> BackendConfig {
+    match backend {
+        BackendConfig::Local(local) => BackendConfig::Local(LocalConfig { python, ..local }),
+    }
+}
+
 /// Builds a configuration, with defaults in place of whatever is reported as wrong.
 fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
     let known = [
@@ -188,6 +197,7 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
         "backend",
         "metrics",
         "traces",
+        "python",
     ];
     root.refuse_others(&known, &[], report);
     let resources = sections::resources(root.get("resources"), report);
@@ -196,9 +206,12 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
     Config {
         server: sections::server(root.get("server"), report),
         outside: outside::outside(root.get("resources"), &resources, report),
-        backend: sections::backend(root.get("backend"), &resources, report),
         metrics: observing::metrics(root.get("metrics"), report),
         traces: observing::traces(root.get("traces"), report),
+        backend: with_python(
+            sections::backend(root.get("backend"), &resources, report),
+            python::python(root.get("python"), report),
+        ),
         engine: EngineSettings {
             queues: queues::queues(root.get("queues"), &resources, report),
             policy,

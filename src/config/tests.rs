@@ -59,7 +59,7 @@ fn the_documented_file_is_complete() {
         }
     }
     // The errors about a wrong key list what is known, so they can't forget one.
-    let every_section = "[server]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\n?=1\n[metrics]\n?=1\n[traces]\n?=1\n";
+    let every_section = "[server]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\n?=1\n[metrics]\n?=1\n[traces]\n?=1\n[python]\n?=1\n";
     let mut known = Vec::new();
     for error in parse(&every_section.replace('?', "zzzzzz"))
         .unwrap_err()
@@ -70,7 +70,7 @@ fn the_documented_file_is_complete() {
             known.extend(keys.iter().map(|key| format!("{section}.{key}")));
         }
     }
-    assert_eq!(known.len(), 4 + 6 + 6 + 3 + 6 + 6 + 4 + 2 + 2);
+    assert_eq!(known.len(), 4 + 6 + 6 + 3 + 6 + 6 + 4 + 2 + 2 + 5);
     keys.sort();
     known.sort();
     assert_eq!(keys, known);
@@ -194,8 +194,8 @@ fn all_errors_come_at_once_in_the_order_of_the_file() {
 #[test]
 fn unknown_keys_at_every_level() {
     insta::assert_snapshot!(errors("srever = 1\n[foo]\n[resources.r]\nscope = \"host\"\nsize = 1\n[policy]\nname = \"drf\"\nhalf_live = \"1h\"\n[backend.mesos]\nx = 1\n[tasks]\nlost_maximum = 1\n"), @r#"
-    1:1: srever: unknown key; did you mean 'server'?; known here: server, policy, tasks, resources, queues, backend, metrics, traces
-    2:2: foo: unknown key; known here: server, policy, tasks, resources, queues, backend, metrics, traces
+    1:1: srever: unknown key; did you mean 'server'?; known here: server, policy, tasks, resources, queues, backend, metrics, traces, python
+    2:2: foo: unknown key; known here: server, policy, tasks, resources, queues, backend, metrics, traces, python
     5:1: resources.r.size: unknown key; known here: scope, capacity, outside
     8:1: policy.half_live: unknown key; did you mean 'half_life'?; known here: name, resource, half_life, patience, claims_max, claim_expiry
     9:10: backend.mesos: unknown key; known here: kind, resources, attributes, limits
@@ -454,5 +454,29 @@ fn what_others_use_may_be_asked_of_a_command_or_a_url() {
     11:21: resources.c.outside.every: must be from 100ms to 1d, but is 1ms
     15:19: resources.d.outside.url: must begin with http:// or https://
     15:38: resources.d.outside.stale_after: must not be shorter than every: each answer would be stale before the next
+    "#);
+}
+
+#[test]
+fn python_workers() {
+    let config = parse(
+        "[python]\ninterpreter = \"/opt/python/bin/python3\"\ntasks_max = 7\nmemory_growth = \"1GiB\"\nidle_max = 0\n\
+         idle_time = \"5s\"\n",
+    )
+    .unwrap();
+    let BackendConfig::Local(local) = config.backend;
+    let expected = PythonConfig {
+        interpreter: "/opt/python/bin/python3".into(),
+        tasks_max: 7,
+        memory_growth_bytes: 1 << 30,
+        idle_max: 0,
+        idle_time: Duration::from_secs(5),
+    };
+    assert_eq!(local.python, expected);
+    insta::assert_snapshot!(errors("[python]\ninterpreter = \"\"\ntasks_max = 0\nidle_max = 20000\nidle_time = 5\n"), @r#"
+    2:15: python.interpreter: is empty; name a program such as "python3"
+    3:13: python.tasks_max: must be from 1 to 4294967295, but is 0
+    4:12: python.idle_max: must be from 0 to 10000, but is 20000
+    5:13: python.idle_time: '5' has no unit; write one of ms, s, m, h, d, such as "5s"
     "#);
 }

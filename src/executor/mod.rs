@@ -31,7 +31,7 @@ use self::upload::Uploads;
 use crate::backend::Backend;
 use crate::backend::local::{AGENT, LocalBackend, LocalError, LocalOptions, layout};
 use crate::backend::remote::TASKS_DIR;
-use crate::backend::settings::{LimitMode, LocalConfig};
+use crate::backend::settings::{LimitMode, LocalConfig, PythonConfig};
 use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::{self, Stopwatch};
 use crate::engine::decision::Launch;
@@ -231,6 +231,7 @@ fn local_config() -> LocalConfig {
         resources: nothing.into(),
         attributes: BTreeMap::new(),
         limits: LimitMode::Auto,
+        python: PythonConfig::default(),
     }
 }
 

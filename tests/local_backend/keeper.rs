@@ -186,7 +186,10 @@ impl Keeper {
 
     /// Starts the task and waits for its two pids.
     fn start_task(&mut self) -> Vec<i32> {
-        self.say("{\"start\":{\"limits\":\"off\",\"daemon\":1}}\n");
+        self.say(
+            "{\"start\":{\"limits\":\"off\",\"daemon\":1,\"python\":{\"interpreter\":\"python3\",\"tasks_max\":1,\
+             \"memory_growth_bytes\":0,\"idle_max\":0,\"idle_millis\":0}}}\n",
+        );
         assert!(self.hear().contains("ready"));
         let line = serde_json::to_string(STAYS).unwrap();
         // In two pieces, as a pipe may deliver it.

@@ -72,6 +72,7 @@ fn config(limits: LimitMode) -> LocalConfig {
             .into(),
         attributes: BTreeMap::new(),
         limits,
+        python: apportion::config::PythonConfig::default(),
     }
 }
 

@@ -25,6 +25,12 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// The variable by which processes of a daemon are known again, should they have lost every other tie.
 pub(super) const MARK: &str = "APPORTION_KEEPER";
 
+/// Variables that begin so tell a task what it was granted.
+pub(super) const GRANTED: &str = "APPORTION_";
+
+/// The variable by which a Python task asks for an interpreter of its own.
+pub(super) const INTERPRETER: &str = "APPORTION_PYTHON";
+
 /// The variables that tell an attempt's processes apart.
 pub(super) const TASK_ID: &str = "APPORTION_TASK_ID";
 /// See [`TASK_ID`].

@@ -4,6 +4,7 @@
 //! tasks/<id / 10,000>/<id / 100 mod 100>/<id>.<attempt>/         the working directory
 //!                                        <id>.<attempt>.stdout   what it wrote
 //!                                        <id>.<attempt>.stderr
+//!                                        <id>.<attempt>.call     a long pickle on its way to the worker
 //! tasks/spare/                           empty files and directories to use again
 //! tasks/cgroups                          where the cgroups are
 //! ```
@@ -67,6 +68,12 @@ pub fn remove_attempt_files(tasks_dir: &Path, attempt: AttemptId) -> io::Result<
         .map(|stream| or_not_there(fs::remove_file(output_file(tasks_dir, attempt, stream))));
     let dir = or_not_there(fs::remove_dir_all(work_dir(tasks_dir, attempt)));
     outputs.into_iter().fold(dir, Result::and)
+}
+
+/// The file that brings a long pickle to the worker that runs it.
+#[must_use]
+pub(super) fn call_file(tasks_dir: &Path, attempt: AttemptId) -> PathBuf {
+    shard_dir(tasks_dir, attempt.task).join(format!("{attempt}.call"))
 }
 
 /// Removes all files of `count` consecutive tasks, from `first` on, and the directories that this

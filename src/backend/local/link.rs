@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 
 use super::environment;
 use super::keeper::{self, Home};
-use super::wire::{Lines, Order, Report, WireLimits, write_line};
+use super::wire::{Lines, Order, Report, WireLimits, WirePython, write_line};
+use crate::backend::values::Values;
 
 /// How to start keepers.
 #[derive(Clone, Debug)]
@@ -18,6 +19,9 @@ pub(super) struct Recipe {
     pub(super) program: PathBuf,
     pub(super) home: Home,
     pub(super) limits: WireLimits,
+    pub(super) python: WirePython,
+    /// Where large values go.
+    pub(super) values: Values,
 }
 
 /// A keeper that runs.
@@ -68,6 +72,7 @@ impl Link {
         link.push(&Order::Start {
             limits: recipe.limits,
             daemon: std::process::id(),
+            python: recipe.python.clone(),
         })?;
         // Should this fail, the reader learns of the keeper's end as well.
         let _ = link.flush();

@@ -31,10 +31,11 @@ pub use self::logs::LocalLogs;
 
 use self::books::Books;
 use self::link::Recipe;
-use self::wire::{Report, WireLimits};
+use self::wire::{Report, WireLimits, WirePython};
 use self::worker::{Message, Worker};
 use super::Backend;
-use crate::backend::settings::{LimitMode, LocalConfig};
+use crate::backend::settings::{LimitMode, LocalConfig, PythonConfig};
+use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::Stopwatch;
 use crate::engine::{AttemptId, Decision, Event};
 
@@ -52,6 +53,8 @@ const SHUT_DOWN_MARGIN: Duration = Duration::from_secs(5);
 pub struct LocalOptions {
     /// Where the attempts' files go; made if it isn't there. One daemon at a time may use it.
     pub tasks_dir: PathBuf,
+    /// Where values that are too large for an event go; see [`Values`].
+    pub values_dir: PathBuf,
     /// The program `apportion`, whose hidden command `keeper` is started; `None` where this process runs it.
     pub keeper_program: Option<PathBuf>,
     /// Between SIGTERM and SIGKILL when the daemon stops in good order.
@@ -59,11 +62,13 @@ pub struct LocalOptions {
 }
 
 impl LocalOptions {
-    /// The usual ones.
+    /// The usual ones; large values go beside the directory of the tasks.
     #[must_use]
     pub fn new(tasks_dir: impl Into<PathBuf>) -> Self {
+        let tasks_dir = tasks_dir.into();
         Self {
-            tasks_dir: tasks_dir.into(),
+            values_dir: tasks_dir.with_file_name(VALUES_DIR),
+            tasks_dir,
             keeper_program: None,
             shut_down_grace: Duration::from_secs(5),
         }
@@ -135,6 +140,11 @@ impl LocalBackend {
                 tasks_dir,
             },
             limits: wire_limits(config.limits),
+            python: wire_python(&config.python),
+            values: Values::new(
+                std::path::absolute(&options.values_dir)
+                    .unwrap_or_else(|_| options.values_dir.clone()),
+            ),
         };
         // Without bounds of their own, but no attempt is in either more than a few times: the engine decides
         // each once, the keeper reports its start and its end. So neither thread ever waits for the other.
@@ -261,6 +271,16 @@ fn wire_limits(mode: LimitMode) -> WireLimits {
         LimitMode::Cgroup => WireLimits::Cgroup,
         LimitMode::Watch => WireLimits::Watch,
         LimitMode::Off => WireLimits::Off,
+    }
+}
+
+fn wire_python(config: &PythonConfig) -> WirePython {
+    WirePython {
+        interpreter: config.interpreter.to_string(),
+        tasks_max: config.tasks_max,
+        memory_growth_bytes: config.memory_growth_bytes,
+        idle_max: config.idle_max as usize,
+        idle_millis: wire::millis(config.idle_time),
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) enum Order<'a> {
         limits: WireLimits,
         /// The daemon's own process, which may share a cgroup with the keeper.
         daemon: u32,
+        /// How Python tasks run.
+        python: WirePython,
     },
     /// Start an attempt.
     Launch(LaunchOrder<'a>),
@@ -90,6 +92,34 @@ pub(super) struct LaunchOrder<'a> {
     pub(super) cpu_milli: Option<u64>,
     /// The demand for memory.
     pub(super) mem_bytes: Option<u64>,
+    /// What runs instead of `argv`.
+    pub(super) python: Option<PythonOrder<'a>>,
+}
+
+/// A Python task.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PythonOrder<'a> {
+    /// What to run, in base64; `None` where it is so long that it is in a file, see [`super::layout::call_file`].
+    pub(super) call: Option<Cow<'a, str>>,
+    /// The file for a value that is too long for a report. Its directory is there.
+    pub(super) value: Cow<'a, str>,
+    /// The task's queue.
+    pub(super) queue: Cow<'a, str>,
+}
+
+/// How Python tasks run; [`crate::backend::settings::PythonConfig`] on the wire.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct WirePython {
+    /// The interpreter.
+    pub(super) interpreter: String,
+    /// So many tasks a worker runs at most.
+    pub(super) tasks_max: u32,
+    /// So much more memory than after its first task a worker may hold.
+    pub(super) memory_growth_bytes: u64,
+    /// So many workers wait at most.
+    pub(super) idle_max: usize,
+    /// So long they wait.
+    pub(super) idle_millis: u64,
 }
 
 /// From the keeper to the daemon.
@@ -121,6 +151,8 @@ pub(super) enum Report {
         end: WireEnd,
         /// What it used.
         usage: WireUsage,
+        /// What it has to show.
+        value: WireValue,
     },
     /// Something that people should know.
     Warning {
@@ -145,6 +177,22 @@ pub(super) enum WireEnd {
     NotStarted(String),
     /// It could not be started, by no fault of its own.
     Failed(String),
+    /// Python code raised an exception, or left without a value.
+    Raised(String),
+}
+
+/// What an attempt has to show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WireValue {
+    /// What it wrote to its standard output.
+    Output,
+    /// Nothing.
+    Nothing,
+    /// This, in base64.
+    Inline(String),
+    /// So many bytes in the file that the order named.
+    File(u64),
 }
 
 /// What an attempt used.
@@ -292,6 +340,11 @@ mod tests {
             env: vec![("A".into(), "b=c".into())],
             cpu_milli: Some(500),
             mem_bytes: None,
+            python: Some(PythonOrder {
+                call: None,
+                value: "/values/7.2".into(),
+                queue: "maps".into(),
+            }),
         });
         let mut bytes = Vec::new();
         write_line(&mut bytes, &order).unwrap();

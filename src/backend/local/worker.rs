@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::books::{self, Books, Resources};
 use super::link::{Link, Recipe};
-use super::wire::{LaunchOrder, Order, Report, WireEnd, WireUsage, millis};
-use super::{environment, logs};
+use super::wire::{LaunchOrder, Order, PythonOrder, Report, WireEnd, WireUsage, WireValue, millis};
+use super::{environment, layout, logs};
 use crate::clock::Stopwatch;
 use crate::engine::decision::Launch;
 use crate::engine::event::OfferId;
-use crate::engine::outcome::Value;
+use crate::engine::outcome::{Value, ValueFile};
 use crate::engine::spec::Run;
 use crate::engine::{AttemptEnd, AttemptId, Decision, Event, Usage, outcome::LossReason};
 
@@ -24,6 +27,9 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many messages are worked off before their orders and events go out together.
 const BATCH_MAX: usize = 4096;
+
+/// The longest pickle that travels in an order, in bytes; longer ones are files.
+const CALL_INLINE_BYTES_MAX: usize = 64 << 10;
 
 /// What reaches the worker.
 pub(super) enum Message {
@@ -153,17 +159,28 @@ impl Worker {
 
     /// Orders a launch, or keeps it until there is a keeper.
     fn launch(&mut self, launch: Launch) {
-        if let Run::Python(_) = launch.submission.spec.run {
-            let message = "this version cannot run Python yet".into();
-            let end = AttemptEnd::NotStarted { message };
-            self.end(launch.attempt, end, Usage::default());
-            return;
-        }
         let Some(link) = &mut self.link else {
             self.waiting.push(launch);
             return;
         };
         let spec = &launch.submission.spec;
+        let python = match &spec.run {
+            Run::Python(pickle) => match python_order(&self.recipe, &launch, pickle) {
+                Ok(order) => Some(order),
+                Err(error) => {
+                    tracing::error!(attempt = %launch.attempt, %error, "cannot hand a pickle over");
+                    let reason = LossReason::BackendFailed;
+                    self.end(
+                        launch.attempt,
+                        AttemptEnd::Lost { reason },
+                        Usage::default(),
+                        WireValue::Nothing,
+                    );
+                    return;
+                }
+            },
+            Run::Command(_) | Run::Argv(_) => None,
+        };
         let argv: Vec<Cow<'_, str>> = match &spec.run {
             Run::Command(line) => vec!["/bin/sh".into(), "-c".into(), (&**line).into()],
             Run::Argv(argv) => argv.iter().map(|arg| (&**arg).into()).collect(),
@@ -181,12 +198,13 @@ impl Worker {
             cpu_milli: amount("cpus"),
             // Thousandths of a MiB.
             mem_bytes: amount("mem").map(|milli| (u128::from(milli) * (1 << 20) / 1000) as u64),
+            python,
         });
         if let Err(error) = link.push(&order) {
             let end = AttemptEnd::NotStarted {
                 message: error.to_string().into(),
             };
-            self.end(launch.attempt, end, Usage::default());
+            self.end(launch.attempt, end, Usage::default(), WireValue::Nothing);
         }
     }
 
@@ -197,7 +215,12 @@ impl Worker {
             .position(|launch| launch.attempt == attempt)
         {
             self.waiting.remove(place);
-            self.end(attempt, AttemptEnd::Killed, Usage::default());
+            self.end(
+                attempt,
+                AttemptEnd::Killed,
+                Usage::default(),
+                WireValue::Nothing,
+            );
             return;
         }
         match &mut self.link {
@@ -209,7 +232,12 @@ impl Worker {
                 });
             }
             // Without a keeper nothing runs.
-            Some(_) | None => self.end(attempt, AttemptEnd::Killed, Usage::default()),
+            Some(_) | None => self.end(
+                attempt,
+                AttemptEnd::Killed,
+                Usage::default(),
+                WireValue::Nothing,
+            ),
         }
     }
 
@@ -238,10 +266,11 @@ impl Worker {
                 attempt,
                 end,
                 usage,
+                value,
             } => {
                 let attempt = AttemptId::from(attempt);
                 let end = end_of(attempt, end);
-                self.end(attempt, end, usage_of(usage));
+                self.end(attempt, end, usage_of(usage), value);
             }
         }
     }
@@ -270,6 +299,7 @@ impl Worker {
                     reason: LossReason::BackendFailed,
                 },
                 Usage::default(),
+                WireValue::Nothing,
             );
         }
         true
@@ -333,8 +363,8 @@ impl Worker {
     }
 
     /// An attempt has ended; tells so, and makes ready to offer what it held.
-    fn end(&mut self, attempt: AttemptId, end: AttemptEnd, usage: Usage) {
-        let value = value_of(&self.recipe.home.tasks_dir, attempt, &end);
+    fn end(&mut self, attempt: AttemptId, end: AttemptEnd, usage: Usage, value: WireValue) {
+        let value = value_of(&self.recipe.home.tasks_dir, attempt, value);
         self.tell(Event::AttemptEnded {
             attempt,
             end,
@@ -376,20 +406,47 @@ pub(super) fn tell_limits(limits: &str, instead_because: Option<&str>) {
     }
 }
 
-/// What an attempt has to show: its standard output, if it ran.
-fn value_of(tasks_dir: &Path, attempt: AttemptId, end: &AttemptEnd) -> Value {
-    match end {
-        AttemptEnd::NotStarted { .. } | AttemptEnd::Raised { .. } | AttemptEnd::Lost { .. } => {
-            return Value::default();
-        }
-        AttemptEnd::Exited { .. }
-        | AttemptEnd::Signalled { .. }
-        | AttemptEnd::OutOfMemory
-        | AttemptEnd::Killed => {}
+/// What an attempt has to show.
+fn value_of(tasks_dir: &Path, attempt: AttemptId, value: WireValue) -> Value {
+    match value {
+        WireValue::Nothing => Value::default(),
+        WireValue::Output => logs::read_value(tasks_dir, attempt).unwrap_or_else(|error| {
+            tracing::error!(%attempt, %error, "cannot read the output of an attempt; its value is empty");
+            Value::default()
+        }),
+        WireValue::Inline(text) => Value {
+            bytes: STANDARD.decode(text).unwrap_or_default().into(),
+            ..Value::default()
+        },
+        WireValue::File(n_bytes) => Value {
+            file: Some(ValueFile {
+                attempt: attempt.number,
+                n_bytes,
+            }),
+            ..Value::default()
+        },
     }
-    logs::read_value(tasks_dir, attempt).unwrap_or_else(|error| {
-        tracing::error!(%attempt, %error, "cannot read the output of an attempt; its value is empty");
-        Value::default()
+}
+
+/// Hands a pickle over, in the order itself or as a file.
+fn python_order<'a>(
+    recipe: &Recipe,
+    launch: &'a Launch,
+    pickle: &[u8],
+) -> std::io::Result<PythonOrder<'a>> {
+    let value = recipe.values.prepare(launch.attempt)?;
+    let call = if pickle.len() <= CALL_INLINE_BYTES_MAX {
+        Some(STANDARD.encode(pickle).into())
+    } else {
+        let file = layout::call_file(&recipe.home.tasks_dir, launch.attempt);
+        file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::write(file, pickle)?;
+        None
+    };
+    Ok(PythonOrder {
+        call,
+        value: value.to_string_lossy().into_owned().into(),
+        queue: (&*launch.submission.spec.queue).into(),
     })
 }
 
@@ -400,6 +457,9 @@ fn end_of(attempt: AttemptId, end: WireEnd) -> AttemptEnd {
         WireEnd::OutOfMemory => AttemptEnd::OutOfMemory,
         WireEnd::Killed => AttemptEnd::Killed,
         WireEnd::NotStarted(message) => AttemptEnd::NotStarted {
+            message: message.into(),
+        },
+        WireEnd::Raised(message) => AttemptEnd::Raised {
             message: message.into(),
         },
         WireEnd::Failed(message) => {

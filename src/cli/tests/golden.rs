@@ -190,7 +190,7 @@ fn check_prints_the_tree_or_every_error() {
     insta::assert_snapshot!(ran.text().replace(file, "wrong.toml"), @r#"
     --- stderr
     wrong.toml:2:10: queues.a.weight: must be above 0 and at most 4294967, with at most three digits behind the point, but is 0
-    wrong.toml:3:2: sever: unknown key; did you mean 'server'?; known here: server, policy, tasks, resources, queues, backend, metrics, traces
+    wrong.toml:3:2: sever: unknown key; did you mean 'server'?; known here: server, policy, tasks, resources, queues, backend, metrics, traces, python
     --- exit code 2
     "#);
     let ran = run(&["check", "--config", file, "--json"]);

@@ -5,9 +5,14 @@ use std::time::Duration;
 
 use super::super::wire::{WireAttempt, WireEnd, WireUsage};
 use super::cgroup::Cgroup;
+use super::worker::Worker;
 
 /// Between looks at an attempt that is being ended, should no signal tell of a change.
 pub(super) const RECHECK: Duration = Duration::from_millis(50);
+
+/// What is said of a Python task that ended its process with success, but without a value.
+const LEFT: &str =
+    "the process ended before run() returned, with exit code 0: by os._exit(0) or the like";
 
 /// An attempt whose first process was started and of which something is left.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub(super) struct Attempt {
     pub(super) pid: i32,
     /// To wait for it with; `None` once it has been.
     pub(super) child: Option<Child>,
+    /// What runs in it, where that is Python.
+    pub(super) worker: Option<Worker>,
     /// On the keeper's stopwatch.
     pub(super) started_at: Duration,
     /// What holds its processes, where cgroups are used.
@@ -81,6 +88,13 @@ impl Attempt {
         if n_oom_kills > 0 {
             return WireEnd::OutOfMemory;
         }
+        if let Some(worker) = &self.worker {
+            match &worker.done {
+                Some((done, _)) => return done.end(),
+                None if exit.status.code() == Some(0) => return WireEnd::Raised(LEFT.to_owned()),
+                None => {}
+            }
+        }
         match (exit.status.code(), exit.status.signal()) {
             (Some(code), _) => WireEnd::Exited(code),
             (None, signal) => WireEnd::Signalled(signal.unwrap_or(0)),
@@ -113,6 +127,7 @@ mod tests {
             id: WireAttempt(1, 1),
             pid: 2,
             child: None,
+            worker: None,
             started_at: Duration::ZERO,
             cgroup: None,
             mem_bytes: None,

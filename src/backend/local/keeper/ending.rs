@@ -16,6 +16,7 @@ use wait4::Wait4 as _;
 use super::super::wire::WireAttempt;
 use super::attempt::{Cause, Exit, RECHECK, Stage};
 use super::process::{self, Process};
+use super::python;
 use super::run::{Keeper, Limits};
 use super::spawn;
 use super::tree::Look;
@@ -94,6 +95,16 @@ impl Keeper {
             }
         }
         self.adopted.remove(&pid);
+        if self.workers.holds(pid) {
+            let cgroups = match &mut self.limits {
+                Limits::Cgroups(cgroups) => Some(cgroups),
+                Limits::Watch(_) | Limits::Off => None,
+            };
+            // Its cgroup can be used again only when it is really gone.
+            let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+            self.workers.on_reaped(pid, cgroups);
+            return;
+        }
         let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
     }
 
@@ -142,8 +153,10 @@ impl Keeper {
             cgroups.give_back(cgroup);
         }
         let (end, usage) = (attempt.end(n_oom_kills), attempt.usage(peak));
+        let usage = python::usage_with_worker(&attempt, usage);
+        let value = Self::last_words(&mut attempt);
         spawn::clear_up(&self.home.tasks_dir, &mut self.spares, id.into());
-        self.report_end(id, end, usage);
+        self.report_end(id, end, usage, value);
     }
 
     /// Begins to end attempts. Those that are being ended already have no more time than they had.
@@ -178,6 +191,16 @@ impl Keeper {
             if let Some(signal) = signal {
                 self.signal(*id, signal, &mut look);
             }
+        }
+    }
+
+    /// Kills what is left of an attempt that is done, its worker included. Its end stays as the worker told it.
+    pub(super) fn kill_with_worker(&mut self, id: WireAttempt, look: &mut Look) {
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.stage = Stage::Killing;
+            self.ending.insert(id);
+            self.signal(id, Signal::SIGKILL, look);
+            self.recheck_soon();
         }
     }
 
@@ -223,6 +246,7 @@ impl Keeper {
     /// Does what is due.
     pub(super) fn on_time(&mut self) {
         let now = self.clock.elapsed();
+        self.workers.expire(now);
         if self.attempts.is_empty() {
             return;
         }
@@ -262,8 +286,9 @@ impl Keeper {
 
     /// How long at most to wait for something to happen.
     pub(super) fn wait_max(&self) -> Option<Duration> {
+        let expire_at = self.workers.expire_at();
         if self.attempts.is_empty() {
-            return None;
+            return expire_at.map(|at| at.saturating_sub(self.clock.elapsed()));
         }
         let deadlines = self
             .ending
@@ -276,6 +301,7 @@ impl Keeper {
             .chain([self.adopt_at])
             .chain(self.recheck_at)
             .chain(self.watch_at())
+            .chain(expire_at)
             .min();
         next.map(|at| at.saturating_sub(self.clock.elapsed()))
     }

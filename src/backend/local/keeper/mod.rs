@@ -23,11 +23,14 @@ mod attempt;
 mod cgroup;
 mod ending;
 mod process;
+mod python;
 mod run;
 mod spares;
 mod spawn;
 mod tree;
 mod watch;
+mod worker;
+mod workers;
 
 use std::ffi::{CStr, OsString};
 use std::io;
@@ -36,6 +39,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use nix::sys::prctl;
 
@@ -85,6 +89,16 @@ pub(super) fn guard_args(home: &Home) -> [OsString; 4] {
         home.tasks_dir.clone().into(),
         home.identity.clone().into(),
     ]
+}
+
+/// What stands in the command lines of a guard and a keeper with this home, next to each other.
+fn keeper_args(home: &Home) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut args = home.tasks_dir.as_os_str().as_bytes().to_vec();
+    args.push(0);
+    args.extend(home.identity.as_bytes());
+    args.push(0);
+    args
 }
 
 /// Starts the keeper, waits for its end, and then ends what it left.
@@ -149,7 +163,12 @@ fn set_up(name: &CStr) -> io::Result<()> {
     Ok(())
 }
 
+/// How long an earlier guard and keeper may take to end by themselves.
+const PREDECESSOR_WAIT: Duration = Duration::from_secs(5);
+
 /// Ends what an earlier keeper with this identity left behind. Returns how many processes there were.
 fn end_leftovers(home: &Home) -> usize {
+    // A keeper that is still clearing up would take the cgroups away from under this one.
+    process::outlast(&keeper_args(home), PREDECESSOR_WAIT);
     process::end_marked(MARK, &home.identity)
 }

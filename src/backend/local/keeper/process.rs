@@ -11,6 +11,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
+use crate::clock::Stopwatch;
+
+/// Between two looks at processes that are about to end.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// A process, as `/proc/<pid>/stat` has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
@@ -184,6 +189,35 @@ pub(super) fn end_marked(variable: &str, value: &str) -> usize {
         if ended.len() == n_known {
             return ended.len();
         }
+    }
+}
+
+/// Waits until all other processes of this program that have `args` in their command lines, and are not above
+/// this one, have ended; SIGKILLs them when they take longer than `patience`.
+pub(super) fn outlast(args: &[u8], patience: Duration) {
+    let since = Stopwatch::start();
+    loop {
+        let processes = all();
+        let above = ancestors(Pid::this().as_raw(), &processes);
+        let others: Vec<i32> = processes
+            .values()
+            .filter(|process| !process.is_zombie && !above.contains(&process.pid))
+            .map(|process| process.pid)
+            .filter(|pid| {
+                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.starts_with(b"apportion\0keeper\0")
+                    && line.windows(args.len()).any(|part| part == args)
+            })
+            .collect();
+        if others.is_empty() || since.elapsed() > patience + PAUSE * 100 {
+            return;
+        }
+        if since.elapsed() > patience {
+            for pid in others {
+                send(pid, Signal::SIGKILL);
+            }
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,13 +14,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::super::layout;
 use super::super::wire::{
-    LaunchOrder, Lines, Order, Report, WireAttempt, WireEnd, WireLimits, WireUsage, write_line,
+    LaunchOrder, Lines, Order, Report, WireAttempt, WireEnd, WireLimits, WireUsage, WireValue,
+    write_line,
 };
 use super::attempt::{Attempt, Cause, Stage};
 use super::cgroup::{CgroupError, Cgroups, Demand};
 use super::spares::Spares;
+use super::spawn::{self, Prepared, Program};
 use super::watch::Watch;
-use super::{Home, process, spawn};
+use super::workers::Workers;
+use super::{Home, process};
 use crate::clock::Stopwatch;
 
 /// How demands are enforced.
@@ -51,6 +55,10 @@ pub(super) struct Keeper {
     pub(super) adopt_at: Duration,
     /// When to look again at attempts that are being ended.
     pub(super) recheck_at: Option<Duration>,
+    /// Python workers that wait.
+    pub(super) workers: Workers,
+    /// Attempts whose worker said that they are done.
+    pub(super) done: BTreeSet<WireAttempt>,
     pub(super) reports: Reports,
     shutting_down: bool,
 }
@@ -119,7 +127,8 @@ pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Re
             Ok(false) => break Ok(()),
             Err(error) => break Err(error),
         }
-        let (has_orders, has_signals) = wait(&orders, &wake, keeper.wait_max())?;
+        let (has_orders, has_signals, heard) = wait(&orders, &wake, &keeper)?;
+        keeper.hear_workers(&heard);
         if has_signals {
             wake.clear()?;
         }
@@ -143,37 +152,53 @@ pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Re
                 cgroups.give_back(cgroup);
             }
         }
+        for cgroup in keeper.workers.into_cgroups() {
+            cgroups.give_back(cgroup);
+        }
         cgroups.remove_all();
     }
     result
 }
 
-/// Waits for orders, signals, or the time. Tells which of the first two there are.
-fn wait(orders: &File, wake: &Wake, longest: Option<Duration>) -> io::Result<(bool, bool)> {
-    let timeout = longest.map_or(PollTimeout::NONE, |longest| {
+/// Waits for orders, signals, workers, or the time. Tells whether there are any of the first two, and which
+/// attempts' workers have something to say.
+fn wait(orders: &File, wake: &Wake, keeper: &Keeper) -> io::Result<(bool, bool, Vec<WireAttempt>)> {
+    let timeout = keeper.wait_max().map_or(PollTimeout::NONE, |longest| {
         // Rounded up: to wake too early would mean to wake again at once.
         let millis = longest.as_micros().div_ceil(1000).min(1 << 30);
         PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
     });
-    let mut fds = [
-        PollFd::new(orders.as_fd(), PollFlags::POLLIN),
-        PollFd::new(wake.0.as_fd(), PollFlags::POLLIN),
-    ];
+    let workers = keeper.attempts.values().filter_map(|attempt| {
+        let fd = attempt.worker.as_ref()?.poll_fd()?;
+        Some((attempt.id, fd))
+    });
+    let (ids, worker_fds): (Vec<WireAttempt>, Vec<BorrowedFd<'_>>) = workers.unzip();
+    let mut fds: Vec<PollFd<'_>> = [orders.as_fd(), wake.0.as_fd()]
+        .into_iter()
+        .chain(worker_fds)
+        .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+        .collect();
     match poll(&mut fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }
     let any = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
-    Ok((any(&fds[0]), any(&fds[1])))
+    let heard = ids.into_iter().zip(&fds[2..]);
+    let heard = heard.filter(|(_, fd)| any(fd)).map(|(id, _)| id).collect();
+    Ok((any(&fds[0]), any(&fds[1]), heard))
 }
 
 impl Keeper {
     /// Waits for the first order and does it. `None` where there is nothing to keep.
     fn start(home: Home, orders: &mut File, lines: &mut Lines) -> io::Result<Option<Self>> {
-        let (limits, daemon) = loop {
+        let (limits, daemon, python) = loop {
             if let Some(line) = lines.next_line() {
                 match parse(line)? {
-                    Order::Start { limits, daemon } => break (limits, daemon),
+                    Order::Start {
+                        limits,
+                        daemon,
+                        python,
+                    } => break (limits, daemon, python),
                     order @ (Order::Launch(_) | Order::Kill { .. } | Order::ShutDown { .. }) => {
                         return Err(io::Error::other(format!(
                             "{order:?} comes before the start"
@@ -223,6 +248,8 @@ impl Keeper {
             adopted: BTreeMap::new(),
             adopt_at: Duration::ZERO,
             recheck_at: None,
+            workers: Workers::new(python),
+            done: BTreeSet::new(),
             reports,
             shutting_down: false,
         }))
@@ -245,6 +272,7 @@ impl Keeper {
                 }
             }
         }
+        self.settle_workers();
         self.reap();
         self.on_time();
         self.settle();
@@ -260,7 +288,12 @@ impl Keeper {
                 Cause::Ordered,
             );
         } else {
-            self.report_end(attempt, WireEnd::Killed, WireUsage::default());
+            self.report_end(
+                attempt,
+                WireEnd::Killed,
+                WireUsage::default(),
+                WireValue::Nothing,
+            );
         }
     }
 
@@ -276,28 +309,58 @@ impl Keeper {
             ));
             return Ok(());
         }
-        match self.start_process(order)? {
+        if let Some(python) = &order.python {
+            return self.launch_python(order, python);
+        }
+        let tasks_dir = &self.home.tasks_dir;
+        let attempt = order.attempt.into();
+        let outputs = match spawn::make_files(tasks_dir, &mut self.spares, attempt) {
+            Ok(outputs) => outputs,
+            Err(end) => {
+                self.refuse_launch(order.attempt, end);
+                return Ok(());
+            }
+        };
+        let program = Program {
+            argv: &order.argv,
+            env: &order.env,
+            stdin: Stdio::null(),
+        };
+        let prepared = spawn::prepare(tasks_dir, attempt, program, outputs);
+        match self.start_process(order, prepared)? {
             Ok(attempt) => {
-                self.by_pid.insert(attempt.pid, attempt.id);
-                self.reports.push(&Report::Started {
-                    attempt: attempt.id,
-                });
-                self.attempts.insert(attempt.id, attempt);
+                self.launched(attempt);
                 self.limit(order);
             }
-            Err(end) => {
-                spawn::clear_up(&self.home.tasks_dir, &mut self.spares, order.attempt.into());
-                self.report_end(order.attempt, end, WireUsage::default());
-            }
+            Err(end) => self.refuse_launch(order.attempt, end),
         }
         Ok(())
     }
 
-    fn start_process(&mut self, order: &LaunchOrder<'_>) -> io::Result<Result<Attempt, WireEnd>> {
-        let prepared = match spawn::prepare(&self.home.tasks_dir, &mut self.spares, order) {
-            Ok(prepared) => prepared,
-            Err(end) => return Ok(Err(end)),
-        };
+    /// An attempt's process runs.
+    pub(super) fn launched(&mut self, attempt: Attempt) {
+        self.by_pid.insert(attempt.pid, attempt.id);
+        self.reports.push(&Report::Started {
+            attempt: attempt.id,
+        });
+        self.attempts.insert(attempt.id, attempt);
+    }
+
+    /// An attempt could not be started.
+    pub(super) fn refuse_launch(&mut self, attempt: WireAttempt, end: WireEnd) {
+        spawn::clear_up(&self.home.tasks_dir, &mut self.spares, attempt.into());
+        self.report_end(attempt, end, WireUsage::default(), WireValue::Nothing);
+    }
+
+    /// Starts what is prepared, in a cgroup of its own where these are used.
+    ///
+    /// # Errors
+    /// As [`Keeper::launch`].
+    pub(super) fn start_process(
+        &mut self,
+        order: &LaunchOrder<'_>,
+        prepared: Prepared,
+    ) -> io::Result<Result<Attempt, WireEnd>> {
         let (started, cgroup) = match &mut self.limits {
             Limits::Watch(_) | Limits::Off => (prepared.start(), None),
             Limits::Cgroups(cgroups) => {
@@ -332,6 +395,7 @@ impl Keeper {
             id: order.attempt,
             pid,
             child: Some(child),
+            worker: None,
             started_at: self.clock.elapsed(),
             cgroup,
             mem_bytes: order.mem_bytes,
@@ -344,7 +408,7 @@ impl Keeper {
     }
 
     /// Sets the limits of an attempt that has just been started.
-    fn limit(&mut self, order: &LaunchOrder<'_>) {
+    pub(super) fn limit(&mut self, order: &LaunchOrder<'_>) {
         let Limits::Cgroups(cgroups) = &mut self.limits else {
             return;
         };
@@ -372,11 +436,18 @@ impl Keeper {
         }
     }
 
-    pub(super) fn report_end(&mut self, attempt: WireAttempt, end: WireEnd, usage: WireUsage) {
+    pub(super) fn report_end(
+        &mut self,
+        attempt: WireAttempt,
+        end: WireEnd,
+        usage: WireUsage,
+        value: WireValue,
+    ) {
         self.reports.push(&Report::Ended {
             attempt,
             end,
             usage,
+            value,
         });
     }
 }

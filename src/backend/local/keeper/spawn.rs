@@ -1,6 +1,8 @@
 //! Starts the first process of an attempt.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -11,7 +13,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use super::super::layout;
-use super::super::wire::{LaunchOrder, WireEnd};
+use super::super::wire::WireEnd;
 use super::spares::Spares;
 use crate::backend::LogStream;
 use crate::engine::AttemptId;
@@ -22,16 +24,25 @@ pub(super) struct Prepared {
     program: String,
 }
 
-/// Makes the working directory and the files for the outputs.
+/// What to start.
+pub(super) struct Program<'a> {
+    /// The program and its arguments.
+    pub(super) argv: &'a [Cow<'a, str>],
+    /// Added to the keeper's own environment.
+    pub(super) env: &'a [(Cow<'a, str>, Cow<'a, str>)],
+    /// Its standard input.
+    pub(super) stdin: Stdio,
+}
+
+/// Makes the working directory and the files for the outputs, and opens these.
 ///
 /// # Errors
 /// The disk is full, or the like: the machine's trouble, not the task's.
-pub(super) fn prepare(
+pub(super) fn make_files(
     tasks_dir: &Path,
     spares: &mut Spares,
-    order: &LaunchOrder<'_>,
-) -> Result<Prepared, WireEnd> {
-    let attempt = AttemptId::from(order.attempt);
+    attempt: AttemptId,
+) -> Result<(File, File), WireEnd> {
     let failed = |what: &Path, error: io::Error| {
         WireEnd::Failed(format!("cannot make {}: {error}", what.display()))
     };
@@ -43,23 +54,33 @@ pub(super) fn prepare(
         let path = layout::output_file(tasks_dir, attempt, stream);
         spares.put_file(&path).map_err(|error| failed(&path, error))
     };
-    let (stdout, stderr) = (output(LogStream::Stdout)?, output(LogStream::Stderr)?);
-    let program = order
+    Ok((output(LogStream::Stdout)?, output(LogStream::Stderr)?))
+}
+
+/// Puts together what is to be started in the attempt's directory.
+pub(super) fn prepare(
+    tasks_dir: &Path,
+    attempt: AttemptId,
+    what: Program<'_>,
+    (stdout, stderr): (File, File),
+) -> Prepared {
+    let work_dir = layout::work_dir(tasks_dir, attempt);
+    let program = what
         .argv
         .first()
         .map(|program| program.to_string())
         .unwrap_or_default();
-    let mut command = Command::new(find_program(&program, &order.env, &work_dir));
+    let mut command = Command::new(find_program(&program, what.env, &work_dir));
     command
         .arg0(&program)
-        .args(order.argv.iter().skip(1).map(|arg| &**arg))
-        .envs(order.env.iter().map(|(name, value)| (&**name, &**value)))
+        .args(what.argv.iter().skip(1).map(|arg| &**arg))
+        .envs(what.env.iter().map(|(name, value)| (&**name, &**value)))
         .current_dir(&work_dir)
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(what.stdin)
         .stdout(stdout)
         .stderr(stderr);
-    Ok(Prepared { command, program })
+    Prepared { command, program }
 }
 
 impl Prepared {

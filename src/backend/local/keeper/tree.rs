@@ -86,7 +86,7 @@ impl Keeper {
         let mut orphans = process::own_children()?;
         orphans.retain(|pid| {
             let first_of = self.by_pid.get(pid).and_then(|id| self.attempts.get(id));
-            first_of.is_none_or(|attempt| attempt.child.is_none())
+            first_of.is_none_or(|attempt| attempt.child.is_none()) && !self.workers.holds(*pid)
         });
         for orphan in &orphans {
             if !self.adopted.contains_key(orphan) {

@@ -1,0 +1,216 @@
+//! Python tasks run in workers: interpreters that stay warm from one task to the next.
+//!
+//! A worker is the first process of the attempt that it runs, with a process group and a cgroup of its own,
+//! so limits, kills and leftovers are the same as for a command. What is different is the end: the worker
+//! says over its socket that the task is done, and unless the task left threads or processes behind, it
+//! waits for the next one instead of ending. Workers are shared only among tasks of the same queue with the
+//! same environment, interpreter and demand; see [`super::worker::Key`].
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use super::super::wire::{LaunchOrder, PythonOrder, Report, WireAttempt, WireUsage, WireValue};
+use super::attempt::{Attempt, Stage};
+use super::run::{Keeper, Limits};
+use super::spawn::{self, Program};
+use super::tree::Look;
+use super::workers::{Idle, Workers};
+
+impl Keeper {
+    /// Starts an attempt of a Python task, in a worker that waits or in a new one.
+    ///
+    /// # Errors
+    /// As [`Keeper::launch`].
+    pub(super) fn launch_python(
+        &mut self,
+        order: &LaunchOrder<'_>,
+        python: &PythonOrder<'_>,
+    ) -> io::Result<()> {
+        let tasks_dir = &self.home.tasks_dir;
+        let attempt = order.attempt.into();
+        let outputs = match spawn::make_files(tasks_dir, &mut self.spares, attempt) {
+            Ok(outputs) => outputs,
+            Err(end) => {
+                self.refuse_launch(order.attempt, end);
+                return Ok(());
+            }
+        };
+        if let Some(idle) = self.workers.reuse(tasks_dir, order, python) {
+            self.launched(reused(order, idle, self.clock.elapsed()));
+            return Ok(());
+        }
+        let prepared = self.workers.prepare(tasks_dir, order, python);
+        let (worker, argv, stdin) = match prepared {
+            Ok(prepared) => prepared,
+            Err(end) => {
+                self.refuse_launch(order.attempt, end);
+                return Ok(());
+            }
+        };
+        let program = Program {
+            argv: &argv,
+            env: &Workers::start_env(order),
+            stdin,
+        };
+        let prepared = spawn::prepare(tasks_dir, attempt, program, outputs);
+        match self.start_process(order, prepared)? {
+            Ok(mut started) => {
+                started.worker = Some(worker);
+                self.launched(started);
+                self.limit(order);
+            }
+            Err(end) => {
+                let mut worker = worker;
+                worker.clear_up();
+                self.refuse_launch(order.attempt, end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the workers of these attempts said.
+    pub(super) fn hear_workers(&mut self, ready: &[WireAttempt]) {
+        let now = self.clock.elapsed();
+        for id in ready {
+            if let Some(worker) = self
+                .attempts
+                .get_mut(id)
+                .and_then(|attempt| attempt.worker.as_mut())
+            {
+                worker.read(*id, now);
+                if worker.done.is_some() {
+                    self.done.insert(*id);
+                }
+            }
+        }
+    }
+
+    /// Ends attempts whose worker said that they are done.
+    pub(super) fn settle_workers(&mut self) {
+        let mut look = Look::default();
+        for id in std::mem::take(&mut self.done) {
+            let Some(attempt) = self.attempts.get(&id) else {
+                continue;
+            };
+            let Some((done, _)) = attempt.worker.as_ref().and_then(|it| it.done.as_ref()) else {
+                continue;
+            };
+            let (pid, is_last, stage) = (attempt.pid, done.last, attempt.stage);
+            if attempt.exit.is_some() {
+                continue;
+            }
+            if stage == Stage::Running && is_last {
+                // It ends by itself, and what is then left is killed as that of any first process.
+                continue;
+            }
+            let is_clean = stage == Stage::Running
+                && !self.is_out_of_memory(id)
+                && !self.has_left_something(id, pid, &mut look);
+            if is_clean {
+                self.finish_warm(id);
+            } else {
+                self.kill_with_worker(id, &mut look);
+            }
+        }
+    }
+
+    /// Whether something of the attempt is left besides its worker. A worker that is done has one thread, so
+    /// all its children are that thread's.
+    fn has_left_something(&mut self, id: WireAttempt, pid: i32, look: &mut Look) -> bool {
+        if let Limits::Cgroups(_) = self.limits {
+            return self.left_of(id, look).iter().any(|left| *left != pid);
+        }
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        if !children.is_ok_and(|children| children.trim().is_empty()) {
+            return true;
+        }
+        let orphans = self.orphans(look).unwrap_or_default();
+        orphans
+            .iter()
+            .any(|orphan| self.adopted.get(orphan) == Some(&Some(id)))
+    }
+
+    fn is_out_of_memory(&self, id: WireAttempt) -> bool {
+        let (Limits::Cgroups(cgroups), Some(attempt)) = (&self.limits, self.attempts.get(&id))
+        else {
+            return false;
+        };
+        let cgroup = attempt.cgroup.as_ref();
+        attempt.mem_bytes.is_some() && cgroup.is_some_and(|cgroup| cgroups.n_oom_kills(cgroup) > 0)
+    }
+
+    /// The attempt has ended, and its worker waits for the next one.
+    fn finish_warm(&mut self, id: WireAttempt) {
+        let Some(mut attempt) = self.attempts.remove(&id) else {
+            return;
+        };
+        if self.by_pid.get(&attempt.pid) == Some(&id) {
+            self.by_pid.remove(&attempt.pid);
+        }
+        let (Some(mut worker), Some(child)) = (attempt.worker.take(), attempt.child.take()) else {
+            return;
+        };
+        worker.clear_up();
+        if let Some((done, at)) = &worker.done {
+            let report = Report::Ended {
+                attempt: id,
+                end: done.end(),
+                usage: done.usage(micros(at.saturating_sub(attempt.started_at))),
+                value: done.value(),
+            };
+            self.reports.push(&report);
+        }
+        spawn::clear_up(&self.home.tasks_dir, &mut self.spares, id.into());
+        let now = self.clock.elapsed();
+        self.workers
+            .keep(worker, child, attempt.pid, attempt.cgroup.take(), now);
+    }
+
+    /// Lets go of what a worker that ended had, and tells what it said.
+    pub(super) fn last_words(attempt: &mut Attempt) -> WireValue {
+        let Some(worker) = &mut attempt.worker else {
+            return WireValue::Output;
+        };
+        worker.clear_up();
+        match &worker.done {
+            // Whoever was ended for another reason has nothing to show.
+            Some((done, _)) if attempt.cause.is_none() => done.value(),
+            Some(_) | None => WireValue::Nothing,
+        }
+    }
+}
+
+/// An attempt in a worker that had waited.
+fn reused(order: &LaunchOrder<'_>, idle: Idle, now: Duration) -> Attempt {
+    Attempt {
+        id: order.attempt,
+        pid: idle.pid,
+        child: Some(idle.child),
+        worker: Some(idle.worker),
+        started_at: now,
+        cgroup: idle.cgroup,
+        mem_bytes: order.mem_bytes,
+        exit: None,
+        stage: Stage::Running,
+        cause: None,
+        orphans_cpu: Duration::ZERO,
+        memory_seen_bytes: 0,
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What an attempt used that ended with its worker, of which other tasks had a part before.
+pub(super) fn usage_with_worker(attempt: &Attempt, mut usage: WireUsage) -> WireUsage {
+    let Some(worker) = &attempt.worker else {
+        return usage;
+    };
+    if let Some((done, at)) = &worker.done {
+        return done.usage(micros(at.saturating_sub(attempt.started_at)));
+    }
+    usage.cpu_micros = usage.cpu_micros.saturating_sub(micros(worker.cpu_before));
+    usage
+}
