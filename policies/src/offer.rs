@@ -56,6 +56,15 @@ impl ShapeSet {
         self.words.push(word);
     }
 
+    /// Makes this the shapes that are in one of two sets.
+    pub fn set_union(&mut self, one: &Self, other: &Self) {
+        self.words.clear();
+        let n_words = one.words.len().max(other.words.len());
+        let word = |set: &Self, index: usize| set.words.get(index).copied().unwrap_or(0);
+        self.words
+            .extend((0..n_words).map(|index| word(one, index) | word(other, index)));
+    }
+
     /// Takes all shapes out.
     pub fn clear(&mut self) {
         self.words.clear();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apportion_policies::{Amount, Amounts, Offer, QueueId, ShapeId, ShapeSet};
+use apportion_policies::{Amount, Amounts, Offer, QueueId, ResourceId, ShapeId, ShapeSet};
 
 use super::decision::Launch;
 use super::state::{AgentIndex, GroupId, Slot, State, Widened};
@@ -10,9 +10,13 @@ use super::{AttemptId, Decision, Engine, Fact, Output, Reason, Scope, TaskId, Ti
 
 /// What is left of an offer.
 #[derive(Debug, Default)]
-struct Left {
-    free: Amounts,
-    fits: ShapeSet,
+pub(super) struct Left {
+    pub(super) free: Amounts,
+    pub(super) fits: ShapeSet,
+    /// Shapes that don't fit, but of which a task waited beyond its patience.
+    pub(super) overdue: ShapeSet,
+    /// Room for both together.
+    pub(super) wanted: ShapeSet,
 }
 
 /// Room to match in, kept from turn to turn: a turn is short, and should not spend its time on memory.
@@ -35,9 +39,18 @@ impl Engine {
     /// elsewhere.
     pub(super) fn match_offers(&mut self, now: Time, out: &mut Output) {
         self.refresh();
+        self.review_claims(now);
         let mut room = std::mem::take(&mut self.room);
-        self.match_in(now, &mut room, out);
+        loop {
+            self.state.claims.was_released = false;
+            self.match_in(now, &mut room, out);
+            // What a claim kept elsewhere may be used now that its task runs.
+            if !self.state.claims.was_released {
+                break;
+            }
+        }
         self.room = room;
+        self.claim_overdue(now);
         self.tell_policy();
     }
 
@@ -55,6 +68,9 @@ impl Engine {
                 .add_hopeful(&room.among, &mut room.hopeful);
         }
         merge(room);
+        let claims = self.state.claims.list.iter();
+        room.agents
+            .splice(0..0, claims.map(|claim| (0, claim.agent, true)));
         for place in 0..room.agents.len() {
             let (_, agent, has_changed) = room.agents[place];
             let fits = &self.state.queues.fits;
@@ -77,7 +93,11 @@ impl Engine {
                 self.consider_declined(now, left);
                 continue;
             }
-            if self.match_agent(now, agent, left, out) && any_widened {
+            let has_changed = self.match_agent(now, agent, left, out);
+            if has_changed && !self.state.claims.is_empty() {
+                self.state.keep(now);
+            }
+            if has_changed && any_widened {
                 self.state.retain_by_cluster(room);
             }
         }
@@ -102,7 +122,7 @@ impl Engine {
         }
     }
 
-    /// Launches on one agent until nothing can go. False if nothing could.
+    /// Launches on one agent until nothing can go. False if nothing could, and no claim was made.
     fn match_agent(
         &mut self,
         now: Time,
@@ -110,25 +130,24 @@ impl Engine {
         left: &mut Left,
         out: &mut Output,
     ) -> bool {
-        let mut launches = Vec::new();
+        let n_claims = self.state.claims.list.len();
+        let mut launches = if n_claims > 0 {
+            self.start_claimed(now, agent, left, out)
+        } else {
+            Vec::new()
+        };
+        self.state.fill_overdue(agent, left);
         while !left.fits.is_empty() {
             self.tell_policy();
-            let offer = Offer {
-                free: &left.free,
-                fits: &left.fits,
-            };
-            let Some(choice) = self
-                .policy
-                .get_mut()
-                .choose(&self.state.queues.tree, &offer)
-            else {
+            let Some(choice) = self.choose(now, agent, left) else {
                 break;
             };
             out.n_decided += 1;
+            let (task, slot) = self.state.first_ready(choice.leaf, choice.shape);
             let levels = self
                 .records_reasons
                 .then(|| self.levels(choice, &left.fits));
-            let launch = self.launch(now, agent, choice.leaf, choice.shape, out);
+            let launch = self.launch(now, agent, task, slot, out);
             let attempt = launch.attempt;
             out.reasons
                 .extend(levels.map(|levels| Reason { attempt, levels }));
@@ -141,12 +160,15 @@ impl Engine {
             }
         }
         if launches.is_empty() {
-            return false;
+            return self.state.claims.list.len() != n_claims;
         }
         let offers = self.state.agents.drop_offers(agent);
         if self.pace.declines() {
             // What the launches leave is not offered again soon, as if it were declined.
             self.state.agents.remember_declined(agent, &left.free);
+            if self.state.claims.keeps(agent) {
+                self.pace.want_revival(now);
+            }
         }
         let agent = Arc::clone(&self.state.agents.get(agent).name);
         out.decisions.push(Decision::Accept {
@@ -157,16 +179,15 @@ impl Engine {
         true
     }
 
-    /// Launches the first ready task of a leaf and shape.
-    fn launch(
+    /// Launches a ready task of this submission.
+    pub(super) fn launch(
         &mut self,
         now: Time,
         agent: AgentIndex,
-        leaf: QueueId,
-        shape: ShapeId,
+        task: TaskId,
+        slot: Slot,
         out: &mut Output,
     ) -> Launch {
-        let (task, slot) = self.state.first_ready(leaf, shape);
         let record = self.state.submissions.get(slot);
         let submission = Arc::clone(&record.submission);
         let live = self.state.live.get(&task);
@@ -194,7 +215,7 @@ impl Engine {
     }
 
     /// Tells the policy which leaves changed.
-    fn tell_policy(&mut self) {
+    pub(super) fn tell_policy(&mut self) {
         while let Some(leaf) = self.state.queues.next_changed() {
             self.policy.get_mut().changed(&self.state.queues.tree, leaf);
         }
@@ -284,21 +305,25 @@ impl State {
         self.queues.fits.retain(among, free, shared)
     }
 
-    /// Sets what is free of the cluster's resources: what neither others nor live attempts use. Also
-    /// holds the sum of all that is in use within what an amount can say.
+    /// What of a cluster resource neither others nor live attempts use.
+    pub(super) fn unused(&self, id: ResourceId) -> Amount {
+        let used = self.queues.tree.used(self.queues.tree.root()).get(id);
+        let capacity = self.resources.capacity(id).unwrap_or(Amount::ZERO);
+        let outside = self.resources.get(id).outside;
+        capacity.saturating_sub(outside).saturating_sub(used)
+    }
+
+    /// Sets what is free of the cluster's resources: what neither others nor live attempts use, nor a claim
+    /// keeps. Also holds the sum of all that is in use within what an amount can say.
     fn fill_cluster_free(&self, free: &mut Amounts) {
         let used = self.queues.tree.used(self.queues.tree.root());
         for (id, resource) in self.resources.iter() {
             let used = used.get(id);
             match resource.scope {
                 Scope::Host => free.set(id, free.get(id).min(Amount::MAX.saturating_sub(used))),
-                Scope::Cluster { capacity } => {
-                    free.set(
-                        id,
-                        capacity
-                            .saturating_sub(resource.outside)
-                            .saturating_sub(used),
-                    );
+                Scope::Cluster { .. } => {
+                    let kept = self.claims.kept_of_cluster().get(id);
+                    free.set(id, self.unused(id).saturating_sub(kept));
                 }
             }
         }
@@ -308,7 +333,7 @@ impl State {
     ///
     /// # Panics
     /// If there is none: a policy chooses among those that the tree shows.
-    fn first_ready(&self, leaf: QueueId, shape: ShapeId) -> (TaskId, Slot) {
+    pub(super) fn first_ready(&self, leaf: QueueId, shape: ShapeId) -> (TaskId, Slot) {
         let group: Option<GroupId> = self.queues.find_group(leaf, shape);
         let first = group.and_then(|group| self.queues.get(group).ready.first());
         let (rank, slot) = first.expect("a policy chooses a shape that waits in the leaf");

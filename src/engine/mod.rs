@@ -6,6 +6,7 @@
 //! [`Engine::apply`] and never asks a policy.
 
 mod cancel;
+mod claims;
 mod course;
 pub mod decision;
 mod dependencies;
@@ -158,6 +159,7 @@ impl Engine {
     pub fn recovered(&mut self, now: Time) -> Vec<AttemptId> {
         self.state.finish_recovery();
         self.state.end_pauses(now);
+        self.state.recover_past(now);
         let attempts = self.state.live_attempts();
         let was_killed = |attempt: &AttemptId| {
             let is_current = self.state.live.get(&attempt.task).is_some_and(|live| {
@@ -173,6 +175,7 @@ impl Engine {
     /// Takes in what happened outside. Late, repeated and unknown words are normal and change nothing.
     pub fn on_event(&mut self, now: Time, event: Event, out: &mut Output) {
         let state = &mut self.state;
+        state.queues.advance(now);
         match event {
             Event::AgentSeen {
                 agent,
@@ -241,6 +244,7 @@ impl Engine {
     /// Acts on timers that are due and matches waiting tasks with the offers at hand, until nothing
     /// can go. Called once at the end of each batch.
     pub fn turn(&mut self, now: Time, out: &mut Output) {
+        self.state.queues.advance(now);
         self.fire_timers(now, out);
         self.kill_again(out);
         self.match_offers(now, out);
@@ -254,7 +258,12 @@ impl Engine {
         if !self.kill_again.is_empty() {
             return Some(Time::default());
         }
-        let due = [self.state.timers.next(), self.pace.wake_at()];
+        let due = [
+            self.state.timers.next(),
+            self.pace.wake_at(),
+            self.state.queues.patience.next(),
+            self.state.claims.next(),
+        ];
         due.into_iter().flatten().min()
     }
 

@@ -135,6 +135,10 @@ impl Engine {
             return;
         }
         for agent in self.state.agents.take_offering() {
+            if self.state.claims.keeps(agent) {
+                self.state.agents.hold_offers(agent);
+                continue;
+            }
             let offers = self.state.agents.decline(agent);
             let agent = Arc::clone(&self.state.agents.get(agent).name);
             out.decisions.push(Decision::Decline { agent, offers });

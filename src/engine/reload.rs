@@ -28,7 +28,7 @@ impl Engine {
             demand: translate(&shape.demand, &old_resources, &resources),
             constraints: shape.constraints.clone(),
         };
-        self.state.queues.adopt(old_queues, remake);
+        let old_tree = self.state.queues.adopt(old_queues, remake);
         self.state.agents.reload(&resources);
         self.state.resources = resources;
         for attempt in self.state.live_attempts() {
@@ -39,6 +39,10 @@ impl Engine {
                 .agents
                 .charge(record.agent, &self.state.queues.tree.shape(shape).demand);
         }
+        let resources = &self.state.resources;
+        let id_of = |id: ResourceId| old_resources.find(resources.name(id));
+        self.state.queues.remember(&old_tree, id_of);
+        self.state.claims.reload(settings.claims);
         let policy = self.registry.policy_for(&self.state.queues.tree);
         *self.policy.get_mut() = policy.expect("the names of policies were validated");
         self.settings = settings;

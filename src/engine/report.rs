@@ -70,6 +70,25 @@ pub struct AgentReport {
     pub attempts: Vec<AttemptId>,
 }
 
+/// What is kept for a task that waited beyond its patience.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimReport {
+    /// Whose.
+    pub task: TaskId,
+    /// Its queue.
+    pub queue: Arc<str>,
+    /// Where it will run.
+    pub agent: Arc<str>,
+    /// What is kept, of the agent and of the cluster.
+    pub kept: ByName<Amount>,
+    /// What is missing still.
+    pub missing: ByName<Amount>,
+    /// When it was made.
+    pub made_at: Time,
+    /// When it is given up if nothing more comes free for it; `None` for never.
+    pub expires_at: Option<Time>,
+}
+
 /// Where a task stands, and what it waits for.
 #[derive(Clone, Debug)]
 pub struct Explanation {

@@ -155,7 +155,7 @@ fn is_allowed(tree: &QueueTree, leaf: QueueId, demand: &Demand) -> bool {
 }
 
 /// Whether an agent could ever hold a task of this shape.
-fn holds(agent: &Agent, shape: &Shape, resources: &Resources) -> bool {
+pub(super) fn holds(agent: &Agent, shape: &Shape, resources: &Resources) -> bool {
     agent.meets(&shape.constraints) && n_missing(agent, shape, resources) == 0
 }
 

@@ -38,6 +38,21 @@ impl QueueTree {
         self.fading = fading;
     }
 
+    /// When it is, in milliseconds; see [`QueueTree::advance`].
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Forgets all past use: what is held counts from now on.
+    pub fn forget_past(&mut self) {
+        for id in self.queues().skip(1) {
+            self.queues[id.index()].memory = None;
+            self.set_up_memory(id);
+        }
+        self.fading.clear();
+    }
+
     fn first_leaf_below(&self, queue: QueueId) -> QueueId {
         let mut queue = queue;
         while let Some(child) = self.children(queue).first() {

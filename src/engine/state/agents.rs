@@ -266,6 +266,11 @@ impl Agents {
         offering
     }
 
+    /// Lists an agent again for [`Agents::take_offering`]: its offers were held.
+    pub(crate) fn hold_offers(&mut self, index: AgentIndex) {
+        self.newly_offering.push(index);
+    }
+
     /// Gives all offers of an agent back, says which they were, and remembers what they held.
     pub(crate) fn decline(&mut self, index: AgentIndex) -> Vec<OfferId> {
         let agent = self.get_mut(index);
@@ -335,7 +340,8 @@ impl Agents {
         }
     }
 
-    fn touch(&mut self, index: AgentIndex) {
+    /// Something of an agent may be used that couldn't before.
+    pub(crate) fn touch(&mut self, index: AgentIndex) {
         let agent = self.get_mut(index);
         if !std::mem::replace(&mut agent.is_touched, true) {
             self.touched.push(index);

@@ -205,6 +205,14 @@ impl FitTable {
         any
     }
 
+    /// Takes out of `fits` what `free` doesn't hold, or doesn't wait any more.
+    pub(crate) fn retain_held(&self, free: &Amounts, fits: &mut ShapeSet) {
+        for (index, word) in fits.words_mut().iter_mut().enumerate() {
+            let columns = 0..self.columns.len();
+            *word = self.holding(index, *word & self.waiting[index], free, columns);
+        }
+    }
+
     /// As [`FitTable::holding`], where some of the resources may be in no demand.
     fn holding_of(&self, index: usize, word: u64, free: &Amounts, resources: &[ResourceId]) -> u64 {
         let columns = resources.iter().map(|id| id.index());

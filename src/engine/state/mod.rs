@@ -8,9 +8,11 @@
 mod agents;
 mod apply;
 mod attempts;
+mod claims;
 mod ended;
 mod fits;
 mod keys;
+mod patience;
 mod queues;
 mod ready;
 mod recovery;
@@ -31,6 +33,7 @@ use super::spec::{AttemptId, Dependency, TaskId, TaskState};
 use super::time::Time;
 pub(crate) use agents::{Agent, AgentIndex, Agents};
 pub(crate) use attempts::{AttemptRecord, LiveTaskRecord, Phase};
+pub(crate) use claims::{Claim, Claims};
 pub(crate) use ended::{EndedKinds, KeptSubmissions};
 pub(crate) use fits::Widened;
 pub(crate) use keys::{KeyOwner, Keys};
@@ -46,6 +49,7 @@ pub(crate) struct State {
     pub(crate) resources: Resources,
     pub(crate) queues: Queues,
     pub(crate) agents: Agents,
+    pub(crate) claims: Claims,
     pub(crate) submissions: Submissions,
     pub(crate) live: FxHashMap<TaskId, LiveTaskRecord>,
     pub(crate) attempts: FxHashMap<AttemptId, AttemptRecord>,
@@ -75,6 +79,7 @@ impl State {
             queues: Queues::new(settings, &resources),
             resources,
             agents: Agents::default(),
+            claims: Claims::new(settings.claims),
             submissions: Submissions::default(),
             live: FxHashMap::default(),
             attempts: FxHashMap::default(),

@@ -4,15 +4,18 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apportion_policies::{
     Amount, Amounts, PolicySpec, QueueId, QueueSettings, QueueTree, ResourceId, Shape, ShapeId,
     TaskRank,
 };
 
-use super::super::settings::{EngineSettings, PolicyConfig};
+use super::super::settings::{Deadline, EngineSettings, PolicyConfig};
 use super::super::spec::TaskState;
+use super::super::time::Time;
 use super::fits::{FitTable, Widened};
+use super::patience::Patience;
 use super::ready::{ReadySet, Run};
 use super::resources::Resources;
 use super::submissions::Slot;
@@ -75,6 +78,10 @@ pub(crate) struct Queues {
     free: Vec<GroupId>,
     /// Which shapes fit.
     pub(crate) fits: FitTable,
+    /// Since when the first tasks are the first.
+    pub(crate) patience: Patience,
+    /// Of leaves that aren't configured.
+    default_patience: Option<Duration>,
     changed: Vec<QueueId>,
     /// Whether the policy must start anew.
     pub(crate) needs_rebuild: bool,
@@ -98,14 +105,24 @@ impl Queues {
             groups: Vec::new(),
             free: Vec::new(),
             fits: FitTable::default(),
+            patience: Patience::default(),
+            default_patience: span_of(settings.claims.patience).filter(|_| settings.claims.max > 0),
             changed: Vec::new(),
             needs_rebuild: true,
             widened: Widened::everything(),
             needs_judging: true,
             unjudged: Vec::new(),
         };
+        queues.patience.push_queue(None);
+        let mut patiences: BTreeMap<&str, Option<Duration>> = BTreeMap::new();
         for queue in &settings.queues {
             let above = queue.path.rsplit_once('/').map(|(above, _)| above);
+            let inherited = above.and_then(|path| patiences.get(path).copied());
+            let own = queue.patience.map(span_of);
+            let patience = own.or(inherited).unwrap_or(queues.default_patience);
+            patiences.insert(&queue.path, patience);
+            let patience = patience.filter(|_| settings.claims.max > 0);
+            queues.patience.push_queue(patience);
             let parent = above.and_then(|path| queues.find(path));
             let parent = parent.unwrap_or_else(|| queues.tree.root());
             let settings = QueueSettings {
@@ -149,6 +166,7 @@ impl Queues {
             .tree
             .add_queue(root, Arc::clone(path), QueueSettings::default());
         self.leaves.push(LeafBooks::default());
+        self.patience.push_queue(self.default_patience);
         self.retired.insert(Arc::clone(path), leaf);
         self.needs_rebuild = true;
         leaf
@@ -334,7 +352,20 @@ impl Queues {
         }
     }
 
+    /// It is this time: past use fades, as far as policies look at it.
+    pub(crate) fn advance(&mut self, now: Time) {
+        let mut faded = Vec::new();
+        self.tree.advance(now.0, &mut faded);
+        faded.into_iter().for_each(|leaf| self.mark_changed(leaf));
+    }
+
+    /// Brings up to date which tasks are the first of their leaves, and who waited beyond its patience.
+    pub(crate) fn settle_patience(&mut self, now: Time) {
+        self.patience.settle(now, &self.tree);
+    }
+
     fn mark_changed(&mut self, leaf: QueueId) {
+        self.patience.note(leaf);
         if !std::mem::replace(&mut self.leaves[leaf.index()].is_changed, true) {
             self.changed.push(leaf);
         }
@@ -415,18 +446,23 @@ impl Queues {
 
     /// Moves every group with its tasks from other queues (of before a reload) to these. What attempts
     /// hold must be charged again. `remake` gives a shape by the new resources.
-    pub(crate) fn adopt(&mut self, old: Self, remake: impl Fn(&Shape) -> Shape) {
+    pub(crate) fn adopt(&mut self, old: Self, remake: impl Fn(&Shape) -> Shape) -> QueueTree {
+        self.advance(Time(old.tree.now()));
         self.free = old.free;
         self.groups.resize_with(old.groups.len(), || None);
         for (index, group) in old.groups.into_iter().enumerate() {
             let Some(mut group) = group else { continue };
             let id = GroupId(u32::try_from(index).expect("as many groups as before"));
             let leaf = self.leaf_of_stored(old.tree.path(group.leaf));
+            let is_first = old.patience.first_shape(group.leaf) == Some(group.shape);
             let shape = remake(old.tree.shape(group.shape));
             let has_constraints = !shape.constraints.is_empty();
             let shape = self.tree.acquire_shape(shape);
             self.fits
                 .set_row(shape, &self.tree.shape(shape).demand, has_constraints);
+            if is_first {
+                self.patience.adopt(leaf, shape, &old.patience, group.leaf);
+            }
             self.leaves[leaf.index()].counts = old.leaves[group.leaf.index()].counts;
             (group.leaf, group.shape) = (leaf, shape);
             (group.is_satisfiable, group.head, group.n_attempts) = (None, None, 0);
@@ -434,6 +470,29 @@ impl Queues {
             self.list_group(leaf, shape, id);
         }
         self.needs_judging = true;
+        old.tree
+    }
+
+    /// Remembers what the queues of the same paths used before a reload. What is held must be charged again
+    /// already.
+    pub(crate) fn remember(
+        &mut self,
+        old: &QueueTree,
+        id_of: impl Fn(ResourceId) -> Option<ResourceId>,
+    ) {
+        for old_id in old.queues().skip(1) {
+            let path = old.path(old_id);
+            if let Some(id) = self.find(path).or_else(|| self.retired.get(path).copied()) {
+                self.tree.remember(id, old, old_id, &id_of);
+            }
+        }
+    }
+}
+
+fn span_of(deadline: Deadline) -> Option<Duration> {
+    match deadline {
+        Deadline::After(span) => Some(span),
+        Deadline::Never => None,
     }
 }
 

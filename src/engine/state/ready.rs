@@ -88,6 +88,14 @@ impl ReadySet {
         true
     }
 
+    /// Whether a task is in.
+    pub(crate) fn contains(&self, rank: TaskRank) -> bool {
+        let before = self.rest.range(..=rank).next_back();
+        let rest = before.map(|(start, run)| (*start, *run));
+        let mut ranges = self.front.into_iter().chain(rest);
+        ranges.any(|(start, run)| holds(start, run, rank))
+    }
+
     /// All ranges in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (TaskRank, Run)> + '_ {
         let rest = self.rest.iter().map(|(rank, run)| (*rank, *run));

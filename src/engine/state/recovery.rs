@@ -87,6 +87,21 @@ impl State {
         self.queues.count(leaf, Some(from), Some(task.state), 1);
     }
 
+    /// What live attempts held since they were launched counts as past use. What ended before the restart is
+    /// forgotten.
+    pub(crate) fn recover_past(&mut self, now: Time) {
+        self.queues.advance(now);
+        self.queues.tree.forget_past();
+        for attempt in self.live_attempts() {
+            let record = &self.attempts[&attempt];
+            let group = self.queues.get(record.group);
+            let (leaf, shape) = (group.leaf, group.shape);
+            let demand = self.queues.tree.shape(shape).demand.clone();
+            let since = record.launched_at.0;
+            self.queues.tree.remember_past(leaf, &demand, since, now.0);
+        }
+    }
+
     fn restored_attempt(&mut self, task: &LiveTask, attempt: &LiveAttempt, slot: Slot) {
         let record = self.submissions.get(slot);
         let group = record.group;
