@@ -13,6 +13,7 @@ pub mod demand;
 pub mod descend;
 pub mod drf;
 pub mod explain;
+pub mod entitlement;
 pub mod fifo;
 mod fixed;
 pub mod ids;

@@ -40,6 +40,21 @@ impl Share {
         }
     }
 
+    /// In 2^-48, of which less than 2^64 count.
+    pub(crate) fn fixed(share: u128) -> Self {
+        Self {
+            part: u64::try_from(share).unwrap_or(u64::MAX),
+            whole: 1 << 48,
+        }
+    }
+
+    /// How far two shares are apart, in 2^-48, as a share.
+    #[must_use]
+    pub fn apart(self, other: Self) -> Self {
+        let fixed = |share: Self| (u128::from(share.part) << 48) / share.whole;
+        Self::fixed(fixed(self).abs_diff(fixed(other)))
+    }
+
     /// This share divided by a weight. The weight's unit (thousandths) cancels out between siblings.
     ///
     /// # Panics

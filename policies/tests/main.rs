@@ -8,6 +8,7 @@
 )]
 
 mod books;
+mod entitlement;
 mod guarantees;
 mod numbers;
 mod order;

@@ -37,28 +37,26 @@ impl Engine {
         state.keep(now);
     }
 
-    /// Gives a claim to the overdue task that the policy would choose next if everything fitted. At the end
-    /// of a turn, when nothing that waits fits.
+    /// Takes over who waits beyond its patience now. A guest of a cluster passes nobody over while it has no
+    /// offers, and could never collect any: so there the overdue task that the policy would choose next, if
+    /// everything fitted, gets a claim at once. At the end of a turn, when nothing that waits fits.
     pub(super) fn claim_overdue(&mut self, now: Time) {
         self.state.queues.settle_patience(now);
         let queues = &self.state.queues;
-        if self.state.claims.is_full() || !queues.patience.any_overdue() || queues.fits.is_idle() {
-            self.state.keep_if_any(now);
-            return;
+        let is_due = self.pace.declines() && queues.patience.any_overdue();
+        if is_due && !self.state.claims.is_full() {
+            self.tell_policy();
+            let mut waiting = ShapeSet::default();
+            let words = self.state.queues.fits.waiting();
+            words.iter().for_each(|word| waiting.push_word(*word));
+            let offer = Offer {
+                free: self.state.queues.tree.totals(),
+                fits: &waiting,
+            };
+            let choice = self.policy.get_mut().choose(&self.state.queues.tree, &offer);
+            choice.map(|choice| self.claim(now, choice));
         }
-        self.tell_policy();
-        let mut waiting = ShapeSet::default();
-        let words = self.state.queues.fits.waiting();
-        words.iter().for_each(|word| waiting.push_word(*word));
-        let offer = Offer {
-            free: self.state.queues.tree.totals(),
-            fits: &waiting,
-        };
-        let choice = self.policy.get_mut().choose(&self.state.queues.tree, &offer);
-        if let Some(choice) = choice {
-            self.claim(now, choice);
-        }
-        self.state.keep_if_any(now);
+        self.state.keep(now);
     }
 
     /// What the policy chooses for the rest of an offer, with overdue tasks that the agent could hold as if
@@ -139,7 +137,10 @@ impl Engine {
                 continue;
             }
             let claim = self.state.claims.list.remove(place);
-            self.state.claims.was_released = true;
+            if claim.agent != agent {
+                self.state.claims.was_released = true;
+                self.state.agents.touch(claim.agent);
+            }
             self.state.take_for(&claim, agent, &mut left.free);
             let slot = self.state.find_live(claim.task);
             let slot = slot.expect("a task with a claim lives");
@@ -292,12 +293,6 @@ impl State {
             let kept_too_much = own.saturating_sub(wanted);
             let rest = left.get(id).saturating_add(kept_too_much);
             left.set(id, rest.saturating_sub(wanted.saturating_sub(own)));
-        }
-    }
-
-    fn keep_if_any(&mut self, now: Time) {
-        if !self.claims.is_empty() {
-            self.keep(now);
         }
     }
 

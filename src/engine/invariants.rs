@@ -1,7 +1,7 @@
 //! What must always hold, in one function. Tests call it after each step, debug builds at the end of
 //! each turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use apportion_policies::{Amounts, QueueId, ShapeSet};
 
@@ -45,6 +45,7 @@ impl Engine {
         self.state.check_counts();
         self.state.check_use();
         self.state.check_watches();
+        self.state.check_claims();
         let excess = self.state.find_excess().filter(|_| !self.state.may_exceed);
         assert_eq!(
             excess, None,
@@ -349,6 +350,56 @@ impl State {
                 used.get(id),
                 "{} used by '{what}'",
                 resource.name
+            );
+        }
+    }
+
+    /// Claims keep no more than is free and demanded, each for one queued task.
+    fn check_claims(&self) {
+        let mut tasks = BTreeSet::new();
+        let mut of_cluster = Amounts::default();
+        let mut of_agents: BTreeMap<AgentIndex, Amounts> = BTreeMap::new();
+        for claim in &self.claims.list {
+            assert!(
+                tasks.insert(claim.task),
+                "task {} has two claims",
+                claim.task
+            );
+            let group = self.queues.get(claim.group);
+            assert!(
+                group.ready.contains(claim.rank),
+                "task {} has a claim and isn't queued",
+                claim.task
+            );
+            let demand = &self.queues.tree.shape(group.shape).demand;
+            for (id, kept) in claim.kept.iter() {
+                assert!(kept <= demand.get(id), "no more is kept than is demanded");
+                let sum = if self.resources.is_host(id) {
+                    of_agents.entry(claim.agent).or_default()
+                } else {
+                    &mut of_cluster
+                };
+                sum.set(id, sum.get(id).saturating_add(kept));
+            }
+        }
+        for (id, kept) in of_cluster
+            .iter()
+            .filter(|(id, _)| !self.resources.is_host(*id))
+        {
+            assert!(
+                kept <= self.unused(id),
+                "claims keep what isn't there of the cluster"
+            );
+        }
+        for (agent, kept) in of_agents {
+            let mut free = Amounts::zero(self.resources.len());
+            self.agents.free_of(agent, &self.resources, &mut free);
+            let over = kept.iter().find(|(id, kept)| *kept > free.get(*id));
+            assert_eq!(
+                over,
+                None,
+                "claims keep what '{}' doesn't offer",
+                self.agents.get(agent).name
             );
         }
     }

@@ -82,6 +82,10 @@ impl Engine {
             } else {
                 &room.among
             };
+            // The agent of a claim stands in the list twice.
+            if !self.state.agents.get(agent).is_offering() {
+                continue;
+            }
             let is_declined = self.state.agents.get(agent).is_declined();
             if is_declined && self.pace.wants_revival() {
                 continue;
@@ -94,7 +98,7 @@ impl Engine {
                 continue;
             }
             let has_changed = self.match_agent(now, agent, left, out);
-            if has_changed && !self.state.claims.is_empty() {
+            if has_changed {
                 self.state.keep(now);
             }
             if has_changed && any_widened {
@@ -275,6 +279,10 @@ impl State {
     pub(super) fn fill_free(&self, agent: AgentIndex, free: &mut Amounts) {
         free.reset(self.resources.len());
         self.agents.free_of(agent, &self.resources, free);
+        if !self.claims.is_empty() {
+            let is_host = |id| self.resources.is_host(ResourceId::new(id));
+            self.claims.take_off(agent, is_host, free);
+        }
         self.fill_cluster_free(free);
     }
 

@@ -60,6 +60,11 @@ impl Agent {
             .or(self.declined)
     }
 
+    /// Whether something is offered, or was and has been declined.
+    pub(crate) fn is_offering(&self) -> bool {
+        self.order().is_some()
+    }
+
     /// Whether what it offers was declined, so that it would have to be asked for again.
     pub(crate) fn is_declined(&self) -> bool {
         self.declined.is_some()

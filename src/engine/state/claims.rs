@@ -158,6 +158,10 @@ impl Claims {
 impl State {
     /// Lets each claim keep, in their order, what is free of what its task demands.
     pub(crate) fn keep(&mut self, now: Time) {
+        if self.claims.list.is_empty() {
+            self.claims.kept_of_cluster.reset(0);
+            return;
+        }
         let mut claims = std::mem::take(&mut self.claims.list);
         let mut of_cluster = Amounts::zero(self.resources.len());
         for place in 0..claims.len() {

@@ -78,6 +78,14 @@ impl Patience {
                 self.list(leaf);
             }
         }
+        // Where nothing waits any more, nothing is due.
+        while let Some(Reverse((_, leaf))) = self.due.peek().copied() {
+            if self.leaves[leaf.index()].task.is_some() {
+                break;
+            }
+            self.due.pop();
+            self.leaves[leaf.index()].is_listed = false;
+        }
     }
 
     fn list(&mut self, leaf: QueueId) {

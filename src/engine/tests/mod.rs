@@ -4,6 +4,7 @@
 mod arrays;
 mod build;
 mod cancel;
+mod claims;
 mod dependencies;
 mod env;
 mod explain;

@@ -1,0 +1,124 @@
+//! What queues are due, in examples whose answer is known, and what holds of any tree.
+
+use apportion_policies::QueueSettings;
+use apportion_policies::entitlement::entitlements;
+
+use crate::sim::{Sim, weight};
+
+/// Demands of a leaf's waiting tasks together.
+type Wants<'a> = (&'a str, [u64; 2]);
+
+/// The entitlements of these queues in a cluster of so many cpus and so much memory, in thousandths.
+fn due(sim: &Sim, wants: &[Wants<'_>], paths: &[&str]) -> Vec<u64> {
+    let wanted = |queue| {
+        let path = &**sim.tree.path(queue);
+        let found = wants.iter().find(|(name, _)| *name == path);
+        found.map_or_else(Vec::new, |(_, amounts)| {
+            amounts.map(|units| u128::from(units) * 1000).to_vec()
+        })
+    };
+    let shares = entitlements(&sim.tree, wanted, sim.tree.totals());
+    let of = |path: &&str| {
+        let queue = sim
+            .tree
+            .queues()
+            .find(|queue| **sim.tree.path(*queue) == **path)
+            .unwrap();
+        (shares[queue.index()].as_f64() * 1000.0).round() as u64
+    };
+    paths.iter().map(of).collect()
+}
+
+fn sim(cpus: u64, mem: u64, paths: &[&str]) -> Sim {
+    let mut sim = Sim::new("drf");
+    sim.agent(&[("cpus", &cpus.to_string()), ("mem", &mem.to_string())]);
+    for path in paths {
+        sim.queue(path, QueueSettings::default());
+    }
+    sim
+}
+
+#[test]
+fn the_example_of_the_paper() {
+    let sim = sim(9, 18, &["a", "b"]);
+    let wants = [("a", [100, 400]), ("b", [300, 100])];
+    assert_eq!(due(&sim, &wants, &["a", "b"]), [667, 667]);
+}
+
+#[test]
+fn who_wants_little_leaves_the_rest_to_the_others_by_weight() {
+    let mut sim = sim(100, 100, &["a", "b"]);
+    sim.queue("c", weight("3"));
+    let wants = [("a", [10, 0]), ("b", [500, 0]), ("c", [500, 0])];
+    assert_eq!(due(&sim, &wants, &["a", "b", "c"]), [100, 225, 675]);
+    let wants = [("a", [10, 0]), ("c", [50, 0])];
+    assert_eq!(
+        due(&sim, &wants, &["a", "b", "c"]),
+        [100, 0, 500],
+        "all have all"
+    );
+}
+
+#[test]
+fn complementary_siblings_do_not_keep_one_another_back() {
+    let two = sim(10, 10, &["n1", "n2", "n2/cpu", "n2/mem"]);
+    let wants = [("n1", [0, 99]), ("n2/cpu", [99, 0]), ("n2/mem", [0, 99])];
+    assert_eq!(
+        due(&two, &wants, &["n1", "n2/cpu", "n2/mem"]),
+        [500, 1000, 500]
+    );
+    let three = sim(30, 30, &["n1", "n2", "n3", "n3/cpu", "n3/mem", "n4"]);
+    let wants = [
+        ("n1", [99, 0]),
+        ("n2", [99, 0]),
+        ("n3/cpu", [99, 0]),
+        ("n3/mem", [0, 99]),
+        ("n4", [0, 99]),
+    ];
+    let paths = ["n1", "n2", "n3/cpu", "n3/mem", "n4"];
+    assert_eq!(due(&three, &wants, &paths), [333, 333, 333, 500, 500]);
+}
+
+#[test]
+fn limits_and_guarantees_are_kept() {
+    let mut sim = sim(100, 100, &["free"]);
+    sim.queue_max("limited", &[("cpus", "10")]);
+    sim.queue_max("group", &[("cpus", "20")]);
+    sim.queue("group/x", QueueSettings::default());
+    sim.queue("group/y", QueueSettings::default());
+    let wants = [
+        ("free", [900, 0]),
+        ("limited", [900, 0]),
+        ("group/x", [900, 0]),
+        ("group/y", [900, 0]),
+    ];
+    let paths = ["free", "limited", "group", "group/x", "group/y"];
+    assert_eq!(due(&sim, &wants, &paths), [700, 100, 200, 100, 100]);
+    sim.queue_min("sure", &[("cpus", "60")]);
+    let wants = [wants.as_slice(), &[("sure", [900, 0])]].concat();
+    assert_eq!(
+        due(&sim, &wants, &["free", "limited", "group", "sure"]),
+        [150, 100, 150, 600]
+    );
+}
+
+#[test]
+fn ten_thousand_queues_share_alike() {
+    let mut sim = sim(1000, 1000, &[]);
+    let groups: Vec<String> = (0..100).map(|group| format!("g{group}")).collect();
+    let mut leaves = Vec::new();
+    for group in &groups {
+        sim.queue(group, QueueSettings::default());
+        for leaf in 0..100 {
+            let path = format!("{group}/{leaf}");
+            sim.queue(&path, QueueSettings::default());
+            leaves.push(path);
+        }
+    }
+    let shares = entitlements(&sim.tree, |_| vec![1_000_000, 1_000], sim.tree.totals());
+    let all = 1.0 / leaves.len() as f64;
+    for queue in sim.tree.queues().filter(|queue| sim.tree.is_leaf(*queue)) {
+        let share = shares[queue.index()].as_f64();
+        assert!((share - all).abs() < 1e-8, "{share} instead of {all}");
+    }
+}
