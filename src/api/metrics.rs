@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::{ApiError, Context};
 use crate::clock::{self, Stopwatch};
+use crate::engine::Engine;
 use crate::metrics::{Metrics, Snapshot};
 
 /// How long the engine may take to answer; without it, what only it knows is left out.
@@ -46,13 +47,13 @@ async fn snapshot(context: &Context) -> Result<Snapshot, ApiError> {
         .read(move |reader| reader.inboxes(inboxes_max))
         .await;
     let store_failing = context.state.handle.store_failure().is_some();
-    let (queues, resources) = context
-        .inspect(|engine| (engine.queues(), engine.resources()))
-        .await?;
+    let look = |engine: &Engine| (engine.queues(), engine.resources(), engine.claims().len());
+    let (queues, resources, n_claims) = context.inspect(look).await?;
     let age = |(inbox, ended_at)| (inbox, now.since(ended_at));
     Ok(Snapshot {
         queues,
         resources,
+        n_claims,
         // A store that can't be read is told by `store_failing` and by what it logs.
         inboxes: inboxes.unwrap_or_default().into_iter().map(age).collect(),
         store_failing,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 
-use super::json::{ErrorBody, QueueJson, QueuesJson};
+use super::json::{ClaimJson, ErrorBody, QueueJson, QueuesJson};
 use super::{ApiError, Context};
+use crate::engine::Engine;
+use crate::engine::report::fairness_error;
 
 /// Lists all queues with what they use, their shares and their live tasks.
 #[utoipa::path(
@@ -22,8 +24,11 @@ use super::{ApiError, Context};
 pub(super) async fn list(
     State(context): State<Arc<Context>>,
 ) -> Result<Json<QueuesJson>, ApiError> {
-    let reports = context.inspect(|engine| engine.queues()).await?;
+    let look = |engine: &Engine| (engine.queues(), engine.claims());
+    let (reports, claims) = context.inspect(look).await?;
     Ok(Json(QueuesJson {
         queues: reports.iter().map(QueueJson::from).collect(),
+        fairness_error: fairness_error(&reports).into(),
+        claims: claims.iter().map(ClaimJson::from).collect(),
     }))
 }

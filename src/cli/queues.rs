@@ -18,8 +18,8 @@ pub(super) async fn execute(_: &Args, context: &mut Context<'_, '_>) -> Result<u
     }
     let Queues { queues } = context.client.read(answer)?;
     let mut rows = table(&[
-        "QUEUE", ">WEIGHT", ">WAITING", ">QUEUED", ">RUNNING", ">SHARE", "OF", "USED", "MAX",
-        "REMARK",
+        "QUEUE", ">WEIGHT", ">WAITING", ">QUEUED", ">RUNNING", ">SHARE", ">DUE", "OF", "USED",
+        "MAX", "REMARK",
     ]);
     let paths: Vec<&str> = queues.iter().map(|queue| queue.path.as_str()).collect();
     for (place, name) in in_tree_order(&paths) {
@@ -49,6 +49,7 @@ fn row(name: String, queue: &Queue) -> Vec<String> {
         tasks(&[State::Queued]),
         tasks(&[State::Launching, State::Running, State::Cancelling]),
         format!("{:.1}%", queue.dominant_share.decimal * 100.0),
+        format!("{:.1}%", queue.entitlement.decimal * 100.0),
         format::or_dash(queue.dominant_resource.clone().unwrap_or_default()),
         format::amounts(&queue.used),
         format::limits(&queue.max),

@@ -198,6 +198,8 @@ pub(super) struct Queue {
     #[serde(default)]
     pub(super) dominant_resource: Option<String>,
     #[serde(default)]
+    pub(super) entitlement: Share,
+    #[serde(default)]
     pub(super) tasks: BTreeMap<String, u64>,
     #[serde(default)]
     pub(super) n_unsatisfiable: u64,

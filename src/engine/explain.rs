@@ -89,6 +89,7 @@ impl State {
                 if let Some(Phase::Paused { until }) = live.map(|live| &live.phase) {
                     reasons.push(WaitReason::Pause { until: *until });
                 }
+                reasons.extend(self.find_claim(task).map(WaitReason::Claim));
                 reasons.extend(self.lacking(group, shape));
                 if reasons.len() > 1 {
                     // Whether something is on offer now is of interest once it could be used.

@@ -32,6 +32,8 @@ pub struct QueueReport {
     pub dominant_share: Share,
     /// Of which resource; `None` while it uses nothing.
     pub dominant_resource: Option<Arc<str>>,
+    /// The dominant share that it is due now, given the weights and who has work.
+    pub entitlement: Share,
     /// Live tasks of the subtree by state: waiting, queued, launching, running, cancelling.
     pub tasks: Vec<(TaskState, u64)>,
     /// Queued tasks of the subtree that can never run as things are.
@@ -68,6 +70,20 @@ pub struct AgentReport {
     pub attributes: ByName<Arc<str>>,
     /// Its live attempts.
     pub attempts: Vec<AttemptId>,
+}
+
+/// The largest difference between what a queue with work uses and what it is due.
+#[must_use]
+pub fn fairness_error(queues: &[QueueReport]) -> Share {
+    let with_work = queues.iter().filter(|queue| {
+        let queued = queue
+            .tasks
+            .iter()
+            .filter(|(state, _)| *state == TaskState::Queued);
+        queued.map(|(_, n_tasks)| *n_tasks).sum::<u64>() > queue.n_unsatisfiable
+    });
+    let errors = with_work.map(|queue| queue.dominant_share.apart(queue.entitlement));
+    errors.max().unwrap_or(Share::ZERO)
 }
 
 /// What is kept for a task that waited beyond its patience.
@@ -224,6 +240,8 @@ pub enum WaitReason {
         /// The agent where least is missing; `None` for a cluster resource.
         agent: Option<Arc<str>>,
     },
+    /// It waited beyond its patience; what it needs is kept for it as it comes free.
+    Claim(ClaimReport),
     /// It would fit; others of its queue, or other queues, go first.
     OthersFirst,
     /// No agent is there.
@@ -243,6 +261,7 @@ impl WaitReason {
             Self::Pause { .. } => "pause",
             Self::QueueAtMax { .. } => "queue_at_max",
             Self::Lacks { .. } => "lacks",
+            Self::Claim(_) => "claim",
             Self::OthersFirst => "others_first",
             Self::NoAgents => "no_agents",
             Self::NoOffer => "no_offer",

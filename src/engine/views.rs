@@ -2,23 +2,53 @@
 
 use std::sync::Arc;
 
+use apportion_policies::entitlement::entitlements;
 use apportion_policies::{Amount, QueueId, ResourceId, Share};
 
 use super::report::{AgentReport, QueueReport, ResourceReport};
-use super::state::{AgentIndex, LIVE_STATES};
+use super::state::{AgentIndex, Group, LIVE_STATES};
 use super::{AttemptId, Engine, Scope};
 
 impl Engine {
     /// All queues but the root, parents before children, otherwise as configured. Costs the queues times
-    /// depth and resources, and the shapes that wait in them.
+    /// depth and resources, and the shapes that wait in them;
+    /// what they are due costs more (see [`entitlements`]).
     #[must_use]
     pub fn queues(&self) -> Vec<QueueReport> {
         let tree = &self.state.queues.tree;
         let ids = tree.queues().filter(|id| *id != tree.root());
-        ids.map(|id| self.queue(id)).collect()
+        let due = self.entitlements();
+        ids.map(|id| self.queue(id, due[id.index()])).collect()
     }
 
-    fn queue(&self, id: QueueId) -> QueueReport {
+    /// What every queue is due, by id. What others use of a cluster resource is nobody's.
+    fn entitlements(&self) -> Vec<Share> {
+        let (queues, resources) = (&self.state.queues, &self.state.resources);
+        let tree = &queues.tree;
+        let wants = |leaf: QueueId| {
+            let held = tree.used(leaf).as_slice().iter();
+            let mut wants: Vec<u128> = held.map(|amount| u128::from(amount.milli())).collect();
+            wants.resize(resources.len(), 0);
+            let satisfiable = |group: &&Group| group.is_satisfiable != Some(false);
+            for group in queues.groups_of(leaf).filter(satisfiable) {
+                let n_ready = u128::from(group.ready.len());
+                for (id, amount) in tree.shape(group.shape).demand.iter() {
+                    wants[id.index()] += u128::from(amount.milli()) * n_ready;
+                }
+            }
+            wants
+        };
+        let mut available = tree.totals().clone();
+        for id in resources.shared() {
+            let rest = available
+                .get(*id)
+                .saturating_sub(resources.get(*id).outside);
+            available.set(*id, rest);
+        }
+        entitlements(tree, wants, &available)
+    }
+
+    fn queue(&self, id: QueueId, entitlement: Share) -> QueueReport {
         let (queues, resources) = (&self.state.queues, &self.state.resources);
         let tree = &queues.tree;
         let name = |resource: ResourceId| Arc::clone(resources.name(resource));
@@ -54,6 +84,7 @@ impl Engine {
                 .collect(),
             dominant_share,
             dominant_resource: dominant_resource.map(name),
+            entitlement,
             tasks: LIVE_STATES.into_iter().zip(counts).collect(),
             n_unsatisfiable: leaves
                 .iter()

@@ -78,8 +78,17 @@ catalogue! {
     QUEUE_DOMINANT_SHARE: Gauge, "queue_dominant_share", ["queue"],
         "The largest of the queue's shares.";
     /// From the engine, at each scrape.
+    QUEUE_ENTITLEMENT: Gauge, "queue_entitlement", ["queue"],
+        "The dominant share that the queue is due, given the weights and who has work.";
+    /// From the engine, at each scrape.
     QUEUE_WEIGHT: Gauge, "queue_weight", ["queue"],
         "The queue's due relative to its siblings.";
+    /// From the engine, at each scrape.
+    FAIRNESS_ERROR: Gauge, "fairness_error", [],
+        "The largest difference between dominant share and entitlement among queues with work.";
+    /// From the engine, at each scrape.
+    CLAIMS: Gauge, "claims", [],
+        "Tasks for which resources are kept, because they waited beyond their patience.";
     /// From the engine, at each scrape.
     UNSATISFIABLE_TASKS: Gauge, "unsatisfiable_tasks", [],
         "Queued tasks that can never run as things are.";

@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub inboxes: Vec<(String, Duration)>,
     /// Whether commits fail.
     pub store_failing: bool,
+    /// How many claims there are.
+    pub n_claims: usize,
 }
 
 impl Metrics {

@@ -6,6 +6,7 @@ use super::catalogue as name;
 use super::named::Named;
 use super::registry::Registry;
 use super::{QueueReport, ResourceReport, Snapshot};
+use crate::engine::report::fairness_error;
 
 /// The gauges of a snapshot in Prometheus' text format.
 pub(super) fn render(snapshot: &Snapshot, named: &Named) -> String {
@@ -39,6 +40,12 @@ pub(super) fn render(snapshot: &Snapshot, named: &Named) -> String {
     registry
         .gauge(&name::UNSATISFIABLE_TASKS, &[])
         .set(n_unsatisfiable as f64);
+    registry
+        .gauge(&name::FAIRNESS_ERROR, &[])
+        .set(fairness_error(&snapshot.queues).as_f64());
+    registry
+        .gauge(&name::CLAIMS, &[])
+        .set(snapshot.n_claims as f64);
     registry.render()
 }
 
@@ -62,6 +69,9 @@ fn show_queue(registry: &Registry, queue: &QueueReport) {
     registry
         .gauge(&name::QUEUE_DOMINANT_SHARE, &[path])
         .set(queue.dominant_share.as_f64());
+    registry
+        .gauge(&name::QUEUE_ENTITLEMENT, &[path])
+        .set(queue.entitlement.as_f64());
     let weight = f64::from(queue.weight.milli()) / 1000.0;
     registry.gauge(&name::QUEUE_WEIGHT, &[path]).set(weight);
 }

@@ -30,6 +30,7 @@ fn queue(path: &str, is_leaf: bool, n_unsatisfiable: u64) -> QueueReport {
         share: BTreeMap::from([("cpus".into(), share)]),
         dominant_share: share,
         dominant_resource: Some("cpus".into()),
+        entitlement: Share::new(amount("2"), amount("4")),
         tasks: vec![(TaskState::Queued, 12), (TaskState::Running, 1)],
         n_unsatisfiable,
     }
@@ -54,6 +55,7 @@ fn snapshot() -> Snapshot {
         ],
         inboxes: vec![("release".to_owned(), Duration::from_secs(90))],
         store_failing: false,
+        n_claims: 2,
     }
 }
 

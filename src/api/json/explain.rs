@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{AmountJson, StateJson, time};
+use super::{AmountJson, ClaimJson, StateJson, time};
 use crate::config::units::format_amount;
 use crate::engine::report::{ContenderReport, Explanation, StepReport, WaitReason};
+use crate::engine::request::ByName;
 use crate::store::reader::TaskRecord;
 
 /// Where a task stands.
@@ -86,8 +87,8 @@ pub struct ContenderJson {
 /// Why a task doesn't run now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReasonJson {
-    /// `never_fits`, `no_agent_matches`, `after`, `pause`, `queue_at_max`, `lacks`, `others_first`, `no_agents`,
-    /// `no_offer`.
+    /// `never_fits`, `no_agent_matches`, `after`, `pause`, `queue_at_max`, `lacks`, `claim`, `others_first`,
+    /// `no_agents`, `no_offer`.
     #[schema(example = "lacks")]
     pub code: String,
     /// The same for people.
@@ -273,6 +274,25 @@ fn message(reason: &WaitReason) -> String {
             );
             format!("lacks {resource}: it demands {demand}, and {free} is free {place}")
         }
+        WaitReason::Claim(claim) => {
+            let amounts = |amounts: &ByName<Amount>| {
+                let amounts = amounts.iter();
+                let amounts = amounts
+                    .map(|(name, amount)| format!("{name}={}", format_amount(name, *amount)));
+                let text = amounts.collect::<Vec<_>>().join(" ");
+                if text.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    text
+                }
+            };
+            format!(
+                "waited beyond its patience: {} and the cluster keep {} for it, {} is missing",
+                claim.agent,
+                amounts(&claim.kept),
+                amounts(&claim.missing)
+            )
+        }
         WaitReason::OthersFirst => "would fit; others go first".to_owned(),
         WaitReason::NoAgents => "no agent is there".to_owned(),
         WaitReason::NoOffer => {
@@ -317,6 +337,7 @@ fn detail(reason: &WaitReason) -> Value {
         } => {
             json!({"resource": resource, "demand": amount(demand), "free": amount(free), "agent": agent})
         }
+        WaitReason::Claim(claim) => json!(ClaimJson::from(claim)),
         WaitReason::OthersFirst | WaitReason::NoAgents | WaitReason::NoOffer => Value::Null,
     }
 }

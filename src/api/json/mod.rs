@@ -23,7 +23,7 @@ pub use inbox::{FinishedTaskJson, PopAnswer, PopRequest};
 pub use new_task::{NewTaskJson, NewTasksJson};
 pub use outcome::{AttemptJson, EndJson, OutcomeJson};
 pub use report::{
-    AgentJson, AgentsJson, QueueJson, QueuesJson, ResourceJson, ResourcesJson, ShareJson,
+    AgentJson, AgentsJson, ClaimJson, QueueJson, QueuesJson, ResourceJson, ResourcesJson, ShareJson,
 };
 pub use task::{
     AcceptedJson, AcceptedTasksJson, DependencyJson, RunJson, StateJson, TaskJson, TaskStateJson,

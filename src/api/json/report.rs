@@ -6,8 +6,8 @@ use apportion_policies::{Amount, Share, Weight};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::AmountJson;
-use crate::engine::report::{AgentReport, QueueReport, ResourceReport};
+use super::{AmountJson, time};
+use crate::engine::report::{AgentReport, ClaimReport, QueueReport, ResourceReport};
 use crate::engine::request::ByName;
 
 /// The answer to `GET /v1/queues`.
@@ -15,6 +15,29 @@ use crate::engine::request::ByName;
 pub struct QueuesJson {
     /// Parents before children.
     pub queues: Vec<QueueJson>,
+    /// The largest difference between what a queue with work uses and what it is due.
+    pub fairness_error: ShareJson,
+    /// What is kept for tasks that waited beyond their patience, in the order in which it is kept.
+    pub claims: Vec<ClaimJson>,
+}
+
+/// An agent and cluster resources, kept for a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClaimJson {
+    /// Whose.
+    pub task: u64,
+    /// Its queue.
+    pub queue: String,
+    /// Where it will run.
+    pub agent: String,
+    /// What is kept, by resource.
+    pub kept: BTreeMap<String, AmountJson>,
+    /// What is missing still.
+    pub missing: BTreeMap<String, AmountJson>,
+    /// When it was made.
+    pub made_at: String,
+    /// When it is given up if nothing more comes free for it; `null` for never.
+    pub expires_at: Option<String>,
 }
 
 /// The answer to `GET /v1/agents`.
@@ -65,6 +88,8 @@ pub struct QueueJson {
     pub dominant_share: ShareJson,
     /// Of which resource; `null` while it uses nothing.
     pub dominant_resource: Option<String>,
+    /// The dominant share that it is due now, given the weights and who has work.
+    pub entitlement: ShareJson,
     /// Live tasks by state.
     pub tasks: BTreeMap<String, u64>,
     /// Queued tasks that can never run as things are.
@@ -142,10 +167,25 @@ impl From<&QueueReport> for QueueJson {
                 .collect(),
             dominant_share: report.dominant_share.into(),
             dominant_resource: report.dominant_resource.as_ref().map(ToString::to_string),
+            entitlement: report.entitlement.into(),
             tasks: (report.tasks.iter())
                 .map(|(state, n_tasks)| (state.as_str().to_owned(), *n_tasks))
                 .collect(),
             n_unsatisfiable: report.n_unsatisfiable,
+        }
+    }
+}
+
+impl From<&ClaimReport> for ClaimJson {
+    fn from(report: &ClaimReport) -> Self {
+        Self {
+            task: report.task.0,
+            queue: report.queue.to_string(),
+            agent: report.agent.to_string(),
+            kept: amounts(&report.kept),
+            missing: amounts(&report.missing),
+            made_at: time::format(report.made_at),
+            expires_at: report.expires_at.map(time::format),
         }
     }
 }

@@ -9,6 +9,7 @@ mod agents;
 mod apply;
 mod attempts;
 mod claims;
+mod configured;
 mod ended;
 mod fits;
 mod keys;

@@ -2,18 +2,17 @@
 //! leaf and shape the tasks that could run now.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apportion_policies::{
-    Amount, Amounts, PolicySpec, QueueId, QueueSettings, QueueTree, ResourceId, Shape, ShapeId,
-    TaskRank,
+    Amounts, QueueId, QueueSettings, QueueTree, ResourceId, Shape, ShapeId, TaskRank,
 };
 
-use super::super::settings::{Deadline, EngineSettings, PolicyConfig};
+use super::super::settings::EngineSettings;
 use super::super::spec::TaskState;
 use super::super::time::Time;
+use super::configured::{by_id, policy_spec, span_of};
 use super::fits::{FitTable, Widened};
 use super::patience::Patience;
 use super::ready::{ReadySet, Run};
@@ -487,32 +486,6 @@ impl Queues {
             }
         }
     }
-}
-
-fn span_of(deadline: Deadline) -> Option<Duration> {
-    match deadline {
-        Deadline::After(span) => Some(span),
-        Deadline::Never => None,
-    }
-}
-
-fn policy_spec(policy: &PolicyConfig, resources: &Resources) -> PolicySpec {
-    let resource = policy.resource.as_ref();
-    PolicySpec {
-        name: Arc::clone(&policy.name),
-        resource: resource.and_then(|name| resources.find(name)),
-        half_life: policy.half_life.map(|span| {
-            let milliseconds = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-            NonZeroU64::new(milliseconds).unwrap_or(NonZeroU64::MIN)
-        }),
-    }
-}
-
-fn by_id(amounts: &[(Arc<str>, Amount)], resources: &Resources) -> Vec<(ResourceId, Amount)> {
-    let known = amounts.iter();
-    known
-        .filter_map(|(name, amount)| Some((resources.find(name)?, *amount)))
-        .collect()
 }
 
 fn place_of(state: TaskState) -> Option<usize> {
