@@ -113,11 +113,11 @@ fn queues_are_a_tree() {
     ]});
     let server = Server::default().ok("GET /v1/queues", queues);
     insta::assert_snapshot!(server.run(&["queues"]).text(), @r#"
-    QUEUE     WEIGHT  WAITING  QUEUED  RUNNING  SHARE  OF    USED               MAX                         REMARK
-    maps           3        1      12        4  33.3%  cpus  cpus=3.5 mem=6GiB  -                           drf
-      render       1        1      12        4  33.3%  cpus  cpus=3.5 mem=6GiB  db_connections=20 mem=1TiB
-      print        1        1      12        4   0.0%  -     -                  -
-    search       0.5        1      12        4   0.0%  -     -                  cpus=0                      1 task can never run as things are
+    QUEUE     WEIGHT  WAITING  QUEUED  RUNNING  SHARE   DUE  OF    USED               MAX                         REMARK
+    maps           3        1      12        4  33.3%  0.0%  cpus  cpus=3.5 mem=6GiB  -                           drf
+      render       1        1      12        4  33.3%  0.0%  cpus  cpus=3.5 mem=6GiB  db_connections=20 mem=1TiB
+      print        1        1      12        4   0.0%  0.0%  -     -                  -
+    search       0.5        1      12        4   0.0%  0.0%  -     -                  cpus=0                      1 task can never run as things are
     "#);
 }
 
