@@ -32,7 +32,7 @@ const SYNTHETIC: Synthetic = Synthetic {
     n_jobs: 43_778,
     n_users: 131,
     processors: 9216,
-    pause: 500,
+    pause: 900,
 };
 
 /// Each replay is measured so often, and the middle one told.

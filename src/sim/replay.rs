@@ -61,9 +61,7 @@ pub fn replay(
     let mut n_told = 0;
     let mut n_idle = 0;
     while let Some(next) = replay.next_time() {
-        let is_timer_only = replay.running.is_empty()
-            && replay.coming.is_empty()
-            && replay.n_submitted == jobs.len();
+        let is_timer_only = replay.running.is_empty() && replay.n_submitted == jobs.len();
         n_idle = if is_timer_only { n_idle + 1 } else { 0 };
         if n_idle > IDLE_TIMERS_MAX {
             break;
@@ -85,7 +83,8 @@ struct Replay {
     engine: Engine,
     now: Time,
     agents: Agents,
-    /// What happens as soon as time goes on: starts and offers.
+    /// What has happened by the time anything else does: starts, and offers of what launches left. Nothing could go
+    /// on those when they were made, so they need no turn of their own.
     coming: Vec<Event>,
     running: BinaryHeap<Running>,
     /// The agent of each job that runs or ran.
@@ -138,9 +137,6 @@ impl Replay {
 
     /// When something happens next.
     fn next_time(&self) -> Option<Time> {
-        if !self.coming.is_empty() {
-            return Some(self.now);
-        }
         let end = self.running.peek().map(|Reverse((at, ..))| *at);
         let times = [end, self.next_submission, self.engine.wake_at()];
         times.into_iter().flatten().min()

@@ -131,7 +131,8 @@ pub struct Input<'a> {
 }
 
 impl Report {
-    /// Sums replays up. Costs the jobs, and the queues times the resources times [`N_PIECES`].
+    /// Sums replays up. Costs the jobs, and the queues times the resources times the pieces of
+    /// time.
     #[must_use]
     pub fn new(input: &Input<'_>) -> Self {
         let last = input.jobs.last().map_or(0, |job| job.submitted);

@@ -69,9 +69,14 @@ impl Synthetic {
                 now += random.below(8 * pause + 1);
             }
             let user = random.skewed(self.n_users);
-            let processors = random.skewed(self.processors / 4);
+            // People ask for round numbers, mostly.
+            let widest = random.skewed(self.processors / 4);
+            let processors = match random.below(4) {
+                0 => widest,
+                _ => widest.next_power_of_two().min(self.processors / 4),
+            };
             let run = 10 * random.skewed(20_000);
-            let mem_kib = 1024 * random.skewed(4096);
+            let mem_kib = 1024 << random.below(12);
             let (run, processors, status) = match random.below(20) {
                 0 => (0, processors as i64, 5),
                 1 => (run, -1, 1),
