@@ -19,6 +19,7 @@ pub mod config;
 pub mod driver;
 pub mod engine;
 pub mod executor;
+pub mod http_client;
 pub mod metrics;
 pub mod proto;
 pub mod serve;

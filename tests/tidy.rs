@@ -26,14 +26,18 @@ const IMPURE: &[&str] = &[
 const IMPORTS: &[(&str, &[&str])] = &[
     ("clock", &["engine"]),
     ("engine", &[]),
+    ("http_client", &[]),
     ("proto", &[]),
     ("store", &["engine"]),
-    ("backend", &["engine", "clock", "proto"]),
-    ("executor", &["engine", "backend", "clock", "proto"]),
+    ("backend", &["engine", "clock", "proto", "http_client"]),
+    (
+        "executor",
+        &["engine", "backend", "clock", "proto", "http_client"],
+    ),
     ("driver", &["engine", "store", "backend", "clock"]),
     ("sim", &["engine"]),
     ("config", &["engine", "backend", "sim"]),
-    ("metrics", &["engine", "driver"]),
+    ("metrics", &["engine", "driver", "backend", "clock"]),
     (
         "api",
         &[
@@ -43,13 +47,28 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "serve",
         &[
-            "engine", "store", "backend", "driver", "config", "metrics", "api", "clock",
+            "engine",
+            "store",
+            "backend",
+            "driver",
+            "config",
+            "metrics",
+            "api",
+            "clock",
+            "http_client",
         ],
     ),
     (
         "cli",
         &[
-            "engine", "store", "config", "serve", "executor", "sim", "clock",
+            "engine",
+            "store",
+            "config",
+            "serve",
+            "executor",
+            "sim",
+            "clock",
+            "http_client",
         ],
     ),
 ];

@@ -118,7 +118,7 @@ impl Client {
             .enable_all()
             .build()
             .expect("a runtime can be made");
-        let http = reqwest::Client::builder()
+        let http = apportion::http_client::builder()
             .pool_max_idle_per_host(1024)
             .tcp_nodelay(true)
             .timeout(START_MAX)

@@ -163,6 +163,12 @@ pub enum ApiError {
     /// The daemon recovers what it stored.
     #[error("the daemon is starting; try again in a moment")]
     Starting,
+    /// The backend can't run tasks now.
+    #[error("{why}; tasks are taken in, and wait")]
+    NotConnected {
+        /// Why.
+        why: std::sync::Arc<str>,
+    },
     /// The daemon stops.
     #[error("the daemon is stopping; try again when it is back")]
     Stopping,
@@ -217,9 +223,12 @@ impl ApiError {
             Self::WrongToken { .. } => StatusCode::FORBIDDEN,
             Self::NotEnded { .. } | Self::AttemptEnded { .. } => StatusCode::CONFLICT,
             Self::Refused { refusal, .. } => refusal::status(refusal),
-            Self::Store(_) | Self::NotDurable(_) | Self::Starting | Self::Stopping | Self::Busy => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Store(_)
+            | Self::NotDurable(_)
+            | Self::Starting
+            | Self::NotConnected { .. }
+            | Self::Stopping
+            | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -254,6 +263,7 @@ impl ApiError {
                 | StoreError::Other { .. } => "store_failed",
             },
             Self::Starting => "starting",
+            Self::NotConnected { .. } => "not_connected",
             Self::Stopping => "stopping",
             Self::Busy => "busy",
             Self::Internal => "internal",
@@ -293,6 +303,7 @@ impl ApiError {
             | Self::Store(_)
             | Self::NotDurable(_)
             | Self::Starting
+            | Self::NotConnected { .. }
             | Self::Stopping
             | Self::Busy
             | Self::Internal => return None,

@@ -34,7 +34,8 @@ pub(super) async fn alive() -> Json<Health> {
     OK
 }
 
-/// Says whether the daemon can take tasks in: it has recovered, it isn't stopping, and its store can write.
+/// Says whether the daemon can take tasks in: it has recovered, it isn't stopping, its store can write, and what
+/// runs them is there.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -42,7 +43,7 @@ pub(super) async fn alive() -> Json<Health> {
     tag = "daemon",
     responses(
         (status = 200, description = "it can", body = Health),
-        (status = 503, description = "it can't: `starting`, `stopping`, `store_full`, `store_failed`", body = ErrorBody),
+        (status = 503, description = "it can't: `starting`, `stopping`, `store_full`, `store_failed`, `not_connected`", body = ErrorBody),
     )
 )]
 pub(super) async fn ready(State(context): State<Arc<Context>>) -> Result<Json<Health>, ApiError> {
@@ -50,10 +51,17 @@ pub(super) async fn ready(State(context): State<Arc<Context>>) -> Result<Json<He
         return Err(failure.into());
     }
     match tokio::time::timeout(ENGINE_WAIT, context.inspect(|_| ())).await {
-        Ok(seen) => seen.map(|()| OK),
+        Ok(seen) => seen.and_then(|()| connected(&context)),
         Err(_) => match context.state.handle.store_failure() {
             Some(failure) => Err(failure.into()),
             None => Err(ApiError::Starting),
         },
+    }
+}
+
+fn connected(context: &Context) -> Result<Json<Health>, ApiError> {
+    match context.state.trouble.borrow().clone() {
+        Some(why) => Err(ApiError::NotConnected { why }),
+        None => Ok(OK),
     }
 }

@@ -78,6 +78,8 @@ pub struct ApiState {
     pub config: watch::Receiver<Arc<Config>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Why the backend can't run tasks now, where that is so.
+    pub trouble: watch::Receiver<Option<Arc<str>>>,
 }
 
 /// What the handlers share.

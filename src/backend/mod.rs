@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 use crate::engine::{AttemptId, Decision, Event};
 
 pub mod local;
+pub mod mesos;
 pub mod remote;
 pub mod settings;
 pub mod values;

@@ -1,6 +1,7 @@
 //! What backends are told by the configuration, already validated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,4 +59,70 @@ pub enum LimitMode {
     Watch,
     /// `off`: demands only count, nothing is enforced.
     Off,
+}
+
+/// `[backend]` with `kind = "mesos"`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MesosConfig {
+    /// `masters` or `zk`: where the leading master is found.
+    pub masters: Masters,
+    /// `role`: the role for which resources are offered.
+    pub role: Arc<str>,
+    /// `user`: the account on the agents under which tasks run.
+    pub user: String,
+    /// `name`: how the scheduler is shown by Mesos.
+    pub name: String,
+    /// `hostname`: this scheduler's host, as it is shown by Mesos.
+    pub hostname: Option<String>,
+    /// `advertise`: the URL under which agents reach this daemon's HTTP server, without a slash at its end;
+    /// `None` where it is the address listened on.
+    pub advertise: Option<String>,
+    /// `principal` and `secret_file`.
+    pub credentials: Option<Credentials>,
+    /// `ca_file`: certificates, in PEM, of the authorities that are trusted beside the usual ones.
+    pub ca_file: Option<PathBuf>,
+    /// `failover_timeout`: Mesos keeps the tasks of a scheduler that is gone for so long.
+    pub failover_timeout: Duration,
+    /// `heartbeat_timeout`: a master that says nothing for so long is left.
+    pub heartbeat_timeout: Duration,
+    /// `decline_for`: for how long declined resources need not be offered again.
+    pub decline_for: Duration,
+    /// `unreachable_for`: a task whose agent is out of contact may come back for so long.
+    pub unreachable_for: Duration,
+    /// `executor.cpus` and `executor.mem`: what a shared executor takes itself.
+    pub executor: BTreeMap<Arc<str>, Amount>,
+    /// `executor_idle`: a shared executor without tasks ends after so long.
+    pub executor_idle: Duration,
+    /// Queues with `isolation = "task"`: each of their tasks has an executor and a container of its own.
+    pub isolated_queues: BTreeSet<Arc<str>>,
+    /// The names of resources of cluster scope, which agents aren't asked for.
+    pub cluster_resources: BTreeSet<Arc<str>>,
+}
+
+/// Where the leading master is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Masters {
+    /// One of these, by their URLs without a slash at the end.
+    Urls(Vec<String>),
+    /// The one that ZooKeeper names: `host:port` of its servers, joined by commas; the path of the masters; and
+    /// `user:password`, where the path is guarded. Masters found so are spoken to by this scheme.
+    ZooKeeper {
+        /// Its servers.
+        hosts: String,
+        /// The path.
+        path: String,
+        /// Who asks.
+        auth: Option<String>,
+        /// `http` or `https`.
+        scheme: String,
+    },
+}
+
+/// Who the scheduler is, for masters that ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// `principal`
+    pub principal: String,
+    /// `secret_file`: the file with the secret; read on each start. `None` for a principal that nobody checks.
+    pub secret_file: Option<PathBuf>,
 }

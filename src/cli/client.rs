@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::wire;
 use crate::clock::Stopwatch;
+use crate::http_client;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,10 +105,9 @@ impl Client {
         if url.host().is_none() {
             return Err(wrong("it names no host"));
         }
-        let http = reqwest::Client::builder()
+        let http = http_client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
-            .no_proxy()
             .build()
             .map_err(|error| wrong(&error.to_string()))?;
         Ok(Self {

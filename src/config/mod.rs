@@ -13,7 +13,9 @@ pub use self::errors::{ConfigError, ConfigErrors, Place, Problem};
 pub use self::observing::{MetricsConfig, TracesConfig};
 pub use self::outside::{OutsideConfig, OutsideSource};
 use self::walk::{Report, Section};
-pub use crate::backend::settings::{LimitMode, LocalConfig, PythonConfig};
+pub use crate::backend::settings::{
+    Credentials, LimitMode, LocalConfig, Masters, MesosConfig, PythonConfig,
+};
 use crate::engine::EngineSettings;
 pub use crate::engine::settings::{ClaimSettings, Deadline, PolicyConfig, QueueConfig, Scope};
 
@@ -23,6 +25,7 @@ pub mod trace_map;
 pub mod units;
 
 mod guarantees;
+mod mesos;
 mod observing;
 mod outside;
 mod policy;
@@ -75,6 +78,8 @@ pub struct TaskDefaults {
 pub enum BackendConfig {
     /// This machine.
     Local(LocalConfig),
+    /// A Mesos cluster.
+    Mesos(Box<MesosConfig>),
 }
 
 impl Default for ServerConfig {
@@ -183,6 +188,8 @@ fn validate(text: &str, registry: &Registry) -> Result<Config, Vec<ConfigError>>
 fn with_python(backend: BackendConfig, python: PythonConfig) -> BackendConfig {
     match backend {
         BackendConfig::Local(local) => BackendConfig::Local(LocalConfig { python, ..local }),
+        // Executors have the defaults; a task's APPORTION_PYTHON chooses another interpreter.
+        mesos @ BackendConfig::Mesos(_) => mesos,
     }
 }
 
@@ -203,17 +210,19 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
     let resources = sections::resources(root.get("resources"), report);
     let tasks = sections::tasks(root.get("tasks"), &resources, report);
     let (policy, claims) = policy::section(root.get("policy"), &resources, report);
+    let queues = queues::queues(root.get("queues"), &resources, report);
+    let isolated = mesos::isolated(root.get("queues"), &queues, report);
     Config {
         server: sections::server(root.get("server"), report),
         outside: outside::outside(root.get("resources"), &resources, report),
         metrics: observing::metrics(root.get("metrics"), report),
         traces: observing::traces(root.get("traces"), report),
         backend: with_python(
-            sections::backend(root.get("backend"), &resources, report),
+            sections::backend(root.get("backend"), &resources, isolated, report),
             python::python(root.get("python"), report),
         ),
         engine: EngineSettings {
-            queues: queues::queues(root.get("queues"), &resources, report),
+            queues,
             policy,
             claims,
             lost_max: tasks.lost_max,

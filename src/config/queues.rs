@@ -11,7 +11,15 @@ use super::walk::{Field, Report, Section};
 use crate::engine::settings::{QueueConfig, ResourceSettings};
 
 /// The keys of a queue.
-const KNOWN: [&str; 6] = ["weight", "min", "max", "policy", "patience", "parameters"];
+const KNOWN: [&str; 7] = [
+    "weight",
+    "min",
+    "max",
+    "policy",
+    "patience",
+    "isolation",
+    "parameters",
+];
 /// The most characters of a queue's whole path.
 const PATH_LENGTH_MAX: usize = 255;
 /// The most segments of a queue's path.

@@ -1,6 +1,6 @@
 //! The sections `[server]`, `[tasks]`, `[resources]` and `[backend]`, from TOML to valid values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use apportion_policies::Amount;
 
 use super::errors::{Problem, nearest};
+use super::mesos;
 use super::walk::{Field, Report, Section};
 use super::{BackendConfig, LimitMode, LocalConfig, ServerConfig};
 use crate::engine::settings::{ResourceSettings, Scope};
@@ -317,31 +318,61 @@ pub(super) fn resource<'r>(
     found
 }
 
+/// The keys of `[backend]`, whatever its kind.
+const KEYS: [&str; 5] = ["kind", "resources", "attributes", "limits", "mesos"];
+
 /// Reads `[backend]`.
 pub(super) fn backend(
     field: Option<Field<'_>>,
     resources: &[ResourceSettings],
+    isolated_queues: BTreeSet<Arc<str>>,
     report: &mut Report<'_>,
 ) -> BackendConfig {
-    let mut local = LocalConfig::default();
     let section = field.and_then(|field| field.section(report));
     let Some(section) = section else {
-        return BackendConfig::Local(local);
+        return BackendConfig::Local(LocalConfig::default());
     };
-    section.refuse_others(&["kind", "resources", "attributes", "limits"], &[], report);
-    if let Some(field) = section.get("kind") {
-        match field.string(report) {
-            Some("local") | None => {}
-            Some(kind) => field.report(
-                report,
-                Problem::UnknownName {
-                    what: "kind of backend",
-                    found: kind.to_owned(),
-                    meant: nearest(kind, ["local"]),
-                    hint: "this version has only 'local', which runs tasks on this machine".into(),
-                },
-            ),
+    let kind = section
+        .get("kind")
+        .and_then(|field| Some((field.string(report)?, field)));
+    match kind {
+        Some(("mesos", _)) => {
+            section.refuse_others(&KEYS, &[], report);
+            for field in ["resources", "attributes", "limits"]
+                .iter()
+                .filter_map(|key| section.get(key))
+            {
+                let what =
+                    "is for kind = \"local\"; agents of Mesos tell what they have, and limit it"
+                        .to_owned();
+                field.report_key(report, Problem::Misplaced(what));
+            }
+            let mut mesos = mesos::mesos(&section, resources, report);
+            mesos.isolated_queues = isolated_queues;
+            return BackendConfig::Mesos(Box::new(mesos));
         }
+        Some(("local", _)) | None => {}
+        Some((kind, field)) => {
+            field.report(
+                report,
+                unknown_name("kind of backend", kind, &["local", "mesos"]),
+            );
+        }
+    }
+    BackendConfig::Local(local(&section, resources, report))
+}
+
+/// Reads what `[backend]` says of this machine.
+fn local(
+    section: &Section<'_>,
+    resources: &[ResourceSettings],
+    report: &mut Report<'_>,
+) -> LocalConfig {
+    let mut local = LocalConfig::default();
+    section.refuse_others(&KEYS, &[], report);
+    if let Some(field) = section.get("mesos") {
+        let what = "is for kind = \"mesos\"".to_owned();
+        field.report_key(report, Problem::Misplaced(what));
     }
     if let Some(section) = section
         .get("resources")
@@ -370,7 +401,7 @@ pub(super) fn backend(
             None => {}
         }
     }
-    BackendConfig::Local(local)
+    local
 }
 
 /// A machine brings host resources only, and cpus and mem of nothing would let nothing run, without a word.

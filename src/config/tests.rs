@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::settings::{PolicyConfig, Scope};
 
 mod fairness;
+mod mesos;
 
 /// A text with the built-in policies.
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
@@ -34,6 +35,14 @@ fn the_documented_file_says_the_defaults() {
     assert_eq!(parse(text), Ok(Config::default_local()));
 }
 
+/// The tables of `[queues]` and `[resources]` are all alike.
+fn section_of(table: &str) -> String {
+    match table {
+        "backend.mesos" => table.to_owned(),
+        _ => table.split('.').next().unwrap().to_owned(),
+    }
+}
+
 /// With the comments in front of its examples taken away, the documented file names every key there is.
 #[test]
 fn the_documented_file_is_complete() {
@@ -46,7 +55,8 @@ fn the_documented_file_is_complete() {
             .strip_prefix('[')
             .and_then(|line| line.strip_suffix(']'))
         {
-            section = header.split('.').next().unwrap().to_owned();
+            section = section_of(header);
+            keys.extend(Some(section.clone()).filter(|section| section.contains('.')));
             if let Some(part) = header.split('.').nth(2) {
                 keys.push(format!("{section}.{part}"));
             }
@@ -59,21 +69,22 @@ fn the_documented_file_is_complete() {
         }
     }
     // The errors about a wrong key list what is known, so they can't forget one.
-    let every_section = "[server]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\n?=1\n[metrics]\n?=1\n[traces]\n?=1\n[python]\n?=1\n";
+    let every_section = "[server]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\nkind=\"mesos\"\n?=1\n[backend.mesos]\n?=1\n[metrics]\n?=1\n[traces]\n?=1\n[python]\n?=1\n";
     let mut known = Vec::new();
     for error in parse(&every_section.replace('?', "zzzzzz"))
         .unwrap_err()
         .errors
     {
         if let Problem::UnknownKey { known: keys, .. } = error.problem {
-            let section = error.key.split('.').next().unwrap().to_owned();
+            let (table, _) = error.key.rsplit_once('.').unwrap();
+            let section = section_of(table);
             known.extend(keys.iter().map(|key| format!("{section}.{key}")));
         }
     }
-    assert_eq!(known.len(), 4 + 6 + 6 + 3 + 6 + 6 + 4 + 2 + 2 + 5);
     keys.sort();
     known.sort();
     assert_eq!(keys, known);
+    assert_eq!(known.len(), 4 + 6 + 6 + 3 + 6 + 7 + 5 + 17 + 2 + 2);
 }
 
 const EVERYTHING: &str = r#"
@@ -117,7 +128,9 @@ fn server_tasks_and_backend_are_read() {
         config.defaults.demand,
         BTreeMap::from([("cpus".into(), half), ("mem".into(), units(2048))])
     );
-    let BackendConfig::Local(local) = config.backend;
+    let BackendConfig::Local(local) = config.backend else {
+        panic!("another backend")
+    };
     assert_eq!(local.limits, LimitMode::Watch);
     assert_eq!(
         local.resources,
@@ -198,12 +211,12 @@ fn unknown_keys_at_every_level() {
     2:2: foo: unknown key; known here: server, policy, tasks, resources, queues, backend, metrics, traces, python
     5:1: resources.r.size: unknown key; known here: scope, capacity, outside
     8:1: policy.half_live: unknown key; did you mean 'half_life'?; known here: name, resource, half_life, patience, claims_max, claim_expiry
-    9:10: backend.mesos: unknown key; known here: kind, resources, attributes, limits
+    9:10: backend.mesos: is for kind = "mesos"
     12:1: tasks.lost_maximum: unknown key; known here: demand, kill_grace, lost_max, retry_pause, retry_pause_max, live_max
     "#);
     insta::assert_snapshot!(errors("[queues.maps]\nwieght = 1\n[queues.maps.render]\nweight = 2\n"), @r#"
-    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, min, max, policy, patience, parameters
-    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, min, max, policy, patience, parameters
+    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, min, max, policy, patience, isolation, parameters
+    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, min, max, policy, patience, isolation, parameters
     "#);
 }
 
@@ -326,10 +339,10 @@ fn policies() {
 
 #[test]
 fn server_and_backend() {
-    insta::assert_snapshot!(errors("[server]\nlisten = \"localhost:7070\"\ndata_dir = \"\"\n[backend]\nkind = \"mesos\"\nlimits = \"cgroups\"\nattributes = { \"a b\" = \"c\" }\n"), @r#"
+    insta::assert_snapshot!(errors("[server]\nlisten = \"localhost:7070\"\ndata_dir = \"\"\n[backend]\nkind = \"kubernetes\"\nlimits = \"cgroups\"\nattributes = { \"a b\" = \"c\" }\n"), @r#"
     2:10: server.listen: 'localhost:7070' is no address to listen on: write an IP address and a port, such as "127.0.0.1:7070", "0.0.0.0:7070" or "[::1]:7070"
     3:12: server.data_dir: is empty; name a directory
-    5:8: backend.kind: unknown kind of backend 'mesos'; this version has only 'local', which runs tasks on this machine
+    5:8: backend.kind: unknown kind of backend 'kubernetes'; known are local, mesos
     6:10: backend.limits: unknown mode of limits 'cgroups'; did you mean 'cgroup'?; known are auto, cgroup, watch, off
     7:16: backend.attributes."a b": 'a b' is no name of an attribute: write letters, digits, _, . and -, at most 64
     "#);

@@ -6,10 +6,25 @@ use apportion_policies::entitlement::entitlements;
 use apportion_policies::{Amount, QueueId, ResourceId, Share};
 
 use super::report::{AgentReport, QueueReport, ResourceReport};
+use super::request::ByName;
 use super::state::{AgentIndex, Group, LIVE_STATES};
 use super::{AttemptId, Engine, Scope};
 
 impl Engine {
+    /// Where a live attempt is, and what it demands; `None` where it has ended.
+    #[must_use]
+    pub fn find_attempt(&self, attempt: AttemptId) -> Option<(Arc<str>, Arc<ByName<Amount>>)> {
+        let record = self.state.attempts.get(&attempt)?;
+        let agent = Arc::clone(&self.state.agents.get(record.agent).name);
+        // What was retried by hand may have ended and be forgotten while the attempt of before still dies.
+        let slot = self.state.submissions.find(attempt.task);
+        let demand = slot.map(|slot| {
+            let submission = &self.state.submissions.get(slot).submission;
+            Arc::clone(&submission.spec.demand)
+        });
+        Some((agent, demand.unwrap_or_default()))
+    }
+
     /// All queues but the root, parents before children, otherwise as configured. Costs the queues times
     /// depth and resources, and the shapes that wait in them;
     /// what they are due costs more (see [`entitlements`]).

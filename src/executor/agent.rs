@@ -45,7 +45,7 @@ impl Agent {
             headers.insert(AUTHORIZATION, bearer.map_err(std::io::Error::other)?);
         }
         let builder = || {
-            Client::builder()
+            crate::http_client::builder()
                 .default_headers(headers.clone())
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(CONNECT_MAX)

@@ -40,7 +40,7 @@ impl Uploads {
     /// # Errors
     /// The client can't be had.
     pub(super) fn new(inputs: mpsc::Sender<Input>) -> std::io::Result<Self> {
-        let client = Client::builder()
+        let client = crate::http_client::builder()
             .connect_timeout(SILENCE_MAX)
             .tcp_user_timeout(SILENCE_MAX)
             .read_timeout(SILENCE_MAX)

@@ -152,6 +152,27 @@ catalogue! {
     /// Once.
     START_TIME_SECONDS: Gauge, "start_time_seconds", [],
         "When the daemon started, in seconds since the Unix epoch.";
+    /// Of each offer, where offers are declined.
+    OFFERS_TOTAL: Counter, "offers_total", ["result"],
+        "Offers by what became of them: accepted, declined, rescinded, or forgotten with their subscription.";
+    /// Where offers are declined.
+    OFFERS_HELD: Gauge, "offers_held", [],
+        "Offers that are held now.";
+    /// Of each offer, where offers are declined.
+    OFFER_AGE_SECONDS: Histogram(SHORT_SECONDS), "offer_age_seconds", [],
+        "How long offers were held.";
+    /// With Mesos.
+    MESOS_CONNECTED: Gauge, "mesos_connected", [],
+        "1 while there is a subscription with a Mesos master, else 0.";
+    /// With Mesos.
+    MESOS_RECONNECTS_TOTAL: Counter, "mesos_reconnects_total", [],
+        "Subscriptions with a Mesos master after the first.";
+    /// Of each call to Mesos.
+    MESOS_CALLS_TOTAL: Counter, "mesos_calls_total", ["call", "code"],
+        "Calls to Mesos masters by HTTP status; 0 where there was no answer.";
+    /// With Mesos, at each scrape.
+    MESOS_HEARTBEAT_AGE_SECONDS: Gauge, "mesos_heartbeat_age_seconds", [],
+        "How long ago the Mesos master last said something.";
     /// Once.
     BUILD_INFO: Gauge, "build_info", ["version"],
         "Always 1; the label tells the version.";

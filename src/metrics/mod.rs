@@ -17,6 +17,7 @@ use crate::engine::report::{QueueReport, ResourceReport};
 use crate::engine::{Fact, OutcomeKind, Time};
 
 pub mod catalogue;
+mod mesos;
 mod named;
 mod registry;
 mod snapshot;
@@ -36,6 +37,7 @@ pub struct Metrics {
     registry: Registry,
     n_observations: AtomicUsize,
     named: Named,
+    mesos: mesos::MesosSeen,
 }
 
 /// What the engine holds now.
@@ -74,6 +76,7 @@ impl Metrics {
             registry,
             n_observations: AtomicUsize::new(0),
             named: Named::default(),
+            mesos: mesos::MesosSeen::default(),
         })
     }
 
@@ -174,6 +177,7 @@ impl Metrics {
     /// The page that Prometheus reads. Without a snapshot it lacks what only the engine knows.
     #[must_use]
     pub fn render(&self, snapshot: Option<&Snapshot>) -> String {
+        self.show_heartbeat_age();
         let mut page = self.registry.render();
         if let Some(snapshot) = snapshot {
             page.push_str(&snapshot::render(snapshot, &self.named));

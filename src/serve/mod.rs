@@ -3,17 +3,19 @@
 //! Up: port, data directory, engine as the store remembers it, backend, driver, HTTP. Down: driver (which
 //! ends what runs), then HTTP. SIGHUP reads the configuration again, SIGTERM and SIGINT stop.
 
+mod backends;
 mod observing;
 mod outside;
 mod reload;
 mod retention;
 mod traces;
 
+use backends::{Setting, Started};
 use retention::Files;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -25,12 +27,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::api::{self, ApiState};
-use crate::backend::Backend;
 use crate::backend::EventSender;
-use crate::backend::local::{LocalBackend, LocalError, LocalLogs, LocalOptions};
+use crate::backend::local::{LocalError, LocalLogs};
+use crate::backend::mesos::{MesosError, Watcher};
 use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::{self, Stopwatch};
-use crate::config::{BackendConfig, Config};
+use crate::config::Config;
 use crate::driver::{self, Handle};
 use crate::engine::{AttemptId, Engine};
 use crate::metrics::Metrics;
@@ -60,9 +62,17 @@ pub enum ServeError {
     /// The data directory or the database in it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The backend.
+    /// The local backend.
     #[error(transparent)]
     Backend(#[from] LocalError),
+    /// The Mesos backend.
+    #[error(transparent)]
+    Mesos(#[from] MesosError),
+    /// Agents must be told an address.
+    #[error(
+        "server.listen is every address of this machine, so agents of Mesos can't be told one; set backend.mesos.advertise to the URL under which they reach this daemon, such as \"http://10.0.0.1:7070\""
+    )]
+    NoAdvertise,
     /// The HTTP server ended by itself.
     #[error("the HTTP server ended: {0}; start the daemon again")]
     Http(io::Error),
@@ -147,18 +157,27 @@ impl Daemon {
     ) -> Result<Self, ServeError> {
         let tasks_dir = config.server.data_dir.join(TASKS_DIR);
         let (handle, events, inbox) = driver::channel();
-        let started = {
-            let (config, tasks_dir) = (Arc::clone(&config), tasks_dir.clone());
-            tokio::task::spawn_blocking(move || Parts::start(&config, registry, &tasks_dir, events))
+        let metrics = Metrics::install(clock::now());
+        let setting = Setting {
+            config: Arc::clone(&config),
+            tasks_dir: tasks_dir.clone(),
+            address: listener.local_addr().map_err(ServeError::Http)?,
+            watcher: Arc::clone(&metrics) as Arc<dyn Watcher>,
         };
+        let started = tokio::task::spawn_blocking(move || Parts::start(&setting, registry, events));
         let values = Values::new(config.server.data_dir.join(VALUES_DIR));
         let Parts {
             engine,
             store,
             reader,
-            backend,
+            started,
         } = started.await.map_err(|_| ServeError::Fault)??;
-        let (metrics, reader) = (Metrics::install(clock::now()), Arc::new(reader));
+        let Started {
+            backend,
+            trouble,
+            service,
+        } = started;
+        let reader = Arc::new(reader);
         let observer = observing::observer(Arc::clone(&metrics));
         let (done, driver_ended) = oneshot::channel();
         thread::Builder::new()
@@ -189,9 +208,10 @@ impl Daemon {
             reader: Arc::clone(&reader) as Arc<dyn crate::store::reader::Reader>,
             logs: Arc::new(LocalLogs::new(&tasks_dir)),
             values: values.clone(),
-            service: None,
+            service,
             config: config_seen.clone(),
             metrics: Arc::clone(&metrics),
+            trouble,
         });
         let (stop_http, http_stops) = oneshot::channel();
         let http = axum::serve(listener, router).with_graceful_shutdown(async {
@@ -245,37 +265,29 @@ struct Parts {
     engine: Engine,
     store: SqliteStore,
     reader: SqliteReader,
-    backend: Box<dyn Backend>,
+    started: Started,
 }
 
 impl Parts {
     fn start(
-        config: &Config,
+        setting: &Setting,
         registry: Registry,
-        tasks_dir: &Path,
         events: EventSender,
     ) -> Result<Self, ServeError> {
+        let config = &*setting.config;
         let (mut store, reader) = sqlite::open(&config.server.data_dir)?;
-        let (engine, attempts) = recover(config, registry, &mut store)?;
+        let (mut engine, attempts) = recover(config, registry, &mut store)?;
         retention::remove_orphans(
             &Values::new(config.server.data_dir.join(VALUES_DIR)),
             &reader,
             &attempts,
         );
-        let mut backend: Box<dyn Backend> = match &config.backend {
-            BackendConfig::Local(local) => {
-                let options = LocalOptions::new(tasks_dir);
-                Box::new(LocalBackend::start(local, &options, move |event| {
-                    events.blocking_send(event)
-                })?)
-            }
-        };
-        backend.reconcile(attempts);
+        let started = backends::start(setting, &mut engine, attempts, events)?;
         Ok(Self {
             engine,
             store,
             reader,
-            backend,
+            started,
         })
     }
 }

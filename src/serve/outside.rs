@@ -216,7 +216,7 @@ async fn read(output: Option<impl AsyncRead + Unpin>) -> String {
 }
 
 async fn fetch(url: &str, timeout: Duration) -> Result<String, String> {
-    let client = reqwest::Client::builder().timeout(timeout).build();
+    let client = crate::http_client::builder().timeout(timeout).build();
     let client = client.map_err(|error| error.to_string())?;
     let answer = client.get(url).send().await;
     let mut answer = answer

@@ -36,7 +36,7 @@ const SEND_MAX: Duration = Duration::from_secs(10);
 pub(super) fn exporter(
     config: &TracesConfig,
 ) -> Result<opentelemetry_otlp::SpanExporter, ExporterBuildError> {
-    let client = reqwest::Client::builder().no_proxy().build();
+    let client = crate::http_client::builder().build();
     let client = client.map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
     let mut exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()

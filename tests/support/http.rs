@@ -62,7 +62,7 @@ impl Http {
             .enable_all()
             .build()
             .unwrap();
-        let client = reqwest::Client::builder()
+        let client = apportion::http_client::builder()
             .timeout(Duration::from_secs(60))
             .build()
             .unwrap();

@@ -234,6 +234,7 @@ impl Daemon {
             service: Some(service.clone()),
             config: receiver,
             metrics: metrics.clone(),
+            trouble: watch::channel(None).1,
         };
         let backend = Box::new(noted.clone());
         let observer = move |facts: &[Fact], stats: &BatchStats| metrics.record_batch(facts, stats);

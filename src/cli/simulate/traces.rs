@@ -158,7 +158,9 @@ fn agents(args: &ReplayArgs, config: Option<&Config>) -> Result<Vec<AgentSpec>, 
     let Some(config) = config else {
         return Ok(agents);
     };
-    let BackendConfig::Local(local) = &config.backend;
+    let BackendConfig::Local(local) = &config.backend else {
+        return Ok(agents);
+    };
     if !local.resources.contains_key("cpus") {
         return Ok(agents);
     }

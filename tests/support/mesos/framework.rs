@@ -85,7 +85,7 @@ impl Framework {
             .build()
             .unwrap();
         let url = format!("http://{}/api/v1/scheduler", mesos.master_address());
-        let client = reqwest::Client::new();
+        let client = apportion::http_client::builder().build().unwrap();
         let subscribe = Call {
             r#type: Some(call::Type::Subscribe.into()),
             subscribe: Some(call::Subscribe {

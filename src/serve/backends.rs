@@ -1,0 +1,107 @@
+//! Starts what runs the tasks, as the configuration says.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::ServeError;
+use crate::backend::local::{LocalBackend, LocalOptions};
+use crate::backend::mesos::{FRAMEWORK_ID, MesosBackend, MesosOptions, Recovered, Watcher};
+use crate::backend::remote::launch::Upload;
+use crate::backend::remote::service::Service;
+use crate::backend::{Backend, EventSender};
+use crate::config::{BackendConfig, Config, MesosConfig};
+use crate::engine::{AttemptId, Engine};
+
+/// A backend that runs, and why it can't run tasks, where that is so.
+pub(super) struct Started {
+    pub(super) backend: Box<dyn Backend>,
+    pub(super) trouble: watch::Receiver<Option<Arc<str>>>,
+    /// What executors on agents may ask of this daemon, where there are any.
+    pub(super) service: Option<Arc<Service>>,
+}
+
+/// What a backend is started with.
+pub(super) struct Setting {
+    pub(super) config: Arc<Config>,
+    pub(super) tasks_dir: PathBuf,
+    /// Where the daemon listens.
+    pub(super) address: SocketAddr,
+    pub(super) watcher: Arc<dyn Watcher>,
+}
+
+/// Starts the backend; `attempts` lived when the last daemon stopped. To be called on a thread that may wait.
+pub(super) fn start(
+    setting: &Setting,
+    engine: &mut Engine,
+    attempts: Vec<AttemptId>,
+    events: EventSender,
+) -> Result<Started, ServeError> {
+    let mut started = match &setting.config.backend {
+        BackendConfig::Local(local) => {
+            let options = LocalOptions::new(&setting.tasks_dir);
+            let backend =
+                LocalBackend::start(local, &options, move |event| events.blocking_send(event))?;
+            Started {
+                backend: Box::new(backend),
+                trouble: watch::channel(None).1,
+                service: None,
+            }
+        }
+        BackendConfig::Mesos(mesos) => {
+            engine.decline_offers();
+            let service = Service::open(&setting.config.server.data_dir);
+            let service = Arc::new(service.map_err(|source| ServeError::System {
+                what: "its own program, or the key of executors",
+                source,
+            })?);
+            let options = mesos_options(setting, mesos, engine, &attempts, &service)?;
+            let runtime = tokio::runtime::Handle::current();
+            let backend = MesosBackend::start(options, events, &runtime)?;
+            Started {
+                trouble: backend.trouble(),
+                backend: Box::new(backend),
+                service: Some(service),
+            }
+        }
+    };
+    started.backend.reconcile(attempts);
+    Ok(started)
+}
+
+fn mesos_options(
+    setting: &Setting,
+    config: &MesosConfig,
+    engine: &Engine,
+    attempts: &[AttemptId],
+    service: &Arc<Service>,
+) -> Result<MesosOptions, ServeError> {
+    let url = match &config.advertise {
+        Some(url) => url.clone(),
+        None if setting.address.ip().is_unspecified() => return Err(ServeError::NoAdvertise),
+        None => format!("http://{}", setting.address),
+    };
+    let recovered = attempts.iter().filter_map(|attempt| {
+        let (agent, demand) = engine.find_attempt(*attempt)?;
+        Some(Recovered {
+            attempt: *attempt,
+            agent,
+            demand,
+        })
+    });
+    let (upload_url, tokens) = (url.clone(), Arc::clone(service));
+    Ok(MesosOptions {
+        config: config.clone(),
+        framework: engine.backend_notes().get(FRAMEWORK_ID).cloned(),
+        recovered: recovered.collect(),
+        program_url: format!("{url}/v1/executor/{}", service.program_hash()),
+        webui_url: url,
+        upload: Box::new(move |attempt| Upload {
+            url: upload_url.clone(),
+            token: tokens.token(attempt),
+        }),
+        watcher: Arc::clone(&setting.watcher),
+    })
+}

@@ -1,0 +1,362 @@
+//! The daemon as a scheduler of a real Mesos: what ran, how often, and what the caller got.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::Daemon;
+use crate::support::mesos::framework::Framework;
+use crate::support::mesos::{Mesos, Part, Setup};
+use crate::support::wait;
+
+/// A loaded machine takes its time.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A configuration for this cluster; `mesos` goes on with keys of `[backend.mesos]`, `rest` with other sections.
+fn config(master: &str, mesos: &str, rest: &str) -> String {
+    format!(
+        "{rest}\n[backend]\nkind = \"mesos\"\n[backend.mesos]\nmasters = [\"{master}\"]\nunreachable_for = \"1s\"\n{mesos}\n"
+    )
+}
+
+fn start(folder: &Path, mesos: &Mesos, rest: &str) -> Daemon {
+    let daemon = Daemon::start(folder, &config(&mesos.url(Part::Master), "", rest));
+    wait_ready(&daemon);
+    daemon
+}
+
+fn wait_ready(daemon: &Daemon) {
+    wait::until("the daemon to be subscribed", DEADLINE, || {
+        (daemon.http.get("/readyz").status == 200).then_some(())
+    });
+}
+
+/// Waits until all of these have succeeded.
+fn wait_all(daemon: &Daemon, queue: &str, n_tasks: u64) {
+    wait::until("all tasks to succeed", DEADLINE * 2, || {
+        let path = format!("/v1/tasks?queue={queue}&state=succeeded&limit=1000");
+        let answer = daemon.http.get(&path).expect(200);
+        let n_done = answer["tasks"].as_array().unwrap().len() as u64;
+        (n_done == n_tasks).then_some(())
+    });
+}
+
+/// How often each task ran, by what they wrote.
+fn runs(file: &Path) -> BTreeMap<String, usize> {
+    let mut runs = BTreeMap::new();
+    for line in fs::read_to_string(file).unwrap_or_default().lines() {
+        *runs.entry(line.to_owned()).or_insert(0) += 1;
+    }
+    runs
+}
+
+/// The sums of what the master says is used are never above what agents have.
+fn assert_within(state: &Value) {
+    for agent in state["slaves"].as_array().unwrap() {
+        for name in ["cpus", "mem", "licences"] {
+            let (used, total) = (&agent["used_resources"][name], &agent["resources"][name]);
+            assert!(used.as_f64() <= total.as_f64(), "{name}: {used} of {total}");
+        }
+    }
+}
+
+const SHARED: &str = r#"
+[resources.db_connections]
+scope = "cluster"
+capacity = 12
+[resources.licences]
+scope = "host"
+[queues.a]
+weight = 3
+[queues.b]
+weight = 2
+[queues.c]
+weight = 1
+"#;
+
+#[test]
+fn a_thousand_tasks_share_the_cluster_by_weight_and_each_runs_once() {
+    let Some(mesos) = Setup::agents(2)
+        .resources("cpus:4;mem:2048;disk:100;licences:10")
+        .start()
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(folder.path(), &mesos, SHARED);
+    let ran = folder.path().join("ran");
+    let line = format!(
+        "echo $APPORTION_TASK_ID >> {}; sleep 0.2; echo $((APPORTION_ARRAY_INDEX * 2))",
+        ran.display()
+    );
+    let sizes = [("a", 500_u64), ("b", 333), ("c", 167)];
+    let mut firsts = Vec::new();
+    for (queue, count) in sizes {
+        firsts.push(daemon.http.submit(&json!({
+            "queue": queue, "array": format!("0-{}", count - 1), "run": {"command": line},
+            "demand": {"cpus": 0.1, "mem": 16, "db_connections": 1, "licences": 1},
+        })));
+    }
+    let mut held = [0.0; 3];
+    let mut n_samples = 0;
+    wait::until("two queues to have started all", DEADLINE * 2, || {
+        assert_within(&mesos.state());
+        let queues = daemon.http.get("/v1/queues").expect(200);
+        let queues = queues["queues"].as_array().unwrap();
+        let number = |value: &Value| {
+            let text = value.as_str().map(|text| text.parse::<f64>().unwrap());
+            text.or(value.as_f64()).unwrap_or(0.0)
+        };
+        let used: Vec<f64> = (queues.iter())
+            .map(|queue| number(&queue["used"]["db_connections"]))
+            .collect();
+        assert!(used.iter().sum::<f64>() <= 12.0, "{used:?}");
+        let all_wait = queues
+            .iter()
+            .all(|queue| number(&queue["tasks"]["queued"]) > 12.0);
+        if all_wait && used.iter().sum::<f64>() > 10.0 {
+            n_samples += 1;
+            (held.iter_mut().zip(&used)).for_each(|(sum, used)| *sum += used);
+        }
+        (queues
+            .iter()
+            .filter(|queue| number(&queue["tasks"]["queued"]) < 1.0)
+            .count()
+            >= 2)
+            .then_some(())
+    });
+    for (queue, count) in sizes {
+        wait_all(&daemon, queue, count);
+    }
+    assert!(n_samples > 3, "all competed in {n_samples} samples only");
+    let total: f64 = held.iter().sum();
+    for (held, due) in held.iter().zip([1.0 / 2.0, 1.0 / 3.0, 1.0 / 6.0]) {
+        assert!(
+            (held / total - due).abs() < 0.06,
+            "{held} of {total}, due {due}"
+        );
+    }
+    let runs = runs(&ran);
+    assert_eq!(runs.len(), 1000);
+    assert!(runs.values().all(|n| *n == 1));
+    let value = daemon
+        .http
+        .get(&format!("/v1/tasks/{}/result", firsts[1] + 332));
+    assert_eq!(value.text(), "664\n");
+}
+
+#[test]
+fn a_scheduler_that_is_killed_finds_its_tasks_again() {
+    let Some(mesos) = Setup::agents(2).start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(folder.path(), &mesos, "");
+    let (ran, go) = (folder.path().join("ran"), folder.path().join("go"));
+    let line = format!(
+        "echo $APPORTION_TASK_ID.$APPORTION_ATTEMPT >> {}; while [ ! -e {} ]; do sleep 0.1; done; echo done",
+        ran.display(),
+        go.display()
+    );
+    let first = daemon.http.submit(&json!({
+        "array": "0-19", "run": {"command": line}, "demand": {"cpus": 1},
+    }));
+    wait::until("the cluster to be full", DEADLINE, || {
+        (runs(&ran).len() >= 8).then_some(())
+    });
+    let framework = mesos.find_framework("apportion").unwrap()["id"].clone();
+    daemon.kill();
+    let daemon = start(folder.path(), &mesos, "");
+    assert_eq!(mesos.find_framework("apportion").unwrap()["id"], framework);
+    fs::write(&go, "").unwrap();
+    wait_all(&daemon, "default", 20);
+    let runs = runs(&ran);
+    let expected: Vec<String> = (first..first + 20).map(|id| format!("{id}.1")).collect();
+    assert!(
+        expected.iter().all(|attempt| runs.get(attempt) == Some(&1)),
+        "{runs:?}"
+    );
+    assert_eq!(runs.len(), 20, "nothing ran a second time");
+}
+
+#[test]
+fn a_master_that_is_killed_is_waited_for() {
+    let Some(mut mesos) = Setup::agents(1).start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(folder.path(), &mesos, "");
+    let (ran, go) = (folder.path().join("ran"), folder.path().join("go"));
+    let line = format!(
+        "echo $APPORTION_TASK_ID >> {}; while [ ! -e {} ]; do sleep 0.1; done",
+        ran.display(),
+        go.display()
+    );
+    daemon.http.submit(&json!({
+        "array": "0-5", "run": {"command": line}, "demand": {"cpus": 1},
+    }));
+    wait::until("four to run", DEADLINE, || {
+        (runs(&ran).len() == 4).then_some(())
+    });
+    mesos.kill(Part::Master);
+    wait::until("the daemon to notice", DEADLINE, || {
+        let answer = daemon.http.get("/readyz");
+        (answer.status == 503).then(|| answer.expect_error(503, "not_connected"))
+    });
+    mesos.start(Part::Master);
+    wait_ready(&daemon);
+    fs::write(&go, "").unwrap();
+    wait_all(&daemon, "default", 6);
+    assert!(runs(&ran).values().all(|n| *n == 1));
+}
+
+#[test]
+fn without_a_master_or_a_right_to_its_role_readyz_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &config("http://127.0.0.1:1", "", ""));
+    let why = daemon
+        .http
+        .get("/readyz")
+        .expect_error(503, "not_connected");
+    assert!(why.contains("Mesos"), "{why}");
+    let id = daemon.http.submit(&json!({"run": {"command": "true"}}));
+    assert_eq!(
+        daemon.http.task(id)["state"],
+        "queued",
+        "tasks are taken in all the same"
+    );
+    drop(daemon);
+    let Some(mesos) = Setup::agents(1).flag("MESOS_ROLES", "other").start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &config(&mesos.url(Part::Master), "", ""));
+    let why = wait::until("the master to refuse the role", DEADLINE, || {
+        let why = daemon
+            .http
+            .get("/readyz")
+            .expect_error(503, "not_connected");
+        why.contains("refuses the subscription").then_some(why)
+    });
+    assert!(why.contains("apportion"), "{why}");
+}
+
+#[test]
+fn wrong_credentials_are_told_and_right_ones_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let credentials = folder.path().join("credentials");
+    fs::write(&credentials, "me right\n").unwrap();
+    let Some(mesos) = Setup::agents(1)
+        .flag("MESOS_AUTHENTICATE_HTTP_FRAMEWORKS", "true")
+        .flag("MESOS_HTTP_FRAMEWORK_AUTHENTICATORS", "basic")
+        .flag("MESOS_CREDENTIALS", &credentials.display().to_string())
+        .start()
+    else {
+        return;
+    };
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "wrong\n").unwrap();
+    let keys = format!("principal = \"me\"\nsecret_file = \"{}\"", secret.display());
+    let text = config(&mesos.url(Part::Master), &keys, "");
+    let daemon = Daemon::start(folder.path(), &text);
+    wait::until("the master to refuse", DEADLINE, || {
+        let why = daemon
+            .http
+            .get("/readyz")
+            .expect_error(503, "not_connected");
+        why.contains("refuses the credentials (401)").then_some(())
+    });
+    daemon.kill();
+    fs::write(&secret, "right\n").unwrap();
+    let daemon = Daemon::start(folder.path(), &text);
+    wait_ready(&daemon);
+    let id = daemon.http.submit(&json!({"run": {"command": "echo yes"}}));
+    daemon.http.wait_state(id, "succeeded");
+    assert_eq!(
+        daemon.http.get(&format!("/v1/tasks/{id}/result")).text(),
+        "yes\n"
+    );
+}
+
+#[test]
+fn a_framework_that_was_removed_registers_anew_and_loses_no_task() {
+    let Some(mesos) = Setup::agents(1).start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let text = config(&mesos.url(Part::Master), "failover_timeout = \"1s\"", "");
+    let daemon = Daemon::start(folder.path(), &text);
+    wait_ready(&daemon);
+    let id = daemon
+        .http
+        .submit(&json!({"run": {"command": "sleep 1; echo $APPORTION_ATTEMPT"}}));
+    daemon.http.wait_state(id, "running");
+    let before = mesos.find_framework("apportion").unwrap()["id"].clone();
+    daemon.kill();
+    wait::until("the master to remove the framework", DEADLINE, || {
+        mesos.find_framework("apportion").is_none().then_some(())
+    });
+    let daemon = Daemon::start(folder.path(), &text);
+    wait_ready(&daemon);
+    daemon.http.wait_state(id, "succeeded");
+    assert_eq!(
+        daemon.http.get(&format!("/v1/tasks/{id}/result")).text(),
+        "2\n"
+    );
+    assert_ne!(mesos.find_framework("apportion").unwrap()["id"], before);
+}
+
+#[test]
+fn an_idle_scheduler_gets_no_offers_and_starts_new_work_at_once() {
+    let Some(mesos) = Setup::agents(1).start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(folder.path(), &mesos, "");
+    let suppressed = || {
+        daemon
+            .http
+            .get("/metrics")
+            .text()
+            .contains("call=\"suppress\",code=\"202\"} 1")
+    };
+    wait::until("the idle daemon to suppress", DEADLINE, || {
+        suppressed().then_some(())
+    });
+    // A second, greedy framework has all of the cluster now.
+    let greedy = Framework::subscribe(&mesos, "greedy");
+    let offered = |name: &str| {
+        let framework = mesos.find_framework(name)?;
+        framework["offered_resources"]["cpus"].as_f64()
+    };
+    wait::until("the greedy one to be offered all", DEADLINE, || {
+        assert_eq!(
+            offered("apportion"),
+            Some(0.0),
+            "an idle daemon is offered nothing"
+        );
+        (offered("greedy") == Some(4.0)).then_some(())
+    });
+    drop(greedy);
+    let id = daemon
+        .http
+        .submit(&json!({"run": {"command": "echo started"}}));
+    daemon.http.wait_state(id, "succeeded");
+    let held = daemon.http.get("/metrics").text();
+    assert!(held.contains("apportion_offers_held 0"), "{held}");
+    let never = daemon
+        .http
+        .submit(&json!({"run": {"command": "true"}, "demand": {"cpus": 5}}));
+    let why = wait::until("the task to be told apart", DEADLINE, || {
+        let why = daemon
+            .http
+            .get(&format!("/v1/tasks/{never}/explain"))
+            .expect(200)
+            .to_string();
+        why.contains("agent").then_some(why)
+    });
+    assert!(why.contains("never"), "{why}");
+}
