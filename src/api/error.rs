@@ -1,6 +1,8 @@
 //! What the API answers when it can't do what was asked: one status, one lasting code, a message that says
 //! what to do, and its parts as data.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -121,7 +123,15 @@ pub enum ApiError {
         /// Which.
         task: TaskId,
         /// Why.
-        message: &'static str,
+        message: Cow<'static, str>,
+    },
+    /// Whoever has an output can't be asked.
+    #[error("the output of task {task} can't be read now: {message}")]
+    OutputUnreachable {
+        /// Which.
+        task: TaskId,
+        /// Whom, and why not.
+        message: String,
     },
     /// Whoever brings an attempt's value can't prove to be its executor.
     #[error("this is not the secret of attempt {attempt}; send what its launch told")]
@@ -223,7 +233,8 @@ impl ApiError {
             Self::WrongToken { .. } => StatusCode::FORBIDDEN,
             Self::NotEnded { .. } | Self::AttemptEnded { .. } => StatusCode::CONFLICT,
             Self::Refused { refusal, .. } => refusal::status(refusal),
-            Self::Store(_)
+            Self::OutputUnreachable { .. }
+            | Self::Store(_)
             | Self::NotDurable(_)
             | Self::Starting
             | Self::NotConnected { .. }
@@ -251,6 +262,7 @@ impl ApiError {
             Self::UnknownTask { .. } => "unknown_task",
             Self::NotEnded { .. } => "not_ended",
             Self::NoOutput { .. } => "no_output",
+            Self::OutputUnreachable { .. } => "output_unreachable",
             Self::WrongToken { .. } => "wrong_token",
             Self::AttemptEnded { .. } => "attempt_ended",
             Self::UnknownResource { .. } => "unknown_resource",
@@ -287,7 +299,9 @@ impl ApiError {
             Self::InvalidField { path, .. } => json!({"path": path}),
             Self::TooManyInCall { found, max } => json!({"found": found, "max": max}),
             Self::BodyTooLarge { max } => json!({"max_bytes": max}),
-            Self::UnknownTask { task } | Self::NoOutput { task, .. } => json!({"task": task.0}),
+            Self::UnknownTask { task }
+            | Self::NoOutput { task, .. }
+            | Self::OutputUnreachable { task, .. } => json!({"task": task.0}),
             Self::NotEnded { task, state } => json!({"task": task.0, "state": state.as_str()}),
             Self::WrongToken { attempt } | Self::AttemptEnded { attempt } => {
                 json!({"task": attempt.task.0, "attempt": attempt.number})

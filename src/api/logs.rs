@@ -1,5 +1,6 @@
 //! `/v1/tasks/{id}/logs/…`: what an attempt wrote, also while it runs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::changes::{Changes, Woken};
 use super::json::ErrorBody;
 use super::query::{Parameters, TaskPath};
 use super::{ApiError, Context};
-use crate::backend::{LogChunk, LogStream};
+use crate::backend::{LogChunk, LogError, LogStream};
 use crate::engine::{AttemptId, Fact, TaskId};
 
 /// The most bytes of one answer.
@@ -20,6 +21,12 @@ const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 const WAIT_SECONDS_MAX: f64 = 60.0;
 /// How often a growing file is looked at: soon enough for a person who follows it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// An attempt, and who has what it wrote.
+struct Place {
+    attempt: AttemptId,
+    agent: Arc<str>,
+}
 
 /// What is asked for.
 struct Wanted {
@@ -51,7 +58,7 @@ struct Wanted {
             )),
         (status = 404, description = "`unknown_task`; `no_output` where nothing was written or is kept", body = ErrorBody),
         (status = 422, description = "`invalid_field`", body = ErrorBody),
-        (status = 503, description = "`store_failed`", body = ErrorBody),
+        (status = 503, description = "`output_unreachable`, `store_failed`", body = ErrorBody),
     )
 )]
 pub(super) async fn stdout(
@@ -78,7 +85,7 @@ pub(super) async fn stdout(
         (status = 200, description = "the bytes; none at the end; headers as for stdout", body = Vec<u8>, content_type = "application/octet-stream"),
         (status = 404, description = "`unknown_task`; `no_output` where nothing was written or is kept", body = ErrorBody),
         (status = 422, description = "`invalid_field`", body = ErrorBody),
-        (status = 503, description = "`store_failed`", body = ErrorBody),
+        (status = 503, description = "`output_unreachable`, `store_failed`", body = ErrorBody),
     )
 )]
 pub(super) async fn stderr(
@@ -104,20 +111,21 @@ impl Wanted {
         })
     }
 
-    fn missing(&self, message: &'static str) -> ApiError {
+    fn missing(&self, message: impl Into<Cow<'static, str>>) -> ApiError {
         ApiError::NoOutput {
             task: self.task,
-            message,
+            message: message.into(),
         }
     }
 }
 
 async fn answer(context: &Context, wanted: Wanted) -> Result<Response, ApiError> {
     let mut changes = Changes::subscribe(context, wanted.wait_seconds);
-    let (attempt, mut has_ended) = find_attempt(context, &wanted, &mut changes).await?;
+    let (place, mut has_ended) = find_attempt(context, &wanted, &mut changes).await?;
+    let attempt = place.attempt;
     loop {
         // Whether the attempt had ended is known before its output is read: nothing can come after that.
-        let found = read(context, attempt, &wanted).await?;
+        let found = read(context, &place, &wanted).await?;
         if found.is_none() && has_ended {
             return Err(wanted.missing("nothing is kept of this attempt's output"));
         }
@@ -146,7 +154,7 @@ async fn find_attempt(
     context: &Context,
     wanted: &Wanted,
     changes: &mut Changes<'_>,
-) -> Result<(AttemptId, bool), ApiError> {
+) -> Result<(Place, bool), ApiError> {
     loop {
         let record = context.find_task(wanted.task).await?;
         let found = match wanted.attempt {
@@ -157,7 +165,11 @@ async fn find_attempt(
             None => record.attempts.last(),
         };
         if let Some(found) = found {
-            return Ok((found.attempt, found.ended_at.is_some()));
+            let place = Place {
+                attempt: found.attempt,
+                agent: Arc::clone(&found.agent),
+            };
+            return Ok((place, found.ended_at.is_some()));
         }
         let missing = match wanted.attempt {
             Some(_) => wanted.missing("there is no such attempt"),
@@ -180,16 +192,26 @@ async fn find_attempt(
 
 async fn read(
     context: &Context,
-    attempt: AttemptId,
+    place: &Place,
     wanted: &Wanted,
 ) -> Result<Option<LogChunk>, ApiError> {
-    let reading = context
-        .state
-        .logs
-        .read(attempt, wanted.stream, wanted.offset, CHUNK_BYTES_MAX);
-    reading.await.map_err(|error| {
-        tracing::error!(%attempt, %error, "an attempt's output can't be read");
-        ApiError::Internal
+    let reading = context.state.logs.read(
+        place.attempt,
+        Arc::clone(&place.agent),
+        wanted.stream,
+        wanted.offset,
+        CHUNK_BYTES_MAX,
+    );
+    reading.await.map_err(|error| match error {
+        LogError::Unreachable(message) => ApiError::OutputUnreachable {
+            task: wanted.task,
+            message,
+        },
+        LogError::Gone(message) => wanted.missing(message),
+        LogError::Io(error) => {
+            tracing::error!(attempt = %place.attempt, %error, "an attempt's output can't be read");
+            ApiError::Internal
+        }
     })
 }
 

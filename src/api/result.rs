@@ -89,7 +89,7 @@ async fn file(
     if response.status() == StatusCode::NOT_FOUND {
         return Err(ApiError::NoOutput {
             task,
-            message: "this attempt left no value as a file, or it is not kept any more",
+            message: "this attempt left no value as a file, or it is not kept any more".into(),
         });
     }
     // A file that can't be read is told as an empty answer.

@@ -1,5 +1,8 @@
 //! What carries decisions out: the trait, and one module per backend.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::engine::{AttemptId, Decision, Event};
@@ -42,16 +45,32 @@ pub struct LogChunk {
     pub total_bytes: u64,
 }
 
+/// Why an output can't be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// Whoever has it can't be asked at the moment; whom and why.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Whoever had it is gone, and it with them.
+    #[error("{0}")]
+    Gone(String),
+    /// What the file system says.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
 /// Reads what attempts wrote, while they run and as long as it is kept.
 pub trait Logs: Send + Sync {
-    /// At most `limit` bytes from `offset` on; `None` where nothing is kept of this attempt.
+    /// At most `limit` bytes, from `offset` on, of an attempt that `agent` had; `None` where nothing is kept of it.
     fn read(
         &self,
         attempt: AttemptId,
+        agent: Arc<str>,
         stream: LogStream,
         offset: u64,
         limit: usize,
-    ) -> futures::future::BoxFuture<'_, std::io::Result<Option<LogChunk>>>;
+    ) -> BoxFuture<'_, Result<Option<LogChunk>, LogError>>;
 }
 
 /// A backend's way to tell the driver what happened. Cheap to clone.

@@ -15,6 +15,9 @@ pub mod environment;
 pub mod session;
 mod upload;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;

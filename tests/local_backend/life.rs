@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use apportion::backend::local::LocalLogs;
+use apportion::backend::local::{AGENT, LocalLogs};
 use apportion::backend::{Backend as _, LogStream, Logs as _};
 use apportion::config::LimitMode;
 use apportion::engine::outcome::{LossReason, VALUE_BYTES_MAX};
@@ -122,7 +122,7 @@ async fn the_value_is_cut_and_the_log_is_whole() {
     );
     let logs = LocalLogs::new(machine.tasks_dir());
     let chunk = logs
-        .read(attempt, LogStream::Stdout, 0, usize::MAX >> 1)
+        .read(attempt, AGENT.into(), LogStream::Stdout, 0, usize::MAX >> 1)
         .await
         .unwrap()
         .unwrap();
@@ -134,7 +134,7 @@ async fn the_value_is_cut_and_the_log_is_whole() {
         ("done\n", false)
     );
     let silent = logs
-        .read(attempt, LogStream::Stderr, 0, 1)
+        .read(attempt, AGENT.into(), LogStream::Stderr, 0, 1)
         .await
         .unwrap()
         .unwrap();
@@ -144,7 +144,9 @@ async fn the_value_is_cut_and_the_log_is_whole() {
         number: 1,
     };
     assert_eq!(
-        logs.read(unknown, LogStream::Stdout, 0, 1).await.unwrap(),
+        logs.read(unknown, AGENT.into(), LogStream::Stdout, 0, 1)
+            .await
+            .unwrap(),
         None
     );
 }

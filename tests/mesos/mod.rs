@@ -2,4 +2,6 @@
 
 mod cluster;
 mod executor;
+mod logs;
 mod scheduler;
+mod support;

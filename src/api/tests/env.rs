@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use crate::api::{ApiState, router};
 use crate::backend::remote::service::Service;
 use crate::backend::values::Values;
-use crate::backend::{Backend, EventSender, LogChunk, LogStream, Logs};
+use crate::backend::{Backend, EventSender, LogChunk, LogError, LogStream, Logs};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::driver::{self, BatchStats, Handle};
@@ -68,10 +68,11 @@ impl Logs for FakeLogs {
     fn read(
         &self,
         attempt: AttemptId,
+        _agent: Arc<str>,
         stream: LogStream,
         offset: u64,
         limit: usize,
-    ) -> futures::future::BoxFuture<'_, std::io::Result<Option<LogChunk>>> {
+    ) -> futures::future::BoxFuture<'_, Result<Option<LogChunk>, LogError>> {
         let outputs = self.0.lock().unwrap();
         let output = outputs
             .get(&attempt)

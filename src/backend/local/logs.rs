@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
 use super::layout;
-use crate::backend::{LogChunk, LogStream, Logs};
+use crate::backend::{LogChunk, LogError, LogStream, Logs};
 use crate::engine::AttemptId;
 use crate::engine::outcome::{VALUE_BYTES_MAX, Value};
 
@@ -32,15 +33,15 @@ impl Logs for LocalLogs {
     fn read(
         &self,
         attempt: AttemptId,
+        _agent: Arc<str>,
         stream: LogStream,
         offset: u64,
         limit: usize,
-    ) -> BoxFuture<'_, io::Result<Option<LogChunk>>> {
+    ) -> BoxFuture<'_, Result<Option<LogChunk>, LogError>> {
         let path = layout::output_file(&self.tasks_dir, attempt, stream);
         Box::pin(async move {
-            tokio::task::spawn_blocking(move || read_chunk(&path, offset, limit))
-                .await
-                .map_err(io::Error::other)?
+            let read = tokio::task::spawn_blocking(move || read_chunk(&path, offset, limit));
+            Ok(read.await.map_err(io::Error::other)??)
         })
     }
 }
@@ -99,6 +100,7 @@ pub(super) fn read_value(tasks_dir: &Path, attempt: AttemptId) -> io::Result<Val
 
 #[cfg(test)]
 mod tests {
+    use super::super::AGENT;
     use super::*;
     use crate::engine::TaskId;
 
@@ -124,7 +126,7 @@ mod tests {
         let logs = LocalLogs::new(dir.path());
         let read = async |offset, limit| {
             let chunk = logs
-                .read(ATTEMPT, LogStream::Stdout, offset, limit)
+                .read(ATTEMPT, AGENT.into(), LogStream::Stdout, offset, limit)
                 .await
                 .unwrap()
                 .unwrap();
@@ -137,14 +139,19 @@ mod tests {
         assert_eq!(read(u64::MAX, 4).await, "");
         assert_eq!(read(0, 0).await, "");
         // It wrote nothing there. Of tasks beyond the directory nothing is known.
-        let nothing = logs.read(ATTEMPT, LogStream::Stderr, 0, 9).await.unwrap();
+        let nothing = logs
+            .read(ATTEMPT, AGENT.into(), LogStream::Stderr, 0, 9)
+            .await
+            .unwrap();
         assert_eq!(nothing, Some(LogChunk::default()));
         let unknown = AttemptId {
             task: TaskId(1000),
             number: 1,
         };
         assert_eq!(
-            logs.read(unknown, LogStream::Stdout, 0, 9).await.unwrap(),
+            logs.read(unknown, AGENT.into(), LogStream::Stdout, 0, 9)
+                .await
+                .unwrap(),
             None
         );
     }

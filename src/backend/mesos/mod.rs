@@ -11,6 +11,7 @@
 
 mod discovery;
 mod framework;
+pub mod logs;
 mod resources;
 pub(crate) mod session;
 mod shell;

@@ -18,6 +18,9 @@ mod outbox;
 mod status;
 mod stream;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -195,8 +198,11 @@ impl Session {
         let resend = (!self.outbox.is_empty() && self.stream.is_open())
             .then(|| self.stream.checked_at.after(ACKNOWLEDGE_MAX));
         let forget = self.outputs.front().map(|(at, _)| *at);
+        let stream = (!self.is_exiting(ExitReason::AgentGone))
+            .then(|| self.stream.wake_at(&self.options))
+            .flatten();
         let times = [
-            self.stream.wake_at(&self.options),
+            stream,
             self.calls_pause_until,
             resend,
             forget,

@@ -122,8 +122,8 @@ impl Session {
     fn random_pause(&mut self) -> Duration {
         let uuid = (self.make_uuid)();
         let max = u64::try_from(self.options.backoff_max.as_millis()).unwrap_or(u64::MAX);
-        let random = u64::from_le_bytes([
-            uuid[0], uuid[1], uuid[2], uuid[3], uuid[4], uuid[5], uuid[6], uuid[7],
+        let random = u64::from_be_bytes([
+            uuid[8], uuid[9], uuid[10], uuid[11], uuid[12], uuid[13], uuid[14], uuid[15],
         ]);
         Duration::from_millis(random % max.saturating_add(1))
     }

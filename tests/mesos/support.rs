@@ -1,0 +1,140 @@
+//! What the tests of the executor share: executors, tasks, and what they tell.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apportion::backend::remote::command::{ExecutorOptions, to_command_info};
+use apportion::backend::remote::ended::{self, Ended, Shown};
+use apportion::backend::remote::launch::{self, Upload};
+use apportion::engine::Time;
+use apportion::engine::decision::Launch;
+use apportion::engine::spec::{Run, Submission, TaskSpec};
+use apportion::policies::Amount;
+use apportion::proto::mesos::v1::{
+    DurationInfo, ExecutorId, ExecutorInfo, TaskStatus, executor_info,
+};
+
+use crate::support::mesos::Mesos;
+use crate::support::mesos::framework::Task;
+use crate::support::{daemon, wait};
+
+/// What an executor takes for itself.
+pub(super) const OWN_RESOURCES: [(&str, f64); 2] = [("cpus", 0.1), ("mem", 64.0)];
+
+pub(super) fn executor(id: &str, idle_timeout: Option<Duration>) -> ExecutorInfo {
+    let options = ExecutorOptions {
+        idle_timeout,
+        keep_outputs: Duration::from_secs(3600),
+    };
+    let program = format!("file://{}", daemon::program());
+    ExecutorInfo {
+        executor_id: ExecutorId {
+            value: id.to_owned(),
+        },
+        command: Some(to_command_info(&program, &options)),
+        name: Some("apportion".to_owned()),
+        shutdown_grace_period: Some(DurationInfo {
+            nanoseconds: 20_000_000_000,
+        }),
+        r#type: Some(executor_info::Type::Custom.into()),
+        ..ExecutorInfo::default()
+    }
+}
+
+/// A task that runs a shell line, with 0.1 cpus and 32 MiB.
+pub(super) fn task(id: &str, line: &str) -> Task {
+    let attempt = launch::parse_attempt(id).unwrap();
+    let amount = |milli| Amount::from_milli(milli).unwrap();
+    let demand = [("cpus", 100), ("mem", 32_000), ("db_connections", 2000)];
+    let spec = TaskSpec {
+        queue: "maps".into(),
+        name: "".into(),
+        key: None,
+        inbox: None,
+        demand: Arc::new(
+            demand
+                .map(|(name, milli)| (name.into(), amount(milli)))
+                .into(),
+        ),
+        run: Run::Command(line.into()),
+        env: BTreeMap::from([("STAGE".into(), "test".into())]),
+        priority: 0,
+        retries: 0,
+        timeout: None,
+        kill_grace: None,
+        constraints: Arc::default(),
+        array: None,
+    };
+    let launch = Launch {
+        attempt,
+        submission: Arc::new(Submission {
+            first: attempt.task,
+            spec,
+            after: Vec::new(),
+            digest: [0; 16],
+            submitted_at: Time::default(),
+        }),
+    };
+    let upload = Upload {
+        url: String::new(),
+        token: String::new(),
+    };
+    Task {
+        id: id.to_owned(),
+        resources: vec![("cpus", 0.1), ("mem", 32.0)],
+        data: launch::to_bytes(&launch, &upload),
+    }
+}
+
+pub(super) fn told(status: &TaskStatus) -> Ended {
+    ended::from_bytes(status.data.as_deref().expect("an end has data")).unwrap()
+}
+
+pub(super) fn text(ended: &Ended) -> String {
+    let Shown::Inline(value) = &ended.shown else {
+        panic!("{ended:?} has no value in it");
+    };
+    String::from_utf8_lossy(&value.bytes).into_owned()
+}
+
+/// The processes of all executors, without what starts them.
+pub(super) fn executor_pids(mesos: &Mesos) -> Vec<i32> {
+    let is_executor = |command: &str| {
+        command.contains("apportion executor") && !command.contains("mesos-containerizer")
+    };
+    let processes = mesos.processes().into_iter();
+    let executors = processes.filter(|process| is_executor(&process.command));
+    executors.map(|process| process.pid).collect()
+}
+
+/// The executor's own process on a cluster that has one.
+pub(super) fn executor_pid(mesos: &Mesos) -> i32 {
+    let deadline = Duration::from_secs(60);
+    wait::until("the executor's process", deadline, || {
+        executor_pids(mesos).pop()
+    })
+}
+
+/// Waits until no task runs a program with this argument.
+pub(super) fn wait_gone(mesos: &Mesos, argument: &str) {
+    wait::until(
+        "the processes of tasks to be gone",
+        Duration::from_secs(60),
+        || {
+            let left = mesos.processes();
+            let is_left = left
+                .iter()
+                .any(|process| process.command.ends_with(argument));
+            (!is_left).then_some(())
+        },
+    );
+}
+
+pub(super) fn wait_runs(mesos: &Mesos, argument: &str) -> i32 {
+    wait::until("the process of a task", Duration::from_secs(60), || {
+        let mut running = mesos.processes().into_iter();
+        let found = running.find(|process| process.command.ends_with(argument));
+        found.map(|process| process.pid)
+    })
+}
