@@ -194,8 +194,6 @@ pub(super) struct Queue {
     #[serde(default)]
     pub(super) dominant_share: Share,
     #[serde(default)]
-    pub(super) entitlement: Option<Share>,
-    #[serde(default)]
     pub(super) dominant_resource: Option<String>,
     #[serde(default)]
     pub(super) entitlement: Share,

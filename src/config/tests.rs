@@ -477,7 +477,9 @@ fn python_workers() {
          idle_time = \"5s\"\n",
     )
     .unwrap();
-    let BackendConfig::Local(local) = config.backend;
+    let BackendConfig::Local(local) = config.backend else {
+        panic!("the local backend is the default");
+    };
     let expected = PythonConfig {
         interpreter: "/opt/python/bin/python3".into(),
         tasks_max: 7,

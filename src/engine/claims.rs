@@ -53,7 +53,10 @@ impl Engine {
                 free: self.state.queues.tree.totals(),
                 fits: &waiting,
             };
-            let choice = self.policy.get_mut().choose(&self.state.queues.tree, &offer);
+            let choice = self
+                .policy
+                .get_mut()
+                .choose(&self.state.queues.tree, &offer);
             choice.map(|choice| self.claim(now, choice));
         }
         self.state.keep(now);
@@ -79,7 +82,10 @@ impl Engine {
                 free: &left.free,
                 fits: &left.wanted,
             };
-            let choice = self.policy.get_mut().choose(&self.state.queues.tree, &offer)?;
+            let choice = self
+                .policy
+                .get_mut()
+                .choose(&self.state.queues.tree, &offer)?;
             if left.fits.contains(choice.shape) {
                 return Some(choice);
             }

@@ -7,17 +7,19 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::ServeError;
-use crate::backend::local::{LocalBackend, LocalOptions};
+use crate::backend::local::{LocalBackend, LocalLogs, LocalOptions};
 use crate::backend::mesos::{FRAMEWORK_ID, MesosBackend, MesosOptions, Recovered, Watcher};
 use crate::backend::remote::launch::Upload;
 use crate::backend::remote::service::Service;
-use crate::backend::{Backend, EventSender};
+use crate::backend::{Backend, EventSender, Logs};
 use crate::config::{BackendConfig, Config, MesosConfig};
 use crate::engine::{AttemptId, Engine};
 
 /// A backend that runs, and why it can't run tasks, where that is so.
 pub(super) struct Started {
     pub(super) backend: Box<dyn Backend>,
+    /// What attempts write.
+    pub(super) logs: Arc<dyn Logs>,
     pub(super) trouble: watch::Receiver<Option<Arc<str>>>,
     /// What executors on agents may ask of this daemon, where there are any.
     pub(super) service: Option<Arc<Service>>,
@@ -46,6 +48,7 @@ pub(super) fn start(
                 LocalBackend::start(local, &options, move |event| events.blocking_send(event))?;
             Started {
                 backend: Box::new(backend),
+                logs: Arc::new(LocalLogs::new(&setting.tasks_dir)),
                 trouble: watch::channel(None).1,
                 service: None,
             }
@@ -62,6 +65,7 @@ pub(super) fn start(
             let backend = MesosBackend::start(options, events, &runtime)?;
             Started {
                 trouble: backend.trouble(),
+                logs: backend.logs(),
                 backend: Box::new(backend),
                 service: Some(service),
             }

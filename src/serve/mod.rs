@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{self, ApiState};
 use crate::backend::EventSender;
-use crate::backend::local::{LocalError, LocalLogs};
+use crate::backend::local::LocalError;
 use crate::backend::mesos::{MesosError, Watcher};
 use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::{self, Stopwatch};
@@ -174,6 +174,7 @@ impl Daemon {
         } = started.await.map_err(|_| ServeError::Fault)??;
         let Started {
             backend,
+            logs,
             trouble,
             service,
         } = started;
@@ -206,7 +207,7 @@ impl Daemon {
         let router = api::router(ApiState {
             handle: handle.clone(),
             reader: Arc::clone(&reader) as Arc<dyn crate::store::reader::Reader>,
-            logs: Arc::new(LocalLogs::new(&tasks_dir)),
+            logs,
             values: values.clone(),
             service,
             config: config_seen.clone(),

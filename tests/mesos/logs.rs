@@ -31,7 +31,7 @@ impl Reader {
             master: Some(mesos.url(Part::Master).into()),
         };
         let (sender, known) = watch::channel(known);
-        let client = reqwest::Client::builder();
+        let client = apportion::http_client::builder();
         Self {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()

@@ -368,7 +368,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_master_nobody_knows_where_an_agent_is() {
         let (_known, receiver) = watch::channel(Known::default());
-        let logs = MesosLogs::new(reqwest::Client::builder(), receiver, None).unwrap();
+        let logs = MesosLogs::new(crate::http_client::builder(), receiver, None).unwrap();
         let attempt = crate::backend::remote::launch::parse_attempt("7.1").unwrap();
         let read = logs.read(attempt, "agent-1".into(), LogStream::Stdout, 0, 10);
         let error = read.await.unwrap_err();

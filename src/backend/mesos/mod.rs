@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 pub(crate) use self::session::FRAMEWORK_ID;
 pub use self::session::Recovered;
 
+use self::logs::MesosLogs;
 use self::session::{Session, SessionSettings};
 use self::shell::{Command, Shell};
 use self::talk::Talk;
@@ -107,6 +108,7 @@ pub struct MesosBackend {
     has_stopped: Receiver<()>,
     trouble: watch::Receiver<Option<Arc<str>>>,
     known: watch::Receiver<Known>,
+    logs: Arc<MesosLogs>,
 }
 
 impl MesosBackend {
@@ -120,6 +122,10 @@ impl MesosBackend {
         runtime: &Handle,
     ) -> Result<Self, MesosError> {
         let talk = Talk::new(&options.config)?;
+        let reads = (
+            talk::client_builder(&options.config)?,
+            talk::credentials(&options.config)?,
+        );
         let masters = options.config.masters.clone();
         let settings = SessionSettings {
             config: options.config,
@@ -132,6 +138,8 @@ impl MesosBackend {
         let waiting = Some(Arc::from("not yet connected to a Mesos master"));
         let (trouble_told, trouble) = watch::channel(waiting);
         let (known_told, known) = watch::channel(Known::default());
+        let logs = MesosLogs::new(reads.0, known.clone(), reads.1)
+            .map_err(|error| MesosError::Tls(error.to_string()))?;
         // Without bounds of its own: the engine decides each attempt and each offer only a few times.
         let (commands, inbox) = mpsc::unbounded_channel();
         let (stopped, has_stopped) = std::sync::mpsc::channel();
@@ -145,6 +153,7 @@ impl MesosBackend {
             has_stopped,
             trouble,
             known,
+            logs: Arc::new(logs),
         })
     }
 
@@ -152,6 +161,12 @@ impl MesosBackend {
     #[must_use]
     pub fn trouble(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.trouble.clone()
+    }
+
+    /// What attempts write on agents.
+    #[must_use]
+    pub fn logs(&self) -> Arc<MesosLogs> {
+        Arc::clone(&self.logs)
     }
 
     /// Where we are known.

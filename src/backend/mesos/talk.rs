@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use prost::Message as _;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Response};
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
@@ -70,25 +70,10 @@ pub(super) struct Talk {
 impl Talk {
     /// Reads what the configuration names: the secret and certificates.
     pub(super) fn new(config: &MesosConfig) -> Result<Self, MesosError> {
-        let mut builder = http_client::builder()
+        let client = client_builder(config)?
             .redirect(Policy::none())
-            .tcp_keepalive(Duration::from_secs(30));
-        if let Some(path) = &config.ca_file {
-            let unreadable = |source| MesosError::Unreadable {
-                what: "backend.mesos.ca_file",
-                path: path.clone(),
-                source,
-            };
-            let pem = std::fs::read(path).map_err(unreadable)?;
-            let found = Certificate::from_pem_bundle(&pem);
-            let found = found.map_err(|error| MesosError::Tls(error.to_string()))?;
-            if found.is_empty() {
-                let what = format!("{} holds no certificate in PEM", path.display());
-                return Err(MesosError::Tls(what));
-            }
-            builder = builder.tls_certs_only(found);
-        }
-        let client = builder.build();
+            .tcp_keepalive(Duration::from_secs(30))
+            .build();
         let client = client.map_err(|error| MesosError::Tls(error.to_string()))?;
         Ok(Self {
             client,
@@ -267,7 +252,28 @@ fn in_words(error: &reqwest::Error) -> String {
     text
 }
 
-fn authorization(config: &MesosConfig) -> Result<Option<HeaderValue>, MesosError> {
+/// A client that trusts whom the configuration says.
+pub(super) fn client_builder(config: &MesosConfig) -> Result<ClientBuilder, MesosError> {
+    let Some(path) = &config.ca_file else {
+        return Ok(http_client::builder());
+    };
+    let unreadable = |source| MesosError::Unreadable {
+        what: "backend.mesos.ca_file",
+        path: path.clone(),
+        source,
+    };
+    let pem = std::fs::read(path).map_err(unreadable)?;
+    let found = Certificate::from_pem_bundle(&pem);
+    let found = found.map_err(|error| MesosError::Tls(error.to_string()))?;
+    if found.is_empty() {
+        let what = format!("{} holds no certificate in PEM", path.display());
+        return Err(MesosError::Tls(what));
+    }
+    Ok(http_client::builder().tls_certs_only(found))
+}
+
+/// The principal and its secret, where there is one.
+pub(super) fn credentials(config: &MesosConfig) -> Result<Option<(String, String)>, MesosError> {
     let Some(credentials) = &config.credentials else {
         return Ok(None);
     };
@@ -279,7 +285,15 @@ fn authorization(config: &MesosConfig) -> Result<Option<HeaderValue>, MesosError
         path: path.clone(),
         source,
     })?;
-    let pair = format!("{}:{}", credentials.principal, secret.trim_end());
+    let principal = credentials.principal.clone();
+    Ok(Some((principal, secret.trim_end().to_owned())))
+}
+
+fn authorization(config: &MesosConfig) -> Result<Option<HeaderValue>, MesosError> {
+    let Some((principal, secret)) = credentials(config)? else {
+        return Ok(None);
+    };
+    let pair = format!("{principal}:{secret}");
     let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
     let mut value =
         HeaderValue::try_from(format!("Basic {encoded}")).expect("base64 can stand in a header");

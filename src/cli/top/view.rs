@@ -215,7 +215,7 @@ fn queue_row<'a>(
             number(queued)
         },
     ];
-    let due = queue.entitlement.as_ref().map(|due| due.decimal);
+    let due = Some(queue.entitlement.decimal);
     for name in resources {
         let share = queue.share.get(*name).map_or(0.0, |share| share.decimal);
         let mut spans = bar(share, due, usize::from(bar_width));

@@ -28,7 +28,10 @@ pub(super) fn policy_spec(policy: &PolicyConfig, resources: &Resources) -> Polic
     }
 }
 
-pub(super) fn by_id(amounts: &[(Arc<str>, Amount)], resources: &Resources) -> Vec<(ResourceId, Amount)> {
+pub(super) fn by_id(
+    amounts: &[(Arc<str>, Amount)],
+    resources: &Resources,
+) -> Vec<(ResourceId, Amount)> {
     let known = amounts.iter();
     known
         .filter_map(|(name, amount)| Some((resources.find(name)?, *amount)))

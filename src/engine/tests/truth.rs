@@ -66,6 +66,7 @@ fn remove(env: &mut TestEnv, reason: &WaitReason) {
         WaitReason::Lacks { .. }
         | WaitReason::NoAgents
         | WaitReason::NoOffer
+        | WaitReason::Claim(_)
         | WaitReason::NoAgentMatches { .. } => offer_plenty(env),
         WaitReason::Pause { until } => {
             let seconds = until.since(env.now).as_secs_f64();
