@@ -1,5 +1,10 @@
 //! The executor's two connections against servers in this process.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails at whatever it does not expect"
+)]
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -172,33 +172,20 @@ impl Daemon {
             reader,
             started,
         } = started.await.map_err(|_| ServeError::Fault)??;
-        let Started {
-            backend,
-            logs,
-            trouble,
-            service,
-        } = started;
+        let backend = started.backend;
         let reader = Arc::new(reader);
         let observer = observing::observer(Arc::clone(&metrics));
         let (done, driver_ended) = oneshot::channel();
-        thread::Builder::new()
-            .name("driver".to_owned())
-            .spawn(move || {
-                // The receiver is gone only when the whole daemon is.
-                let _ = done.send(inbox.run(engine, Box::new(store), backend, Box::new(observer)));
-            })
-            .map_err(|source| ServeError::System {
-                what: "a thread",
-                source,
-            })?;
-        if let Some(traces) = &config.traces {
-            let exporter = traces::exporter(traces).map_err(|error| ServeError::Traces {
-                otlp: traces.otlp.clone(),
-                message: error.to_string(),
-            })?;
-            let (handle, reader) = (handle.clone(), Arc::clone(&reader));
-            tokio::spawn(traces::run(exporter, traces.one_in, handle, reader));
-        }
+        let run = move || {
+            // The receiver is gone only when the whole daemon is.
+            let _ = done.send(inbox.run(engine, Box::new(store), backend, Box::new(observer)));
+        };
+        let driver = thread::Builder::new().name("driver".to_owned());
+        driver.spawn(run).map_err(|source| ServeError::System {
+            what: "a thread",
+            source,
+        })?;
+        send_traces(&config, &handle, &reader)?;
         let (config, config_seen) = watch::channel(config);
         tokio::spawn(observing::keep_limits(
             Arc::clone(&metrics),
@@ -207,12 +194,12 @@ impl Daemon {
         let router = api::router(ApiState {
             handle: handle.clone(),
             reader: Arc::clone(&reader) as Arc<dyn crate::store::reader::Reader>,
-            logs,
+            logs: started.logs,
             values: values.clone(),
-            service,
+            service: started.service,
             config: config_seen.clone(),
             metrics: Arc::clone(&metrics),
-            trouble,
+            trouble: started.trouble,
         });
         let (stop_http, http_stops) = oneshot::channel();
         let http = axum::serve(listener, router).with_graceful_shutdown(async {
@@ -259,6 +246,24 @@ impl Daemon {
         }
         result
     }
+}
+
+/// Sends traces of tasks that end, where the configuration says where to.
+fn send_traces(
+    config: &Config,
+    handle: &Handle,
+    reader: &Arc<SqliteReader>,
+) -> Result<(), ServeError> {
+    let Some(traces) = &config.traces else {
+        return Ok(());
+    };
+    let exporter = traces::exporter(traces).map_err(|error| ServeError::Traces {
+        otlp: traces.otlp.clone(),
+        message: error.to_string(),
+    })?;
+    let (handle, reader) = (handle.clone(), Arc::clone(reader));
+    tokio::spawn(traces::run(exporter, traces.one_in, handle, reader));
+    Ok(())
 }
 
 /// What is made on a blocking thread, since it reads the disk and starts processes.

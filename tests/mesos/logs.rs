@@ -60,6 +60,29 @@ impl Reader {
     }
 }
 
+/// Reads what all of the tasks wrote, after their ends.
+fn check_whole_outputs(reader: &Reader) {
+    assert_eq!(reader.stdout("1.1").unwrap().bytes, b"first\nlast\n");
+    assert_eq!(reader.stdout("4.1").unwrap().bytes, b"second\n");
+    let large = reader.stdout("2.1").unwrap();
+    assert_eq!((large.bytes.len(), large.total_bytes), (300_000, 300_000));
+    let read_on = |offset| {
+        reader
+            .try_read("2.1", LogStream::Stdout, offset)
+            .unwrap()
+            .unwrap()
+    };
+    assert_eq!(read_on(299_999).bytes, large.bytes[299_999..]);
+    let beyond = read_on(u64::MAX);
+    assert_eq!((beyond.bytes.len(), beyond.total_bytes), (0, 300_000));
+    assert_eq!(
+        reader.stdout("3.1"),
+        Some(LogChunk::default()),
+        "it wrote nothing"
+    );
+    assert_eq!(reader.stdout("5.1"), None, "it never ran here");
+}
+
 #[test]
 fn outputs_are_read_while_tasks_run_and_after() {
     let Some(mut mesos) = Setup::agents(1).start() else {
@@ -117,25 +140,7 @@ fn outputs_are_read_while_tasks_run_and_after() {
     );
     framework.wait_state("4.1", TaskState::TaskFinished);
     let reader = Reader::new(&mesos, &framework, &agent);
-    assert_eq!(reader.stdout("1.1").unwrap().bytes, b"first\nlast\n");
-    assert_eq!(reader.stdout("4.1").unwrap().bytes, b"second\n");
-    let large = reader.stdout("2.1").unwrap();
-    assert_eq!((large.bytes.len(), large.total_bytes), (300_000, 300_000));
-    let read_on = |offset| {
-        reader
-            .try_read("2.1", LogStream::Stdout, offset)
-            .unwrap()
-            .unwrap()
-    };
-    assert_eq!(read_on(299_999).bytes, large.bytes[299_999..]);
-    let beyond = read_on(u64::MAX);
-    assert_eq!((beyond.bytes.len(), beyond.total_bytes), (0, 300_000));
-    assert_eq!(
-        reader.stdout("3.1"),
-        Some(LogChunk::default()),
-        "it wrote nothing"
-    );
-    assert_eq!(reader.stdout("5.1"), None, "it never ran here");
+    check_whole_outputs(&reader);
     // A restarted agent knows the last run of each executor.
     mesos.kill(Part::Agent(0));
     mesos.start(Part::Agent(0));

@@ -195,7 +195,7 @@ fn a_master_that_is_killed_is_waited_for() {
         ran.display(),
         go.display()
     );
-    daemon.http.submit(&json!({
+    let _ = daemon.http.submit(&json!({
         "array": "0-5", "run": {"command": line}, "demand": {"cpus": 1},
     }));
     wait::until("four to run", DEADLINE, || {

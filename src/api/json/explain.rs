@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{AmountJson, ClaimJson, StateJson, time};
 use crate::config::units::format_amount;
-use crate::engine::report::{ContenderReport, Explanation, StepReport, WaitReason};
+use crate::engine::report::{ClaimReport, ContenderReport, Explanation, StepReport, WaitReason};
 use crate::engine::request::ByName;
 use crate::store::reader::TaskRecord;
 
@@ -274,31 +274,33 @@ fn message(reason: &WaitReason) -> String {
             );
             format!("lacks {resource}: it demands {demand}, and {free} is free {place}")
         }
-        WaitReason::Claim(claim) => {
-            let amounts = |amounts: &ByName<Amount>| {
-                let amounts = amounts.iter();
-                let amounts = amounts
-                    .map(|(name, amount)| format!("{name}={}", format_amount(name, *amount)));
-                let text = amounts.collect::<Vec<_>>().join(" ");
-                if text.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    text
-                }
-            };
-            format!(
-                "waited beyond its patience: {} and the cluster keep {} for it, {} is missing",
-                claim.agent,
-                amounts(&claim.kept),
-                amounts(&claim.missing)
-            )
-        }
+        WaitReason::Claim(claim) => claim_message(claim),
         WaitReason::OthersFirst => "would fit; others go first".to_owned(),
         WaitReason::NoAgents => "no agent is there".to_owned(),
         WaitReason::NoOffer => {
             "enough is free, but no agent offers it now; waits for an offer".to_owned()
         }
     }
+}
+
+fn claim_message(claim: &ClaimReport) -> String {
+    let amounts = |amounts: &ByName<Amount>| {
+        let amounts = amounts.iter();
+        let amounts =
+            amounts.map(|(name, amount)| format!("{name}={}", format_amount(name, *amount)));
+        let text = amounts.collect::<Vec<_>>().join(" ");
+        if text.is_empty() {
+            "nothing".to_owned()
+        } else {
+            text
+        }
+    };
+    format!(
+        "waited beyond its patience: {} and the cluster keep {} for it, {} is missing",
+        claim.agent,
+        amounts(&claim.kept),
+        amounts(&claim.missing)
+    )
 }
 
 /// Amounts as JSON numbers, names as texts.

@@ -157,10 +157,8 @@ impl MesosLogs {
             .ask("the Mesos master", request)
             .await?
             .unwrap_or_default();
-        let agents = answer["slaves"].as_array().into_iter().flatten();
-        let agent = agents
-            .filter(|agent| agent["id"].as_str() == Some(id))
-            .next();
+        let mut agents = answer["slaves"].as_array().into_iter().flatten();
+        let agent = agents.find(|agent| agent["id"].as_str() == Some(id));
         // slave(1)@10.0.0.7:5051: unlike its host name, this is an address.
         let address = agent.and_then(|agent| agent["pid"].as_str()?.split_once('@'));
         let Some((_, address)) = address else {

@@ -1,5 +1,10 @@
 //! A session with an agent that only exists in these tests.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails at whatever it does not expect"
+)]
+
 use std::time::Duration;
 
 use prost::Message as _;

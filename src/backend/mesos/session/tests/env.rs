@@ -1,5 +1,10 @@
 //! The front door of the tests: a session on virtual time, and words for what it wants.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails at whatever it does not expect"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
