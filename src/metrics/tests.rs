@@ -9,6 +9,7 @@ use std::time::Duration;
 use apportion_policies::{Amount, Share, Weight};
 
 use super::*;
+use crate::backend::mesos::Watcher as _;
 use crate::engine::outcome::{LossReason, Value};
 use crate::engine::{AttemptId, Outcome, TaskId, TaskState, Time, Usage};
 
@@ -119,7 +120,24 @@ fn page() -> String {
     metrics.record_batch(&facts(), &stats);
     metrics.record_http("GET", "/v1/tasks/{id}", 404, Duration::from_millis(1));
     metrics.record_outside("db", true);
-    metrics.render(Some(&snapshot()))
+    metrics.offer_ended("accepted", Duration::from_millis(20));
+    metrics.offers_held(1);
+    metrics.called("ACCEPT", 202);
+    for is_connected in [true, false, true] {
+        metrics.connected(is_connected);
+    }
+    metrics.heard();
+    let page = metrics.render(Some(&snapshot()));
+    // A clock tells this one.
+    let age = format!("{} ", name::MESOS_HEARTBEAT_AGE_SECONDS.name);
+    let lines = page.lines().map(|line| {
+        if line.starts_with(&age) {
+            format!("{age}0\n")
+        } else {
+            format!("{line}\n")
+        }
+    });
+    lines.collect()
 }
 
 #[test]
