@@ -167,13 +167,13 @@ def test_a_value_that_cannot_be_pickled(pool: apportion.Executor) -> None:
 
 def test_a_task_that_forks_gives_one_value(pool: apportion.Executor) -> None:
     def fork() -> tuple[str, int]:
-        pid = os.fork()
+        child = os.fork()
         # Both come back from here, and only one of them is the task.
-        return ("child" if pid == 0 else "parent", os.getpid())
+        return ("parent", child) if child else ("child", 0)
 
-    role, pid = pool.submit(fork).result()
+    role, child = pool.submit(fork).result()
     assert role == "parent"
-    wait_until("the fork to end", lambda: not os.path.exists(f"/proc/{pid}/task"))
+    wait_until("the fork to end", lambda: not os.path.exists(f"/proc/{child}/cmdline"))
 
 
 def test_what_a_task_leaves_behind_ends_with_it(pool: apportion.Executor) -> None:
