@@ -248,7 +248,11 @@ fn without_a_master_or_a_right_to_its_role_readyz_says_why() {
 fn wrong_credentials_are_told_and_right_ones_work() {
     let folder = tempfile::tempdir().unwrap();
     let credentials = folder.path().join("credentials");
-    fs::write(&credentials, "me right\n").unwrap();
+    fs::write(
+        &credentials,
+        r#"{"credentials": [{"principal": "me", "secret": "right"}]}"#,
+    )
+    .unwrap();
     let Some(mesos) = Setup::agents(1)
         .flag("MESOS_AUTHENTICATE_HTTP_FRAMEWORKS", "true")
         .flag("MESOS_HTTP_FRAMEWORK_AUTHENTICATORS", "basic")
