@@ -67,7 +67,11 @@ impl Metrics {
         registry
             .gauge(&name::BUILD_INFO, &[env!("CARGO_PKG_VERSION")])
             .set(1.0);
-        for metric in name::ALL.iter().filter(|metric| metric.labels.is_empty()) {
+        // Offers are counted only where there are any to decline.
+        let is_always = |metric: &&name::Metric| {
+            metric.labels.is_empty() && metric.name != name::OFFER_AGE_SECONDS.name
+        };
+        for metric in name::ALL.iter().filter(is_always) {
             if let name::Kind::Histogram(_) = metric.kind {
                 drop(registry.histogram(metric, &[]));
             }

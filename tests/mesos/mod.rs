@@ -1,5 +1,6 @@
 //! Against a real Mesos: master and agents as processes on this machine.
 
+mod agents;
 mod cluster;
 mod executor;
 mod logs;

@@ -6,7 +6,7 @@
 //!    └── events task ◄─┼───────────────────────────────┘
 //!                      └── stream, call, discovery tasks
 //! ```
-//! [`session`] decides what is said, and when; the `shell` says it. Reading order: `session`, `resources`,
+//! `session` decides what is said, and when; the `shell` says it. Reading order: `session`, `resources`,
 //! `framework`, `shell`, `talk`, `discovery`.
 
 mod discovery;
