@@ -134,7 +134,7 @@ pub(super) fn wait_gone(mesos: &Mesos, argument: &str) {
 pub(super) fn wait_runs(mesos: &Mesos, argument: &str) -> i32 {
     wait::until("the process of a task", Duration::from_secs(60), || {
         let mut running = mesos.processes().into_iter();
-        let found = running.find(|process| process.command.ends_with(argument));
+        let found = running.find(|process| process.command == argument);
         found.map(|process| process.pid)
     })
 }
