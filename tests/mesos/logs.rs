@@ -83,6 +83,18 @@ fn check_whole_outputs(reader: &Reader) {
     assert_eq!(reader.stdout("5.1"), None, "it never ran here");
 }
 
+/// Reads from an agent that the cluster doesn't have, and from one that is killed.
+fn check_lost_agents(mesos: &mut Mesos, framework: &Framework, agent: &str) {
+    let reader = Reader::new(mesos, framework, "another-agent");
+    let error = reader.try_read("1.1", LogStream::Stdout, 0).unwrap_err();
+    assert!(matches!(error, LogError::Gone(_)), "{error}");
+    let reader = Reader::new(mesos, framework, agent);
+    mesos.kill(Part::Agent(0));
+    let error = reader.try_read("1.1", LogStream::Stdout, 0).unwrap_err();
+    assert!(matches!(error, LogError::Unreachable(_)), "{error}");
+    assert!(error.to_string().contains(agent), "{error}");
+}
+
 #[test]
 fn outputs_are_read_while_tasks_run_and_after() {
     let Some(mut mesos) = Setup::agents(1).start() else {
@@ -151,13 +163,5 @@ fn outputs_are_read_while_tasks_run_and_after() {
         read.is_ok_and(|chunk| chunk.is_some_and(|chunk| chunk.bytes == b"second\n"))
     });
     assert_eq!(reader.stdout("3.1"), None, "that of before is beyond reach");
-    // The agent goes.
-    let reader = Reader::new(&mesos, &framework, "another-agent");
-    let error = reader.try_read("1.1", LogStream::Stdout, 0).unwrap_err();
-    assert!(matches!(error, LogError::Gone(_)), "{error}");
-    let reader = Reader::new(&mesos, &framework, &agent);
-    mesos.kill(Part::Agent(0));
-    let error = reader.try_read("1.1", LogStream::Stdout, 0).unwrap_err();
-    assert!(matches!(error, LogError::Unreachable(_)), "{error}");
-    assert!(error.to_string().contains(&agent), "{error}");
+    check_lost_agents(&mut mesos, &framework, &agent);
 }
