@@ -314,10 +314,6 @@ impl Env {
             Action::Call(call) => Some(call),
             _ => None,
         };
-        #[allow(
-            clippy::wildcard_enum_match_arm,
-            reason = "the others are not asked for"
-        )]
         actions.into_iter().filter_map(call).collect()
     }
 }
