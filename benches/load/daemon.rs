@@ -29,14 +29,13 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts a daemon with its data in `folder/data`, which offers `cpus` of this machine and runs as many
-    /// tasks of [`crate::bodies`] side by side.
-    pub(crate) fn start(folder: &Path, cpus: u32, log: Option<&PathBuf>) -> Self {
+    /// tasks of [`crate::bodies`] side by side, with `backend.limits` as given.
+    pub(crate) fn start(folder: &Path, cpus: u32, limits: &str, log: Option<&PathBuf>) -> Self {
         let config = folder.join("apportion.toml");
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"{}\"\n[queues.load]\n\
-             [backend]\nkind = \"local\"\nresources = {{ cpus = {cpus}, mem = \"1TiB\" }}\nlimits = \"{}\"\n",
+             [backend]\nkind = \"local\"\nresources = {{ cpus = {cpus}, mem = \"1TiB\" }}\nlimits = \"{limits}\"\n",
             folder.join("data").display(),
-            std::env::var("APPORTION_BENCH_LIMITS").unwrap_or_else(|_| "auto".to_owned()),
         );
         std::fs::write(&config, text).expect("the configuration can be written");
         let since_start = Stopwatch::start();
@@ -177,6 +176,20 @@ impl Client {
             }
             std::thread::sleep(each);
         }
+    }
+
+    /// How many tasks have not ended, or have and are not yet durable so.
+    pub(crate) fn n_live(&self, daemon: &Daemon) -> u64 {
+        let text = self.get(daemon, "/v1/queues");
+        let page: serde_json::Value = serde_json::from_str(&text).expect("the answer is JSON");
+        let queues = page["queues"].as_array().into_iter().flatten();
+        let counts = queues
+            .filter(|queue| queue["is_leaf"] == true)
+            .filter_map(|queue| queue["tasks"].as_object());
+        counts
+            .flat_map(|counts| counts.values())
+            .filter_map(serde_json::Value::as_u64)
+            .sum()
     }
 }
 

@@ -65,6 +65,9 @@ struct Options {
     /// How many of them side by side; one round for each number.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 8])]
     side_by_side: Vec<u32>,
+    /// How demands are enforced on them (`backend.limits`); one round for each.
+    #[arg(long, value_delimiter = ',', default_values_t = ["auto".to_owned(), "off".to_owned()])]
+    limits: Vec<String>,
     /// For how long each figure of `disk` and `submit` is measured, in seconds.
     #[arg(long, default_value_t = 3)]
     seconds: u64,

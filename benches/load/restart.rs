@@ -22,7 +22,7 @@ const EACH: Duration = Duration::from_millis(2);
 
 /// A daemon whose only cpu is taken by a task that never ends by itself, so whatever follows stays queued.
 fn start_busy(run: &Run, folder: &std::path::Path) -> (Daemon, Client) {
-    let daemon = Daemon::start(folder, 1, run.options.log.as_ref());
+    let daemon = Daemon::start(folder, 1, "auto", run.options.log.as_ref());
     let client = Client::new();
     client.submit(&daemon, bodies::single(0));
     client.wait_metric(&daemon, "apportion_decisions_total", 1.0, EACH, |_| {});
@@ -163,7 +163,7 @@ fn measure_restart(
 ) -> (Daemon, Client) {
     run.tell("a restart");
     daemon.kill();
-    let daemon = Daemon::start(folder, 1, run.options.log.as_ref());
+    let daemon = Daemon::start(folder, 1, "auto", run.options.log.as_ref());
     let client = Client::new();
     let listening = daemon.until_listening.as_secs_f64();
     client.wait_metric(&daemon, "apportion_decisions_total", 1.0, EACH, |_| {});

@@ -7,7 +7,7 @@ use apportion::clock::Stopwatch;
 
 use crate::daemon::{Client, Daemon};
 use crate::report::{Figure, Goal};
-use crate::{Run, bodies, processes};
+use crate::{Run, bodies, floor, processes};
 
 /// What section 12 of the design asks: the most times the cost of the bare loop.
 const RATIO_MAX: f64 = 1.5;
@@ -29,8 +29,13 @@ pub(crate) fn measure(run: &mut Run) {
     for side_by_side in run.options.side_by_side.clone() {
         run.tell(format!("a bare loop, {side_by_side} side by side"));
         let before = bare(n_spawn, side_by_side);
-        let array = through_daemon(run, side_by_side, Form::Array);
-        let separate = through_daemon(run, side_by_side, Form::Separate);
+        let mut spents = Vec::new();
+        for limits in run.options.limits.clone() {
+            for form in [Form::Array, Form::Separate] {
+                let spent = through_daemon(run, side_by_side, form, &limits);
+                spents.push((limits.clone(), form, spent));
+            }
+        }
         let after = bare(n_spawn, side_by_side);
         let floor = if after.wall < before.wall {
             after
@@ -38,8 +43,8 @@ pub(crate) fn measure(run: &mut Run) {
             before
         };
         report_floor(run, side_by_side, &floor);
-        for (form, spent) in [(Form::Array, array), (Form::Separate, separate)] {
-            report(run, side_by_side, form, &spent, &floor);
+        for (limits, form, spent) in spents {
+            report(run, side_by_side, &limits, form, &spent, &floor);
         }
     }
 }
@@ -78,36 +83,52 @@ fn report_floor(run: &mut Run, side_by_side: u32, floor: &Spent) {
     );
 }
 
-fn report(run: &mut Run, side_by_side: u32, form: Form, spent: &Spent, floor: &Spent) {
+fn report(
+    run: &mut Run,
+    side_by_side: u32,
+    limits: &str,
+    form: Form,
+    spent: &Spent,
+    floor: &Spent,
+) {
     let n = run.options.n_spawn;
     let what = match form {
         Form::Array => "one array",
         Form::Separate => "separate tasks",
     };
     let per_task = 1e6 / f64::from(n);
-    run.report.add(
-        Figure::new(
-            "spawn",
-            name(n, side_by_side, what),
-            spent.wall.as_secs_f64(),
-            "s",
-        )
-        .beside(floor.wall.as_secs_f64(), "bare loop")
-        .goal(Goal::RatioAtMost(RATIO_MAX))
-        .note("daemon cpu", spent.main_cpu_seconds * per_task, "us/task")
-        .note(
-            "keeper cpu",
-            (spent.cpu_seconds - spent.main_cpu_seconds) * per_task,
-            "us/task",
-        )
-        .note("commits/task", spent.n_commits / f64::from(n), "")
-        .note(
-            "a commit",
-            spent.commit_seconds / spent.n_commits * 1e3,
-            "ms",
-        )
-        .note("rate", f64::from(n) / spent.wall.as_secs_f64(), "1/s"),
-    );
+    // Where one task follows another, there is a commit between each two of them.
+    let commits_floor = run
+        .report
+        .find(floor::COMMITS)
+        .filter(|_| side_by_side == 1)
+        .map(|rate| f64::from(n) / rate);
+    let mut figure = Figure::new(
+        "spawn",
+        name(n, side_by_side, &format!("{what}, limits {limits}")),
+        spent.wall.as_secs_f64(),
+        "s",
+    )
+    .beside(floor.wall.as_secs_f64(), "bare loop")
+    .goal(Goal::RatioAtMost(RATIO_MAX))
+    .note("daemon cpu", spent.main_cpu_seconds * per_task, "us/task")
+    .note(
+        "keeper cpu",
+        (spent.cpu_seconds - spent.main_cpu_seconds) * per_task,
+        "us/task",
+    )
+    .note("commits/task", spent.n_commits / f64::from(n), "")
+    .note(
+        "a commit",
+        spent.commit_seconds / spent.n_commits * 1e3,
+        "ms",
+    )
+    .note("rate", f64::from(n) / spent.wall.as_secs_f64(), "1/s");
+    if let Some(commits) = commits_floor {
+        let ratio = spent.wall.as_secs_f64() / (floor.wall.as_secs_f64() + commits);
+        figure = figure.note("of bare loop and bare commits", ratio, "x");
+    }
+    run.report.add(figure);
 }
 
 /// Spawns and waits, in as many threads as there may be processes at a time.
@@ -141,11 +162,11 @@ fn bare(n: u32, side_by_side: u32) -> Spent {
 }
 
 /// From the submission until the last end is durable.
-fn through_daemon(run: &mut Run, side_by_side: u32, form: Form) -> Spent {
+fn through_daemon(run: &mut Run, side_by_side: u32, form: Form, limits: &str) -> Spent {
     let n = run.options.n_spawn;
     run.tell(format!("{n} x true, {side_by_side} side by side, {form:?}"));
     let scratch = run.scratch();
-    let daemon = Daemon::start(&scratch, side_by_side, run.options.log.as_ref());
+    let daemon = Daemon::start(&scratch, side_by_side, limits, run.options.log.as_ref());
     let client = Client::new();
     let bodies = match form {
         Form::Array => vec![bodies::array_of_true(n)],
@@ -160,19 +181,17 @@ fn through_daemon(run: &mut Run, side_by_side: u32, form: Form) -> Spent {
     for body in bodies {
         client.submit(&daemon, body);
     }
-    // Seldom enough to take nothing, often enough to be exact to a few hundredths of a second.
-    let each = Duration::from_millis(20);
-    client.wait_metric(
-        &daemon,
-        "apportion_tasks_finished_total",
-        f64::from(n),
-        each,
-        |done| {
-            run.tell(format!(
-                "{n} x true, {side_by_side} side by side, {form:?}: {done}"
-            ));
-        },
-    );
+    loop {
+        let n_live = client.n_live(&daemon);
+        if n_live == 0 {
+            break;
+        }
+        run.tell(format!(
+            "{n} x true, {side_by_side} side by side, {form:?}: {n_live} left"
+        ));
+        // Seldom enough to take nothing, often enough to be exact to a few hundredths of a second.
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let wall = since.elapsed();
     let [n_commits, commit_seconds] = commits();
     Spent {

@@ -33,7 +33,7 @@ fn measure_http(run: &mut Run) {
     for n_clients in [1, 64] {
         run.tell(format!("HTTP alone, {n_clients} clients"));
         let scratch = run.scratch();
-        let daemon = Daemon::start(&scratch, 1, run.options.log.as_ref());
+        let daemon = Daemon::start(&scratch, 1, "auto", run.options.log.as_ref());
         let url = format!("{}/healthz", daemon.url);
         let client = Client::new();
         let mut latencies = drive(&client, n_clients, run.span(), move |http, _| {
@@ -90,7 +90,7 @@ where
 fn measure_one(run: &mut Run, batch: u32, n_clients: u32) {
     run.tell(format!("submission, {batch} a call, {n_clients} clients"));
     let scratch = run.scratch();
-    let daemon = Daemon::start(&scratch, 1, run.options.log.as_ref());
+    let daemon = Daemon::start(&scratch, 1, "auto", run.options.log.as_ref());
     let client = Client::new();
     // The first task takes the only cpu for good, so whatever follows stays in its queue.
     client.submit(&daemon, bodies::single(0));
