@@ -141,8 +141,9 @@ impl Machine {
         };
         let (sender, events) = channel();
         let options = LocalOptions::new(dir.join("tasks"));
-        let mut backend =
-            LocalBackend::start(&config, &options, move |event| sender.send(event).is_ok())?;
+        let mut backend = LocalBackend::start(&config, &options, move |events| {
+            events.into_iter().all(|event| sender.send(event).is_ok())
+        })?;
         backend.reconcile(Vec::new());
         Ok(Self {
             backend,

@@ -75,23 +75,29 @@ pub trait Logs: Send + Sync {
 
 /// A backend's way to tell the driver what happened. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct EventSender(mpsc::Sender<Event>);
+pub struct EventSender(mpsc::Sender<Vec<Event>>);
 
 impl EventSender {
     /// Sends into this channel, which is bounded: whoever finds it full waits.
     #[must_use]
-    pub fn new(events: mpsc::Sender<Event>) -> Self {
+    pub fn new(events: mpsc::Sender<Vec<Event>>) -> Self {
         Self(events)
     }
 
     /// Tells, and waits while the driver is busy. False when the driver is gone.
     pub async fn send(&self, event: Event) -> bool {
-        self.0.send(event).await.is_ok()
+        self.0.send(vec![event]).await.is_ok()
     }
 
     /// The same from a thread outside the runtime.
     #[must_use]
     pub fn blocking_send(&self, event: Event) -> bool {
-        self.0.blocking_send(event).is_ok()
+        self.blocking_send_all(vec![event])
+    }
+
+    /// The same with events that belong together: the driver makes one batch of them.
+    #[must_use]
+    pub fn blocking_send_all(&self, events: Vec<Event>) -> bool {
+        self.0.blocking_send(events).is_ok()
     }
 }

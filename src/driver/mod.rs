@@ -75,7 +75,7 @@ pub fn channel() -> (Handle, EventSender, Inbox) {
 /// The driver's end of the channel. [`Inbox::run`] is the driver.
 pub struct Inbox {
     messages: mpsc::Receiver<Message>,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Vec<Event>>,
     committed: broadcast::Sender<Arc<[Fact]>>,
     failure: watch::Sender<Option<StoreError>>,
 }

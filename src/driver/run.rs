@@ -105,7 +105,7 @@ struct Driver {
     /// Received and not yet taken in.
     messages: Vec<Message>,
     /// Received and not yet taken in.
-    events: Vec<Event>,
+    events: Vec<Vec<Event>>,
     batch: Batch,
     stopping: bool,
 }
@@ -166,7 +166,7 @@ impl Driver {
 
     /// Gives the engine what was received: first what happened, then what is asked for.
     fn take_in(&mut self, now: Time) -> Result<(), StoreError> {
-        for event in std::mem::take(&mut self.events) {
+        for event in std::mem::take(&mut self.events).into_iter().flatten() {
             self.on_event(now, event);
         }
         // From the back, so that what is not yet taken in can be refused if the store fails.
@@ -367,7 +367,7 @@ impl Driver {
     /// Commits what events bring while the daemon stops.
     fn take_last_words(&mut self) -> Result<(), StoreError> {
         let now = clock::now();
-        for event in std::mem::take(&mut self.events) {
+        for event in std::mem::take(&mut self.events).into_iter().flatten() {
             self.on_event(now, event);
         }
         self.close_batch()

@@ -38,7 +38,7 @@ use crate::backend::settings::{LimitMode, LocalConfig, PythonConfig};
 use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::{self, Stopwatch};
 use crate::engine::decision::Launch;
-use crate::engine::{Decision, Time};
+use crate::engine::{Decision, Event, Time};
 
 /// How many inputs wait for the session. Whoever finds it full waits: a backend with many ends, an agent with many launches.
 const INPUTS_MAX: usize = 1024;
@@ -117,15 +117,18 @@ impl Executor {
     ) -> Result<Self, ExecutorError> {
         let (own_inputs, inputs) = mpsc::channel(INPUTS_MAX);
         let tasks_dir = environment.sandbox.join(TASKS_DIR);
-        let on_event = {
+        let on_events = {
             let inputs = own_inputs.clone();
-            move |event| inputs.blocking_send(Input::Backend(event)).is_ok()
+            move |events: Vec<Event>| {
+                let mut events = events.into_iter().map(Input::Backend);
+                events.all(|input| inputs.blocking_send(input).is_ok())
+            }
         };
         let local_options = LocalOptions {
             shut_down_grace: EXIT_GRACE,
             ..LocalOptions::new(&tasks_dir)
         };
-        let mut backend = LocalBackend::start(&local_config(), &local_options, on_event)?;
+        let mut backend = LocalBackend::start(&local_config(), &local_options, on_events)?;
         backend.reconcile(Vec::new());
         let agent = Agent::new(environment)?;
         let (updates, waiting) = mpsc::unbounded_channel();

@@ -44,8 +44,9 @@ pub(super) fn start(
     let mut started = match &setting.config.backend {
         BackendConfig::Local(local) => {
             let options = LocalOptions::new(&setting.tasks_dir);
-            let backend =
-                LocalBackend::start(local, &options, move |event| events.blocking_send(event))?;
+            let backend = LocalBackend::start(local, &options, move |batch| {
+                events.blocking_send_all(batch)
+            })?;
             Started {
                 backend: Box::new(backend),
                 logs: Arc::new(LocalLogs::new(&setting.tasks_dir)),

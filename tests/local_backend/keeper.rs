@@ -229,7 +229,7 @@ fn half_an_order_is_none() {
     keeper.orders = None;
     keeper.until_ended();
     assert!(!pids.iter().any(|pid| is_alive(*pid)));
-    assert!(!keeper.dir.path().join("0/00/2.1.stdout").exists());
+    assert!(!keeper.dir.path().join("0/00/2.1").exists());
 }
 
 #[test]

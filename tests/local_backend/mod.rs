@@ -84,8 +84,8 @@ fn start_in(dir: &Path, limits: LimitMode) -> Result<(LocalBackend, Receiver<Eve
     let (sender, events) = channel();
     let mut options = LocalOptions::new(dir.join("tasks"));
     options.keeper_program = Some(APPORTION.into());
-    let backend = LocalBackend::start(&config(limits), &options, move |event| {
-        sender.send(event).is_ok()
+    let backend = LocalBackend::start(&config(limits), &options, move |events| {
+        events.into_iter().all(|event| sender.send(event).is_ok())
     })?;
     Ok((backend, events))
 }

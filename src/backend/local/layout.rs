@@ -5,7 +5,8 @@
 //!                                        <id>.<attempt>.stdout   what it wrote
 //!                                        <id>.<attempt>.stderr
 //!                                        <id>.<attempt>.call     a long pickle on its way to the worker
-//! tasks/spare/                           empty files and directories to use again
+//! tasks/spare/                           empty files and directories to use again, and the outputs of what
+//!                                        has only just been started
 //! tasks/cgroups                          where the cgroups are
 //! ```
 //!

@@ -34,14 +34,14 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Starts a keeper. All that it says goes to `on_report`, from a thread of its own; `None` is the last
-    /// word and means that no process of the keeper's is left.
+    /// Starts a keeper. All that it says goes to `on_reports`, what it said at once together, from a thread of
+    /// its own; `None` is the last word and means that no process of the keeper's is left.
     ///
     /// # Errors
     /// There is no process or no thread to be had.
     pub(super) fn start(
         recipe: &Recipe,
-        on_report: impl FnMut(Option<Report>) + Send + 'static,
+        on_reports: impl FnMut(Option<Vec<Report>>) + Send + 'static,
     ) -> io::Result<Self> {
         let own = std::env::vars_os();
         let mut guard = Command::new(&recipe.program)
@@ -62,7 +62,7 @@ impl Link {
         };
         let reader = std::thread::Builder::new()
             .name("keeper-reports".to_owned())
-            .spawn(move || read_reports(reports, on_report))?;
+            .spawn(move || read_reports(reports, on_reports))?;
         let mut link = Self {
             guard,
             orders: Some(orders),
@@ -119,18 +119,22 @@ impl Drop for Link {
 }
 
 /// Reads until nobody is left who could report.
-fn read_reports(mut reports: ChildStdout, mut on_report: impl FnMut(Option<Report>)) {
+fn read_reports(mut pipe: ChildStdout, mut on_reports: impl FnMut(Option<Vec<Report>>)) {
     let mut lines = Lines::default();
     loop {
+        let mut reports = Vec::new();
         while let Some(line) = lines.next_line() {
             match serde_json::from_slice(line) {
-                Ok(report) => on_report(Some(report)),
+                Ok(report) => reports.push(report),
                 Err(error) => {
                     tracing::error!(%error, "the keeper said something that is no report")
                 }
             }
         }
-        match lines.fill(&mut reports) {
+        if !reports.is_empty() {
+            on_reports(Some(reports));
+        }
+        match lines.fill(&mut pipe) {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
@@ -139,5 +143,5 @@ fn read_reports(mut reports: ChildStdout, mut on_report: impl FnMut(Option<Repor
             }
         }
     }
-    on_report(None);
+    on_reports(None);
 }

@@ -114,15 +114,15 @@ pub struct LocalBackend {
 impl LocalBackend {
     /// Starts. When it returns, nothing of an earlier daemon on the same directory runs any more.
     ///
-    /// Events go to `on_event`, on a thread that may wait as long as it likes; false means that nobody
-    /// listens any more. Costs two processes and three threads, however many attempts run.
+    /// Events go to `on_events`, those that came about together together, on a thread that may wait as long
+    /// as it likes; false means that nobody listens any more. Costs two processes and three threads, however many attempts run.
     ///
     /// # Errors
     /// See [`LocalError`].
     pub fn start(
         config: &LocalConfig,
         options: &LocalOptions,
-        on_event: impl FnMut(Event) -> bool + Send + 'static,
+        on_events: impl FnMut(Vec<Event>) -> bool + Send + 'static,
     ) -> Result<Self, LocalError> {
         let tasks_dir =
             prepare_tasks_dir(&options.tasks_dir).map_err(|source| LocalError::TasksDir {
@@ -162,6 +162,7 @@ impl LocalBackend {
             held: BTreeMap::new(),
             waiting: Vec::new(),
             freed: BTreeMap::new(),
+            told: Vec::new(),
             last_start: Stopwatch::start(),
             shutting_down: false,
         };
@@ -172,9 +173,9 @@ impl LocalBackend {
             total: worker.books.total().clone(),
             attributes: config.attributes.clone(),
         };
-        let _ = worker.events.send(seen);
+        let _ = worker.events.send(vec![seen]);
         let (ended, worker_ended) = channel();
-        spawn_thread("local-events", move || forward(&outbox, on_event))?;
+        spawn_thread("local-events", move || forward(&outbox, on_events))?;
         spawn_thread("local-backend", move || {
             worker.run();
             drop::<Sender<()>>(ended);
@@ -222,9 +223,9 @@ impl Drop for LocalBackend {
 }
 
 /// Hands events over, and waits for the driver so that the worker needn't.
-fn forward(events: &Receiver<Event>, mut on_event: impl FnMut(Event) -> bool) {
-    while let Ok(event) = events.recv() {
-        if !on_event(event) {
+fn forward(events: &Receiver<Vec<Event>>, mut on_events: impl FnMut(Vec<Event>) -> bool) {
+    while let Ok(events) = events.recv() {
+        if !on_events(events) {
             return;
         }
     }
@@ -241,26 +242,24 @@ fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<
 fn wait_until_ready(messages: &Receiver<Message>) -> Result<(), LocalError> {
     let since = Stopwatch::start();
     loop {
-        match messages.recv_timeout(READY_MAX.saturating_sub(since.elapsed())) {
-            Ok(Message::Reported(
-                _,
-                Some(Report::Ready {
+        let left = READY_MAX.saturating_sub(since.elapsed());
+        let Ok(Message::Reported(_, reports)) = messages.recv_timeout(left) else {
+            return Err(LocalError::NotReady);
+        };
+        for report in reports.ok_or(LocalError::NotReady)? {
+            match report {
+                Report::Ready {
                     limits,
                     instead_because,
-                }),
-            )) => {
-                worker::tell_limits(&limits, instead_because.as_deref());
-                return Ok(());
+                } => {
+                    worker::tell_limits(&limits, instead_because.as_deref());
+                    return Ok(());
+                }
+                Report::Refused { message } => return Err(LocalError::NoCgroups(message)),
+                Report::Warning { message } => tracing::warn!("{message}"),
+                // One that isn't ready has nothing to say of attempts.
+                Report::Started { .. } | Report::Ended { .. } => {}
             }
-            Ok(Message::Reported(_, Some(Report::Refused { message }))) => {
-                return Err(LocalError::NoCgroups(message));
-            }
-            Ok(Message::Reported(_, Some(Report::Warning { message }))) => {
-                tracing::warn!("{message}")
-            }
-            Ok(Message::Reported(_, None)) | Err(_) => return Err(LocalError::NotReady),
-            // Nobody else can send yet, and a keeper that isn't ready has nothing else to say.
-            Ok(_) => {}
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) enum Message {
     /// Let go of everything at once.
     Abandon,
     /// From the keeper with this number. `None`: it is gone, and so is all that it kept.
-    Reported(u64, Option<Report>),
+    Reported(u64, Option<Vec<Report>>),
 }
 
 /// See the module's text.
@@ -56,13 +56,16 @@ pub(super) struct Worker {
     pub(super) messages: Receiver<Message>,
     pub(super) own: Sender<Message>,
     /// To the thread that waits for the driver in this one's stead.
-    pub(super) events: Sender<Event>,
+    pub(super) events: Sender<Vec<Event>>,
     /// What each attempt holds that has been launched and has not ended.
     pub(super) held: BTreeMap<AttemptId, Resources>,
     /// Launches that wait for a keeper, in order.
     pub(super) waiting: Vec<Launch>,
     /// What has become free since the last offer.
     pub(super) freed: Resources,
+    /// Events of this batch, which go out together: so what has ended and what came free by it are one
+    /// batch of the driver's too, and one commit.
+    pub(super) told: Vec<Event>,
     pub(super) last_start: Stopwatch,
     pub(super) shutting_down: bool,
 }
@@ -126,7 +129,11 @@ impl Worker {
             Message::ShutDown { grace } => return self.shut_down(grace),
             Message::Abandon => return false,
             Message::Reported(keeper, report) if keeper == self.n_keepers => match report {
-                Some(report) => self.on_report(report),
+                Some(reports) => {
+                    for report in reports {
+                        self.on_report(report);
+                    }
+                }
                 None => return self.on_keeper_gone(),
             },
             Message::Reported(..) => {}
@@ -170,12 +177,7 @@ impl Worker {
                 Err(error) => {
                     tracing::error!(attempt = %launch.attempt, %error, "cannot hand a pickle over");
                     let reason = LossReason::BackendFailed;
-                    self.end(
-                        launch.attempt,
-                        AttemptEnd::Lost { reason },
-                        Usage::default(),
-                        WireValue::Nothing,
-                    );
+                    self.end(launch.attempt, AttemptEnd::Lost { reason });
                     return;
                 }
             },
@@ -204,7 +206,7 @@ impl Worker {
             let end = AttemptEnd::NotStarted {
                 message: error.to_string().into(),
             };
-            self.end(launch.attempt, end, Usage::default(), WireValue::Nothing);
+            self.end(launch.attempt, end);
         }
     }
 
@@ -215,12 +217,7 @@ impl Worker {
             .position(|launch| launch.attempt == attempt)
         {
             self.waiting.remove(place);
-            self.end(
-                attempt,
-                AttemptEnd::Killed,
-                Usage::default(),
-                WireValue::Nothing,
-            );
+            self.end(attempt, AttemptEnd::Killed);
             return;
         }
         match &mut self.link {
@@ -232,12 +229,7 @@ impl Worker {
                 });
             }
             // Without a keeper nothing runs.
-            Some(_) | None => self.end(
-                attempt,
-                AttemptEnd::Killed,
-                Usage::default(),
-                WireValue::Nothing,
-            ),
+            Some(_) | None => self.end(attempt, AttemptEnd::Killed),
         }
     }
 
@@ -270,7 +262,8 @@ impl Worker {
             } => {
                 let attempt = AttemptId::from(attempt);
                 let end = end_of(attempt, end);
-                self.end(attempt, end, usage_of(usage), value);
+                let value = value_of(&self.recipe.home.tasks_dir, attempt, value);
+                self.end_with(attempt, end, usage_of(usage), value);
             }
         }
     }
@@ -293,14 +286,10 @@ impl Worker {
             .copied()
             .collect();
         for attempt in lost {
-            self.end(
-                attempt,
-                AttemptEnd::Lost {
-                    reason: LossReason::BackendFailed,
-                },
-                Usage::default(),
-                WireValue::Nothing,
-            );
+            let end = AttemptEnd::Lost {
+                reason: LossReason::BackendFailed,
+            };
+            self.end(attempt, end);
         }
         true
     }
@@ -328,8 +317,8 @@ impl Worker {
         self.n_keepers += 1;
         let (number, own) = (self.n_keepers, self.own.clone());
         // If this worker has ended, nobody needs to know.
-        let on_report = move |report| drop(own.send(Message::Reported(number, report)));
-        self.link = Some(Link::start(&self.recipe, on_report)?);
+        let on_reports = move |reports| drop(own.send(Message::Reported(number, reports)));
+        self.link = Some(Link::start(&self.recipe, on_reports)?);
         Ok(())
     }
 
@@ -360,11 +349,18 @@ impl Worker {
                 free,
             });
         }
+        if !self.told.is_empty() {
+            let _ = self.events.send(std::mem::take(&mut self.told));
+        }
+    }
+
+    /// An attempt has ended without ever having run.
+    fn end(&mut self, attempt: AttemptId, end: AttemptEnd) {
+        self.end_with(attempt, end, Usage::default(), Value::default());
     }
 
     /// An attempt has ended; tells so, and makes ready to offer what it held.
-    fn end(&mut self, attempt: AttemptId, end: AttemptEnd, usage: Usage, value: WireValue) {
-        let value = value_of(&self.recipe.home.tasks_dir, attempt, value);
+    fn end_with(&mut self, attempt: AttemptId, end: AttemptEnd, usage: Usage, value: Value) {
         self.tell(Event::AttemptEnded {
             attempt,
             end,
@@ -376,7 +372,7 @@ impl Worker {
         }
     }
 
-    fn tell_lost(&self, attempt: AttemptId, reason: LossReason) {
+    fn tell_lost(&mut self, attempt: AttemptId, reason: LossReason) {
         let end = AttemptEnd::Lost { reason };
         self.tell(Event::AttemptEnded {
             attempt,
@@ -387,9 +383,9 @@ impl Worker {
     }
 
     /// Tells the engine, unless the daemon stops: then nobody listens, and what ends now is found lost at the next start.
-    fn tell(&self, event: Event) {
+    fn tell(&mut self, event: Event) {
         if !self.shutting_down {
-            let _ = self.events.send(event);
+            self.told.push(event);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::wire::{WireAttempt, WireEnd, WireUsage};
 use super::cgroup::Cgroup;
+use super::spawn::Outputs;
 use super::worker::Worker;
 
 /// Between looks at an attempt that is being ended, should no signal tell of a change.
@@ -26,6 +27,10 @@ pub(super) struct Attempt {
     pub(super) worker: Option<Worker>,
     /// On the keeper's stopwatch.
     pub(super) started_at: Duration,
+    /// Where its outputs go.
+    pub(super) outputs: Outputs,
+    /// Its start has been reported.
+    pub(super) is_announced: bool,
     /// What holds its processes, where cgroups are used.
     pub(super) cgroup: Option<Cgroup>,
     /// The demand for memory.
@@ -129,6 +134,8 @@ mod tests {
             child: None,
             worker: None,
             started_at: Duration::ZERO,
+            outputs: Outputs::Named,
+            is_announced: true,
             cgroup: None,
             mem_bytes: None,
             exit: Some(Exit {

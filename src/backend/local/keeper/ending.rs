@@ -13,12 +13,11 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use wait4::Wait4 as _;
 
-use super::super::wire::WireAttempt;
-use super::attempt::{Cause, Exit, RECHECK, Stage};
+use super::super::wire::{Report, WireAttempt, WireValue};
+use super::attempt::{Attempt, Cause, Exit, RECHECK, Stage};
 use super::process::{self, Process};
 use super::python;
 use super::run::{Keeper, Limits};
-use super::spawn;
 use super::tree::Look;
 
 /// How often to look for processes that fell to the keeper, and for what the kernel killed.
@@ -162,9 +161,32 @@ impl Keeper {
         }
         let (end, usage) = (attempt.end(n_oom_kills), attempt.usage(peak));
         let usage = python::usage_with_worker(&attempt, usage);
-        let value = Self::last_words(&mut attempt);
-        spawn::clear_up(&self.home.tasks_dir, &mut self.spares, id.into());
+        let has_written = self.let_go(&attempt);
+        let mut value = Self::last_words(&mut attempt);
+        if value == WireValue::Output && !has_written {
+            value = WireValue::Nothing;
+        }
         self.report_end(id, end, usage, value);
+    }
+
+    /// Gives the outputs of an attempt that has ended their names, or takes them away, and reports its start if
+    /// that has not been done. Says whether something is in its standard output.
+    pub(super) fn let_go(&mut self, attempt: &Attempt) -> bool {
+        let (dir, spares) = (&self.home.tasks_dir, &mut self.spares);
+        let settled = attempt.outputs.settle(dir, spares, attempt.id.into());
+        let has_written = settled.unwrap_or_else(|error| {
+            let id = crate::engine::AttemptId::from(attempt.id);
+            self.reports
+                .warn(format!("cannot keep the outputs of attempt {id}: {error}"));
+            true
+        });
+        self.untidy.push(attempt.id);
+        if !attempt.is_announced {
+            self.reports.push(&Report::Started {
+                attempt: attempt.id,
+            });
+        }
+        has_written
     }
 
     /// Begins to end attempts. Those that are being ended already have no more time than they had.
@@ -308,6 +330,7 @@ impl Keeper {
         let next = deadlines
             .chain([self.adopt_at])
             .chain(self.recheck_at)
+            .chain(self.announce_at())
             .chain(self.watch_at())
             .chain(expire_at)
             .min();

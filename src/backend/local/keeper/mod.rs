@@ -22,6 +22,7 @@
 mod attempt;
 mod cgroup;
 mod ending;
+mod launch;
 mod process;
 mod python;
 mod run;

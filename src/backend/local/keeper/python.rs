@@ -10,10 +10,12 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use super::super::wire::{LaunchOrder, PythonOrder, Report, WireAttempt, WireUsage, WireValue};
+use super::super::wire::{
+    LaunchOrder, PythonOrder, Report, WireAttempt, WireEnd, WireUsage, WireValue,
+};
 use super::attempt::{Attempt, Stage};
 use super::run::{Keeper, Limits};
-use super::spawn::{self, Program};
+use super::spawn::{self, Outputs, Program};
 use super::tree::Look;
 use super::workers::{Idle, Workers};
 
@@ -29,21 +31,28 @@ impl Keeper {
     ) -> io::Result<()> {
         let tasks_dir = &self.home.tasks_dir;
         let attempt = order.attempt.into();
-        let outputs = match spawn::make_files(tasks_dir, &mut self.spares, attempt) {
-            Ok(outputs) => outputs,
+        let made = spawn::make_files(tasks_dir, &mut self.spares, attempt).and_then(|mut files| {
+            // The worker opens them by their names.
+            let named = files.outputs.name(tasks_dir, attempt);
+            named.map_err(|error| WireEnd::Failed(format!("cannot name an output: {error}")))?;
+            Ok(files)
+        });
+        let files = match made {
+            Ok(files) => files,
             Err(end) => {
                 self.refuse_launch(order.attempt, end);
                 return Ok(());
             }
         };
         if let Some(idle) = self.workers.reuse(tasks_dir, order, python) {
-            self.launched(reused(order, idle, self.clock.elapsed()));
+            self.launched(reused(order, idle, files.outputs, self.clock.elapsed()));
             return Ok(());
         }
         let prepared = self.workers.prepare(tasks_dir, order, python);
         let (worker, argv, stdin) = match prepared {
             Ok(prepared) => prepared,
             Err(end) => {
+                let _ = files.outputs.settle(tasks_dir, &mut self.spares, attempt);
                 self.refuse_launch(order.attempt, end);
                 return Ok(());
             }
@@ -53,12 +62,11 @@ impl Keeper {
             env: &Workers::start_env(order),
             stdin,
         };
-        let prepared = spawn::prepare(tasks_dir, attempt, program, outputs);
+        let prepared = spawn::prepare(tasks_dir, attempt, program, files);
         match self.start_process(order, prepared)? {
             Ok(mut started) => {
                 started.worker = Some(worker);
                 self.launched(started);
-                self.limit(order);
             }
             Err(end) => {
                 let mut worker = worker;
@@ -152,6 +160,7 @@ impl Keeper {
             return;
         };
         worker.clear_up();
+        self.let_go(&attempt);
         if let Some((done, at)) = &worker.done {
             let report = Report::Ended {
                 attempt: id,
@@ -161,7 +170,6 @@ impl Keeper {
             };
             self.reports.push(&report);
         }
-        spawn::clear_up(&self.home.tasks_dir, &mut self.spares, id.into());
         let now = self.clock.elapsed();
         self.workers
             .keep(worker, child, attempt.pid, attempt.cgroup.take(), now);
@@ -182,13 +190,15 @@ impl Keeper {
 }
 
 /// An attempt in a worker that had waited.
-fn reused(order: &LaunchOrder<'_>, idle: Idle, now: Duration) -> Attempt {
+fn reused(order: &LaunchOrder<'_>, idle: Idle, outputs: Outputs, now: Duration) -> Attempt {
     Attempt {
         id: order.attempt,
         pid: idle.pid,
         child: Some(idle.child),
         worker: Some(idle.worker),
         started_at: now,
+        outputs,
+        is_announced: false,
         cgroup: idle.cgroup,
         mem_bytes: order.mem_bytes,
         exit: None,

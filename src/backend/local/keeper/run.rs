@@ -1,10 +1,9 @@
 //! The keeper's loop: take orders, start attempts, notice their ends, report.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,13 +13,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::super::layout;
 use super::super::wire::{
-    LaunchOrder, Lines, Order, Report, WireAttempt, WireEnd, WireLimits, WireUsage, WireValue,
-    write_line,
+    Lines, Order, Report, WireAttempt, WireEnd, WireLimits, WireUsage, WireValue, write_line,
 };
-use super::attempt::{Attempt, Cause, Stage};
+use super::attempt::{Attempt, Cause};
 use super::cgroup::{CgroupError, Cgroups, Demand};
 use super::spares::Spares;
-use super::spawn::{self, Prepared, Program};
+use super::spawn;
 use super::watch::Watch;
 use super::workers::Workers;
 use super::{Home, process};
@@ -45,6 +43,14 @@ pub(super) struct Keeper {
     /// Attempts by the id of their first process. Of two with the same id, the older of which has
     /// leftovers only, the newer.
     pub(super) by_pid: BTreeMap<i32, WireAttempt>,
+    /// Attempts by the time when their start is to be reported, some of which may have ended.
+    pub(super) unannounced: VecDeque<(Duration, WireAttempt)>,
+    /// Started in the cgroup where the keeper still may be; to be limited as soon as it isn't.
+    pub(super) unlimited: Vec<(WireAttempt, Demand)>,
+    /// Attempts that have more memory in use than they may have, from the start.
+    pub(super) too_large: Vec<WireAttempt>,
+    /// Attempts that have ended and whose directories have not been looked at yet.
+    pub(super) untidy: Vec<WireAttempt>,
     /// Attempts whose first process has ended.
     pub(super) exited: BTreeSet<WireAttempt>,
     /// Attempts that are being ended.
@@ -60,7 +66,7 @@ pub(super) struct Keeper {
     /// Attempts whose worker said that they are done.
     pub(super) done: BTreeSet<WireAttempt>,
     pub(super) reports: Reports,
-    shutting_down: bool,
+    pub(super) shutting_down: bool,
 }
 
 /// Reports on their way to the daemon.
@@ -243,6 +249,10 @@ impl Keeper {
             spares,
             attempts: BTreeMap::new(),
             by_pid: BTreeMap::new(),
+            unannounced: VecDeque::new(),
+            unlimited: Vec::new(),
+            too_large: Vec::new(),
+            untidy: Vec::new(),
             exited: BTreeSet::new(),
             ending: BTreeSet::new(),
             adopted: BTreeMap::new(),
@@ -264,19 +274,29 @@ impl Keeper {
                 Order::Kill {
                     attempt,
                     grace_millis,
-                } => self.on_kill(attempt, grace_millis),
+                } => {
+                    self.step_out()?;
+                    self.on_kill(attempt, grace_millis);
+                }
                 Order::ShutDown { grace_millis } => {
+                    self.step_out()?;
                     self.shutting_down = true;
                     let all: Vec<_> = self.attempts.keys().copied().collect();
                     self.kill_all(&all, Duration::from_millis(grace_millis), Cause::Ordered);
                 }
             }
         }
+        self.step_out()?;
         self.settle_workers();
         self.reap();
         self.on_time();
         self.settle();
+        self.announce();
         self.reports.flush()?;
+        // While the daemon decides what comes next.
+        for attempt in std::mem::take(&mut self.untidy) {
+            spawn::tidy_up(&self.home.tasks_dir, &mut self.spares, attempt.into());
+        }
         Ok(!(self.shutting_down && self.attempts.is_empty()))
     }
 
@@ -294,145 +314,6 @@ impl Keeper {
                 WireUsage::default(),
                 WireValue::Nothing,
             );
-        }
-    }
-
-    /// Starts an attempt.
-    ///
-    /// # Errors
-    /// The keeper can't get out of the attempt's cgroup, and is of no use any more.
-    fn launch(&mut self, order: &LaunchOrder<'_>) -> io::Result<()> {
-        if self.shutting_down || self.attempts.contains_key(&order.attempt) {
-            self.reports.warn(format!(
-                "{:?} is not launched: it runs already, or all is ending",
-                order.attempt
-            ));
-            return Ok(());
-        }
-        if let Some(python) = &order.python {
-            return self.launch_python(order, python);
-        }
-        let tasks_dir = &self.home.tasks_dir;
-        let attempt = order.attempt.into();
-        let outputs = match spawn::make_files(tasks_dir, &mut self.spares, attempt) {
-            Ok(outputs) => outputs,
-            Err(end) => {
-                self.refuse_launch(order.attempt, end);
-                return Ok(());
-            }
-        };
-        let program = Program {
-            argv: &order.argv,
-            env: &order.env,
-            stdin: Stdio::null(),
-        };
-        let prepared = spawn::prepare(tasks_dir, attempt, program, outputs);
-        match self.start_process(order, prepared)? {
-            Ok(attempt) => {
-                self.launched(attempt);
-                self.limit(order);
-            }
-            Err(end) => self.refuse_launch(order.attempt, end),
-        }
-        Ok(())
-    }
-
-    /// An attempt's process runs.
-    pub(super) fn launched(&mut self, attempt: Attempt) {
-        self.by_pid.insert(attempt.pid, attempt.id);
-        self.reports.push(&Report::Started {
-            attempt: attempt.id,
-        });
-        self.attempts.insert(attempt.id, attempt);
-    }
-
-    /// An attempt could not be started.
-    pub(super) fn refuse_launch(&mut self, attempt: WireAttempt, end: WireEnd) {
-        spawn::clear_up(&self.home.tasks_dir, &mut self.spares, attempt.into());
-        self.report_end(attempt, end, WireUsage::default(), WireValue::Nothing);
-    }
-
-    /// Starts what is prepared, in a cgroup of its own where these are used.
-    ///
-    /// # Errors
-    /// As [`Keeper::launch`].
-    pub(super) fn start_process(
-        &mut self,
-        order: &LaunchOrder<'_>,
-        prepared: Prepared,
-    ) -> io::Result<Result<Attempt, WireEnd>> {
-        let (started, cgroup) = match &mut self.limits {
-            Limits::Watch(_) | Limits::Off => (prepared.start(), None),
-            Limits::Cgroups(cgroups) => {
-                let cgroup = match cgroups.take() {
-                    Ok(cgroup) => cgroup,
-                    Err(error) => {
-                        return Ok(Err(WireEnd::Failed(format!(
-                            "cannot make a cgroup: {error}"
-                        ))));
-                    }
-                };
-                let entered = cgroups.enter(&cgroup);
-                let started = match entered {
-                    Ok(()) => prepared.start(),
-                    Err(error) => Err(WireEnd::Failed(format!("cannot enter a cgroup: {error}"))),
-                };
-                cgroups.leave()?;
-                (started, Some(cgroup))
-            }
-        };
-        let child = match (started, cgroup, &mut self.limits) {
-            (Ok(child), cgroup, _) => (child, cgroup),
-            (Err(end), Some(cgroup), Limits::Cgroups(cgroups)) => {
-                cgroups.give_back(cgroup);
-                return Ok(Err(end));
-            }
-            (Err(end), _, _) => return Ok(Err(end)),
-        };
-        let (child, cgroup) = child;
-        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-        Ok(Ok(Attempt {
-            id: order.attempt,
-            pid,
-            child: Some(child),
-            worker: None,
-            started_at: self.clock.elapsed(),
-            cgroup,
-            mem_bytes: order.mem_bytes,
-            exit: None,
-            stage: Stage::Running,
-            cause: None,
-            orphans_cpu: Duration::ZERO,
-            memory_seen_bytes: 0,
-        }))
-    }
-
-    /// Sets the limits of an attempt that has just been started.
-    pub(super) fn limit(&mut self, order: &LaunchOrder<'_>) {
-        let Limits::Cgroups(cgroups) = &mut self.limits else {
-            return;
-        };
-        let Some(attempt) = self.attempts.get_mut(&order.attempt) else {
-            return;
-        };
-        let Some(cgroup) = &mut attempt.cgroup else {
-            return;
-        };
-        let demand = Demand {
-            cpu_milli: order.cpu_milli,
-            mem_bytes: order.mem_bytes,
-        };
-        match cgroups.limit(cgroup, demand) {
-            Ok(()) => {}
-            // It has more than it may have, already.
-            Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) => {
-                self.kill_all(&[order.attempt], Duration::ZERO, Cause::Memory);
-            }
-            Err(error) => {
-                let id = crate::engine::AttemptId::from(order.attempt);
-                self.reports
-                    .warn(format!("cannot limit attempt {id} to its demand: {error}"));
-            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! Files and directories that attempts left empty, for attempts to come.
 //!
 //! Most attempts write nothing to standard error and leave nothing in their working directory. What is empty
-//! at the end of an attempt is moved away and used again: so a million small tasks neither take three million
-//! inodes nor make the file system find and free them, which costs it more than the move.
+//! at the end of an attempt is used again: so a million small tasks neither take three million inodes nor make
+//! the file system find and free them. A directory is moved to where it is needed and back; a file is written
+//! to where it is, and only moved (see [`super::spawn::Outputs`]) when something is in it or somebody may look.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -47,24 +48,21 @@ impl Spares {
         })
     }
 
-    /// Puts an empty file there, in place of any other, and opens it for writing.
+    /// Gives an empty file, with its name among the spares, and opens it for writing.
     ///
     /// # Errors
     /// What the file system says.
-    pub(super) fn put_file(&mut self, path: &Path) -> io::Result<File> {
+    pub(super) fn give_file(&mut self) -> io::Result<(PathBuf, File)> {
         if let Some(spare) = self.files.pop()
-            && rename_into(&spare, path).is_ok()
+            // It is empty, so there is nothing to cut off, which would cost more than all else.
+            && let Ok(file) = OpenOptions::new().write(true).open(&spare)
         {
-            // It is empty, so there is nothing to cut off, which would cost as much as the move.
-            return OpenOptions::new().write(true).open(path);
+            return Ok((spare, file));
         }
-        match File::create(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_parent(path)?;
-                File::create(path)
-            }
-            result => result,
-        }
+        self.n_made += 1;
+        let name = self.dir.join(self.n_made.to_string());
+        let file = File::create(&name)?;
+        Ok((name, file))
     }
 
     /// Puts an empty directory there, in place of any other.
@@ -91,16 +89,18 @@ impl Spares {
         }
     }
 
-    /// Takes a file away if it is empty.
-    pub(super) fn take_file_if_empty(&mut self, path: &Path) {
-        let is_empty = |metadata: &Metadata| {
-            metadata.is_file() && metadata.len() == 0 && metadata.nlink() == 1
-        };
-        if fs::symlink_metadata(path)
-            .is_ok_and(|metadata| is_empty(&metadata) && is_as_made(&metadata, 0o666))
-        {
-            self.take(path, Kind::File);
+    /// Takes a file away if it is empty, or back if it was given. Where it stays, says how long it is.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn take_file_if_empty(&mut self, path: &Path) -> io::Result<Option<u64>> {
+        let metadata = fs::symlink_metadata(path)?;
+        let is_empty = metadata.is_file() && metadata.len() == 0 && metadata.nlink() == 1;
+        if !is_empty || !is_as_made(&metadata, 0o666) {
+            return Ok(Some(metadata.len()));
         }
+        self.take(path, Kind::File);
+        Ok(None)
     }
 
     /// Takes a directory away if it is empty.
@@ -131,6 +131,10 @@ impl Spares {
             };
             return;
         }
+        if path.parent() == Some(&self.dir) {
+            kept.push(path.to_path_buf());
+            return;
+        }
         self.n_made += 1;
         let spare = self.dir.join(self.n_made.to_string());
         if fs::rename(path, &spare).is_ok() {
@@ -147,8 +151,11 @@ fn is_as_made(metadata: &Metadata, mode_max: u32) -> bool {
         && mode & 0o700 == mode_max & 0o700
 }
 
-/// Moves, and makes the directory where it goes if need be.
-fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
+/// Moves, in place of what is there, and makes the directory where it goes if need be.
+///
+/// # Errors
+/// What the file system says.
+pub(super) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make_parent(to)?;
@@ -176,53 +183,52 @@ mod tests {
     fn what_is_empty_is_used_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut spares = Spares::new(dir.path().join("spare")).unwrap();
-        let (first, second) = (dir.path().join("a/first"), dir.path().join("b/second"));
-        spares.put_file(&first).unwrap();
-        let file_inode = inode(&first);
-        spares.take_file_if_empty(&first);
-        assert!(!first.exists());
-        spares.put_file(&second).unwrap();
-        assert_eq!(inode(&second), file_inode);
-        spares.put_dir(&first).unwrap();
-        let dir_inode = inode(&first);
-        spares.take_dir_if_empty(&first);
-        spares.put_dir(&first).unwrap();
-        assert_eq!(inode(&first), dir_inode);
+        let (name, _) = spares.give_file().unwrap();
+        let file_inode = inode(&name);
+        assert_eq!(spares.take_file_if_empty(&name).unwrap(), None);
+        let (name, _) = spares.give_file().unwrap();
+        assert_eq!(inode(&name), file_inode);
+        let moved = dir.path().join("a/b/moved");
+        rename_into(&name, &moved).unwrap();
+        assert_ne!(inode(&spares.give_file().unwrap().0), file_inode);
+        assert_eq!(spares.take_file_if_empty(&moved).unwrap(), None);
+        assert!(!moved.exists());
+        assert_eq!(inode(&spares.give_file().unwrap().0), file_inode);
+        let work = dir.path().join("a/work");
+        spares.put_dir(&work).unwrap();
+        let dir_inode = inode(&work);
+        spares.take_dir_if_empty(&work);
+        spares.put_dir(&work).unwrap();
+        assert_eq!(inode(&work), dir_inode);
     }
 
     #[test]
     fn what_is_not_empty_stays() {
         let dir = tempfile::tempdir().unwrap();
         let mut spares = Spares::new(dir.path().join("spare")).unwrap();
-        let (file, work) = (dir.path().join("file"), dir.path().join("work"));
-        spares.put_file(&file).unwrap();
-        fs::write(&file, "x").unwrap();
-        spares.take_file_if_empty(&file);
+        let work = dir.path().join("work");
+        let (file, _) = spares.give_file().unwrap();
+        fs::write(&file, "xy").unwrap();
+        assert_eq!(spares.take_file_if_empty(&file).unwrap(), Some(2));
         assert!(file.exists());
+        assert_ne!(spares.give_file().unwrap().0, file);
         spares.put_dir(&work).unwrap();
         fs::write(work.join("x"), "").unwrap();
         spares.take_dir_if_empty(&work);
         assert!(work.exists());
         // Put in place of what is there.
         spares.put_dir(&work).unwrap();
-        spares.put_file(&file).unwrap();
-        assert_eq!(
-            (
-                fs::read_dir(&work).unwrap().count(),
-                fs::metadata(&file).unwrap().len()
-            ),
-            (0, 0)
-        );
+        assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
     }
 
     #[test]
     fn what_was_made_different_is_not_used_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut spares = Spares::new(dir.path().join("spare")).unwrap();
-        let (file, work) = (dir.path().join("file"), dir.path().join("work"));
-        spares.put_file(&file).unwrap();
+        let work = dir.path().join("work");
+        let (file, _) = spares.give_file().unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
-        spares.take_file_if_empty(&file);
+        assert_eq!(spares.take_file_if_empty(&file).unwrap(), Some(0));
         assert!(file.exists());
         spares.put_dir(&work).unwrap();
         fs::set_permissions(&work, fs::Permissions::from_mode(0o1777)).unwrap();

@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::super::layout;
 use super::super::wire::WireEnd;
-use super::spares::Spares;
+use super::spares::{self, Spares};
 use crate::backend::LogStream;
 use crate::engine::AttemptId;
 
@@ -22,6 +22,71 @@ use crate::engine::AttemptId;
 pub(super) struct Prepared {
     command: Command,
     program: String,
+    /// Where the outputs go.
+    pub(super) outputs: Outputs,
+}
+
+/// The files of an attempt, open.
+pub(super) struct Files {
+    pub(super) outputs: Outputs,
+    stdout: File,
+    stderr: File,
+}
+
+/// Where an attempt's outputs go. They get the names by which they are looked for when it has run for a
+/// moment, or when it ends and something is in them.
+#[derive(Debug)]
+pub(super) enum Outputs {
+    /// Still among the spare files.
+    Spare { stdout: PathBuf, stderr: PathBuf },
+    /// Where [`layout::output_file`] says.
+    Named,
+}
+
+impl Outputs {
+    /// Gives them their names.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn name(&mut self, tasks_dir: &Path, attempt: AttemptId) -> io::Result<()> {
+        if let Self::Spare { stdout, stderr } = self {
+            for (spare, stream) in [(stdout, LogStream::Stdout), (stderr, LogStream::Stderr)] {
+                spares::rename_into(spare, &layout::output_file(tasks_dir, attempt, stream))?;
+            }
+            *self = Self::Named;
+        }
+        Ok(())
+    }
+
+    /// Takes away what is empty and gives the rest its name. Says whether something is in standard output.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn settle(
+        &self,
+        tasks_dir: &Path,
+        spares: &mut Spares,
+        attempt: AttemptId,
+    ) -> io::Result<bool> {
+        let mut has_written = false;
+        for stream in [LogStream::Stdout, LogStream::Stderr] {
+            let named = layout::output_file(tasks_dir, attempt, stream);
+            let spare = match (self, stream) {
+                (Self::Named, _) => None,
+                (Self::Spare { stdout, .. }, LogStream::Stdout) => Some(stdout),
+                (Self::Spare { stderr, .. }, LogStream::Stderr) => Some(stderr),
+            };
+            let left = spares.take_file_if_empty(spare.unwrap_or(&named))?;
+            match (left, spare) {
+                (Some(_), Some(spare)) => spares::rename_into(spare, &named)?,
+                // Where the database is gone and the files are not, numbers come again, and nobody's outputs may be found.
+                (None, Some(_)) => drop(std::fs::remove_file(&named)),
+                (_, None) => {}
+            }
+            has_written |= stream == LogStream::Stdout && left.is_some_and(|n_bytes| n_bytes > 0);
+        }
+        Ok(has_written)
+    }
 }
 
 /// What to start.
@@ -42,7 +107,7 @@ pub(super) fn make_files(
     tasks_dir: &Path,
     spares: &mut Spares,
     attempt: AttemptId,
-) -> Result<(File, File), WireEnd> {
+) -> Result<Files, WireEnd> {
     let failed = |what: &Path, error: io::Error| {
         WireEnd::Failed(format!("cannot make {}: {error}", what.display()))
     };
@@ -50,11 +115,19 @@ pub(super) fn make_files(
     spares
         .put_dir(&work_dir)
         .map_err(|error| failed(&work_dir, error))?;
-    let mut output = |stream| {
-        let path = layout::output_file(tasks_dir, attempt, stream);
-        spares.put_file(&path).map_err(|error| failed(&path, error))
+    let mut output = || {
+        let given = spares.give_file();
+        given.map_err(|error| failed(Path::new("a file for an output"), error))
     };
-    Ok((output(LogStream::Stdout)?, output(LogStream::Stderr)?))
+    let (stdout, stderr) = (output()?, output()?);
+    Ok(Files {
+        outputs: Outputs::Spare {
+            stdout: stdout.0,
+            stderr: stderr.0,
+        },
+        stdout: stdout.1,
+        stderr: stderr.1,
+    })
 }
 
 /// Puts together what is to be started in the attempt's directory.
@@ -62,7 +135,7 @@ pub(super) fn prepare(
     tasks_dir: &Path,
     attempt: AttemptId,
     what: Program<'_>,
-    (stdout, stderr): (File, File),
+    files: Files,
 ) -> Prepared {
     let work_dir = layout::work_dir(tasks_dir, attempt);
     let program = what
@@ -78,17 +151,21 @@ pub(super) fn prepare(
         .current_dir(&work_dir)
         .process_group(0)
         .stdin(what.stdin)
-        .stdout(stdout)
-        .stderr(stderr);
-    Prepared { command, program }
+        .stdout(files.stdout)
+        .stderr(files.stderr);
+    Prepared {
+        command,
+        program,
+        outputs: files.outputs,
+    }
 }
 
 impl Prepared {
-    /// Starts the process, in whatever cgroup the keeper is. The command's outputs are closed in the keeper on return.
+    /// Starts the process, in whatever cgroup the keeper is. The keeper holds the outputs open until this is dropped.
     ///
     /// # Errors
     /// Whose fault it is that there is no process.
-    pub(super) fn start(mut self) -> Result<Child, WireEnd> {
+    pub(super) fn start(&mut self) -> Result<Child, WireEnd> {
         self.command.spawn().map_err(|error| {
             let message = format!("cannot start '{}': {error}", self.program);
             if is_own_fault(&error) {
@@ -122,12 +199,9 @@ fn is_own_fault(error: &io::Error) -> bool {
     .contains(&Errno::from_raw(code))
 }
 
-/// Takes away what an attempt that has ended left empty.
-pub(super) fn clear_up(tasks_dir: &Path, spares: &mut Spares, attempt: AttemptId) {
+/// Takes away the working directory of an attempt that has ended, if it is empty.
+pub(super) fn tidy_up(tasks_dir: &Path, spares: &mut Spares, attempt: AttemptId) {
     spares.take_dir_if_empty(&layout::work_dir(tasks_dir, attempt));
-    for stream in [LogStream::Stdout, LogStream::Stderr] {
-        spares.take_file_if_empty(&layout::output_file(tasks_dir, attempt, stream));
-    }
 }
 
 /// The file to execute. A name without a slash is looked up in the task's own `PATH` where it has one;

@@ -3,8 +3,10 @@
 //! Cgroups are kept and used again: to make and remove one costs more than all else that is done for an attempt.
 //! A process is started inside its cgroup by moving the keeper there for the moment of the start
 //! ([`Cgroups::enter`], [`Cgroups::leave`]); so not even its first instruction runs outside, and no child
-//! escapes. The limit is set right after that, for the keeper must not be in a cgroup that can run out of memory.
+//! escapes. The limit is set as soon as the keeper has left, for it must not be in a cgroup that can run out of
+//! memory; and it must have left before anything is killed by what a cgroup holds.
 
+mod files;
 mod mounts;
 mod v1;
 mod v2;
@@ -14,12 +16,20 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use nix::sys::resource::{Resource, getrlimit};
+
+use self::files::Files;
+
 /// What a cgroup may still hold in memory (cached files, mostly) and be used again. More would be counted
 /// as the next attempt's.
 const REUSE_MAX_BYTES: u64 = 1 << 20;
 
-/// So many cgroups keep the files open by which they are entered; more would use up the keeper's file descriptors.
+/// So many cgroups keep their files open at most.
 const OPEN_MAX: u64 = 64;
+
+/// One of so many file descriptors that the keeper may have goes to a cgroup that keeps its files open, which
+/// takes fewer than half as many.
+const FDS_PER_OPEN: u64 = 20;
 
 /// How many unused cgroups are kept.
 const POOL_MAX: usize = 256;
@@ -84,10 +94,13 @@ enum Hierarchy {
 /// One attempt's cgroup.
 #[derive(Debug)]
 pub(super) struct Cgroup {
-    /// The name of its directory.
+    /// The name of its directories.
     name: String,
-    /// The files by which it is entered, if they are kept open.
-    entries: Vec<fs::File>,
+    /// In v1 those of memory.
+    files: Files,
+    /// In v1 those of cpu, where that controller may be used.
+    cpu_files: Option<Files>,
+    keeps_open: bool,
     /// What its files say now.
     demand: Demand,
     /// How many processes had been killed in it for want of memory before this attempt.
@@ -100,6 +113,11 @@ pub(super) struct Cgroups {
     hierarchy: Hierarchy,
     unused: Vec<Cgroup>,
     n_made: u64,
+    /// How many of them keep their files open, and how many may.
+    n_open: u64,
+    n_open_max: u64,
+    /// The keeper is in one of them.
+    is_inside: bool,
 }
 
 impl Cgroups {
@@ -120,6 +138,9 @@ impl Cgroups {
             hierarchy,
             unused: Vec::new(),
             n_made: 0,
+            n_open: 0,
+            n_open_max: n_open_max(),
+            is_inside: false,
         };
         cgroups.remember(record, stuck)?;
         cgroups.try_out()?;
@@ -166,38 +187,40 @@ impl Cgroups {
             Hierarchy::V1(v1) => v1.make(&name)?,
             Hierarchy::V2(v2) => v2.make(&name)?,
         }
-        let entries = match &self.hierarchy {
-            Hierarchy::V1(v1) if self.n_made <= OPEN_MAX => v1.open_entries(&name)?,
-            Hierarchy::V1(_) | Hierarchy::V2(_) => Vec::new(),
-        };
+        let keeps_open = self.n_open < self.n_open_max;
+        self.n_open += u64::from(keeps_open);
+        let mut parents = self.parents().into_iter();
+        let mut files = || Some(Files::new(parents.next()?.join(&name), keeps_open));
         Ok(Cgroup {
+            files: files().ok_or_else(|| io::Error::other("no hierarchy"))?,
+            cpu_files: files(),
             name,
-            entries,
+            keeps_open,
             demand: FRESH,
             n_oom_kills_before: 0,
         })
     }
 
-    /// Moves this process into the cgroup. What it starts is born there.
+    /// Moves this process into the cgroup, from wherever it is. What it starts is born there.
     ///
     /// # Errors
     /// What the system said; it may be there in part. [`Cgroups::leave`] all the same.
-    pub(super) fn enter(&self, cgroup: &Cgroup) -> io::Result<()> {
+    pub(super) fn enter(&mut self, cgroup: &Cgroup) -> io::Result<()> {
+        self.is_inside = true;
         match &self.hierarchy {
-            Hierarchy::V1(_) if !cgroup.entries.is_empty() => cgroup
-                .entries
-                .iter()
-                .try_for_each(|mut entry| entry.write_all(b"0")),
-            Hierarchy::V1(v1) => v1.enter(&cgroup.name),
-            Hierarchy::V2(v2) => v2.enter(&cgroup.name),
+            Hierarchy::V1(_) => v1::enter(cgroup),
+            Hierarchy::V2(_) => cgroup.files.write("cgroup.procs", "0"),
         }
     }
 
-    /// Moves this process back.
+    /// Moves this process back, if it is in a cgroup of these.
     ///
     /// # Errors
     /// What the system said.
     pub(super) fn leave(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.is_inside) {
+            return Ok(());
+        }
         match &mut self.hierarchy {
             Hierarchy::V1(v1) => v1.leave(),
             Hierarchy::V2(v2) => v2.leave(),
@@ -219,8 +242,8 @@ impl Cgroups {
             mem_bytes: Some(u64::MAX),
         };
         match &self.hierarchy {
-            Hierarchy::V1(v1) => v1.limit(&cgroup.name, before, demand)?,
-            Hierarchy::V2(v2) => v2.limit(&cgroup.name, before, demand)?,
+            Hierarchy::V1(v1) => v1.limit(cgroup, before, demand)?,
+            Hierarchy::V2(v2) => v2.limit(&cgroup.files, before, demand)?,
         }
         cgroup.demand = demand;
         Ok(())
@@ -228,8 +251,8 @@ impl Cgroups {
 
     /// The processes in the cgroup, dead ones left out.
     pub(super) fn processes(&self, cgroup: &Cgroup) -> Vec<i32> {
-        let dir = self.dir(cgroup);
-        read_processes(&dir)
+        debug_assert!(!self.is_inside, "the keeper would be among them");
+        parse_processes(&cgroup.files.read_anew("cgroup.procs").unwrap_or_default())
     }
 
     /// How many of the attempt's processes were killed because its memory was used up.
@@ -241,15 +264,15 @@ impl Cgroups {
     /// The most memory that was in use, in bytes, cached files included; `None` where the kernel doesn't tell.
     pub(super) fn memory_peak_bytes(&self, cgroup: &Cgroup) -> Option<u64> {
         match &self.hierarchy {
-            Hierarchy::V1(_) => read_number(&self.dir(cgroup).join("memory.max_usage_in_bytes")),
-            Hierarchy::V2(_) => read_number(&self.dir(cgroup).join("memory.peak")),
+            Hierarchy::V1(_) => cgroup.files.read_number(v1::PEAK),
+            Hierarchy::V2(_) => cgroup.files.read_number("memory.peak"),
         }
     }
 
     /// Takes back a cgroup in which no process is left.
     pub(super) fn give_back(&mut self, mut cgroup: Cgroup) {
         if self.unused.len() >= POOL_MAX || !self.make_as_new(&mut cgroup) {
-            self.remove(&cgroup);
+            self.remove(cgroup);
             return;
         }
         self.unused.push(cgroup);
@@ -258,14 +281,15 @@ impl Cgroups {
     /// Removes all that is not in use.
     pub(super) fn remove_all(&mut self) {
         for cgroup in std::mem::take(&mut self.unused) {
-            self.remove(&cgroup);
+            self.remove(cgroup);
         }
         for dir in self.parents() {
             let _ = fs::remove_dir(dir);
         }
     }
 
-    fn remove(&self, cgroup: &Cgroup) {
+    fn remove(&mut self, cgroup: Cgroup) {
+        self.n_open -= u64::from(cgroup.keeps_open);
         for parent in self.parents() {
             // One that can't be removed (the kernel is still busy with it) is removed at the next start.
             let _ = fs::remove_dir(parent.join(&cgroup.name));
@@ -274,29 +298,36 @@ impl Cgroups {
 
     /// Lifts limits and resets counters. False if the cgroup had better not be used again.
     fn make_as_new(&self, cgroup: &mut Cgroup) -> bool {
-        let usage = match &self.hierarchy {
-            Hierarchy::V1(_) => "memory.usage_in_bytes",
-            Hierarchy::V2(_) => "memory.current",
-        };
-        if read_number(&self.dir(cgroup).join(usage)).is_none_or(|bytes| bytes > REUSE_MAX_BYTES) {
-            return false;
+        match &self.hierarchy {
+            // A peak that was reset is what is in use now.
+            Hierarchy::V1(_) => {
+                let in_use = cgroup
+                    .files
+                    .write(v1::PEAK, "0")
+                    .map(|()| self.memory_peak_bytes(cgroup));
+                if in_use
+                    .ok()
+                    .flatten()
+                    .is_none_or(|bytes| bytes > REUSE_MAX_BYTES)
+                {
+                    return false;
+                }
+            }
+            // Before Linux 6.12 the peak can't be reset, and the cgroup would tell that of an earlier attempt.
+            Hierarchy::V2(_) => return false,
         }
-        let was_limited = cgroup.demand.mem_bytes.is_some();
         let lifted = Demand {
             mem_bytes: None,
             ..cgroup.demand
         };
+        let was_limited = cgroup.demand.mem_bytes.is_some();
         if self.limit(cgroup, lifted).is_err() {
             return false;
         }
         if was_limited {
             cgroup.n_oom_kills_before = self.n_oom_kills_ever(cgroup);
         }
-        match &self.hierarchy {
-            Hierarchy::V1(v1) => v1.reset_peak(&cgroup.name).is_ok(),
-            // Before Linux 6.12 the peak can't be reset, and the cgroup would tell that of an earlier attempt.
-            Hierarchy::V2(_) => false,
-        }
+        true
     }
 
     fn n_oom_kills_ever(&self, cgroup: &Cgroup) -> u64 {
@@ -304,15 +335,7 @@ impl Cgroups {
             Hierarchy::V1(_) => "memory.oom_control",
             Hierarchy::V2(_) => "memory.events",
         };
-        read_keyed(&self.dir(cgroup).join(file), "oom_kill").unwrap_or(0)
-    }
-
-    /// The directory that tells about processes and memory.
-    fn dir(&self, cgroup: &Cgroup) -> PathBuf {
-        match &self.hierarchy {
-            Hierarchy::V1(v1) => v1.memory_dir().join(&cgroup.name),
-            Hierarchy::V2(v2) => v2.dir().join(&cgroup.name),
-        }
+        cgroup.files.read_keyed(file, "oom_kill").unwrap_or(0)
     }
 
     /// The directories above the cgroups, one in each hierarchy.
@@ -377,7 +400,10 @@ fn end_processes(dir: &Path) {
 }
 
 fn read_processes(dir: &Path) -> Vec<i32> {
-    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    parse_processes(&fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default())
+}
+
+fn parse_processes(text: &str) -> Vec<i32> {
     // A 0 stands for a process of another pid namespace, and signal 0's target would be this group.
     text.lines()
         .filter_map(|line| line.parse().ok())
@@ -385,20 +411,10 @@ fn read_processes(dir: &Path) -> Vec<i32> {
         .collect()
 }
 
-fn read_number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// The number behind a word at the beginning of a line.
-fn read_keyed(path: &Path, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| {
-        line.strip_prefix(key)?
-            .strip_prefix(' ')?
-            .trim()
-            .parse()
-            .ok()
-    })
+/// How many cgroups may keep their files open, by how many files this process may have open.
+fn n_open_max() -> u64 {
+    let n_fds_max = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    (n_fds_max / FDS_PER_OPEN).min(OPEN_MAX)
 }
 
 /// Writes to a file that is there. Unlike [`fs::write`] it neither makes nor empties it: the files of cgroups know neither.

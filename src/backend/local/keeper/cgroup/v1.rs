@@ -4,10 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{CgroupError, Demand, forbidden, make_dir, mounts, write_to};
+use super::{Cgroup, CgroupError, Demand, forbidden, make_dir, mounts, write_to};
 
 /// What the kernel takes for "no limit".
 const UNLIMITED: &str = "-1";
+
+/// The file that tells the most memory that was in use; writing to it makes that what is in use now.
+pub(super) const PEAK: &str = "memory.max_usage_in_bytes";
 
 /// The directories, and the way back to the keeper's own cgroups.
 #[derive(Debug)]
@@ -64,10 +67,7 @@ impl Hierarchy {
         Some(prepare())
     }
 
-    pub(super) fn memory_dir(&self) -> &Path {
-        &self.memory
-    }
-
+    /// Memory's first.
     pub(super) fn parents(&self) -> Vec<PathBuf> {
         std::iter::once(&self.memory)
             .chain(&self.cpu)
@@ -82,27 +82,6 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// Into `tasks`, not `cgroup.procs`: this process has one thread, and to move a thread is cheaper.
-    pub(super) fn enter(&self, name: &str) -> io::Result<()> {
-        for parent in std::iter::once(&self.memory).chain(&self.cpu) {
-            write_to(&parent.join(name).join("tasks"), "0")?;
-        }
-        Ok(())
-    }
-
-    /// The files to write to instead, to enter the same cgroup often.
-    pub(super) fn open_entries(&self, name: &str) -> io::Result<Vec<File>> {
-        let open = |parent: &PathBuf| {
-            OpenOptions::new()
-                .write(true)
-                .open(parent.join(name).join("tasks"))
-        };
-        std::iter::once(&self.memory)
-            .chain(&self.cpu)
-            .map(open)
-            .collect()
-    }
-
     pub(super) fn leave(&mut self) -> io::Result<()> {
         for home in &mut self.homes {
             home.write_all(b"0")?;
@@ -110,12 +89,11 @@ impl Hierarchy {
         Ok(())
     }
 
-    pub(super) fn limit(&self, name: &str, before: Demand, demand: Demand) -> io::Result<()> {
-        let dir = self.memory.join(name);
+    pub(super) fn limit(&self, cgroup: &Cgroup, before: Demand, demand: Demand) -> io::Result<()> {
         if before.mem_bytes != demand.mem_bytes {
-            let set = |file: &str, value: &str| write_to(&dir.join(file), value);
+            let set = |file, value: &str| cgroup.files.write(file, value);
             // The limit of both may never be below that of memory alone, so lift it first.
-            if self.has_memsw {
+            if self.has_memsw && before.mem_bytes.is_some() {
                 set("memory.memsw.limit_in_bytes", UNLIMITED)?;
             }
             match demand.mem_bytes {
@@ -129,25 +107,22 @@ impl Hierarchy {
                 None => set("memory.limit_in_bytes", UNLIMITED)?,
             }
         }
-        if let Some(cpu) = self
-            .cpu
+        if let Some(cpu) = cgroup
+            .cpu_files
             .as_ref()
             .filter(|_| before.cpu_milli != demand.cpu_milli)
         {
-            write_to(
-                &cpu.join(name).join("cpu.shares"),
-                &shares(demand.cpu_milli).to_string(),
-            )?;
+            cpu.write("cpu.shares", &shares(demand.cpu_milli).to_string())?;
         }
         Ok(())
     }
+}
 
-    pub(super) fn reset_peak(&self, name: &str) -> io::Result<()> {
-        write_to(
-            &self.memory.join(name).join("memory.max_usage_in_bytes"),
-            "0",
-        )
-    }
+/// Into `tasks`, not `cgroup.procs`: this process has one thread, and to move a thread is cheaper.
+pub(super) fn enter(cgroup: &Cgroup) -> io::Result<()> {
+    std::iter::once(&cgroup.files)
+        .chain(&cgroup.cpu_files)
+        .try_for_each(|files| files.write("tasks", "0"))
 }
 
 /// 1024 for a cpu, as everyone counts; the kernel's least for an attempt that demands none.

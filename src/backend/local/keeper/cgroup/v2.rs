@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::files::Files;
 use super::{CgroupError, Demand, forbidden, make_dir, mounts, read_processes, write_to};
 
 /// The leaf for the daemon and its keeper.
@@ -98,16 +99,12 @@ impl Hierarchy {
         Ok(())
     }
 
-    pub(super) fn enter(&self, name: &str) -> io::Result<()> {
-        write_to(&self.dir.join(name).join("cgroup.procs"), "0")
-    }
-
     pub(super) fn leave(&mut self) -> io::Result<()> {
         self.home.write_all(b"0")
     }
 
-    pub(super) fn limit(&self, name: &str, before: Demand, demand: Demand) -> io::Result<()> {
-        let set = |file: &str, value: &str| write_to(&self.dir.join(name).join(file), value);
+    pub(super) fn limit(&self, files: &Files, before: Demand, demand: Demand) -> io::Result<()> {
+        let set = |file, value: &str| files.write(file, value);
         if before.mem_bytes != demand.mem_bytes {
             if self.has_swap {
                 set(
@@ -207,7 +204,8 @@ mod tests {
             cpu_milli: Some(2500),
             mem_bytes: Some(64 << 20),
         };
-        hierarchy.limit("1", FRESH, demand).unwrap();
+        let files = Files::new(dir.path().join("apportion-x/1"), true);
+        hierarchy.limit(&files, FRESH, demand).unwrap();
         assert_eq!(read("memory.max"), "67108864");
         assert_eq!(read("memory.swap.max"), "0");
         assert_eq!(read("cpu.weight"), "250");
@@ -216,7 +214,7 @@ mod tests {
         fs::write(file("memory.swap.max"), "").unwrap();
         hierarchy
             .limit(
-                "1",
+                &files,
                 demand,
                 Demand {
                     mem_bytes: None,
