@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod database;
+mod decision_log;
 mod durability;
 mod life;
 mod local_backend;

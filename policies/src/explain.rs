@@ -14,6 +14,8 @@ pub struct Step {
     pub first: Option<Contender>,
     /// The child on the way to the task that was asked about. The same as `first` where it wins.
     pub own: Contender,
+    /// The children that come after `first`, without `own`, in order; as many as were asked for.
+    pub others: Vec<Contender>,
 }
 
 /// A child with what it was compared by.

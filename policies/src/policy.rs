@@ -1,6 +1,6 @@
 //! The trait that every policy implements.
 
-use crate::explain::Step;
+use crate::explain::{ShownKey, Step};
 use crate::ids::{QueueId, ShapeId};
 use crate::offer::Offer;
 use crate::tree::QueueTree;
@@ -36,10 +36,26 @@ pub trait Policy: Send {
     fn choose(&mut self, tree: &QueueTree, offer: &Offer<'_>) -> Option<Choice>;
 
     /// How this offer would find its way: at each queue from the root to `leaf` the child that would be served
-    /// first and the one that leads to `leaf`, with what they are compared by. Only for people: nothing is
-    /// decided by it. Empty for a policy that has nothing to say.
-    fn explain(&mut self, tree: &QueueTree, offer: &Offer<'_>, leaf: QueueId) -> Vec<Step> {
-        let (_, _, _) = (tree, offer, leaf);
+    /// first and the one that leads to `leaf`, with what they are compared by, and up to `n_others` of those
+    /// that come next. Only for people: nothing is decided by it. Should cost about depth × what
+    /// [`Policy::choose`] does, and with others asked for, may cost all siblings. Empty for a policy that has
+    /// nothing to say.
+    fn explain(
+        &mut self,
+        tree: &QueueTree,
+        offer: &Offer<'_>,
+        leaf: QueueId,
+        n_others: usize,
+    ) -> Vec<Step> {
+        let (_, _, _, _) = (tree, offer, leaf, n_others);
+        Vec::new()
+    }
+
+    /// By what a choice was made: at each queue from the root to its leaf, the key of the child on the way.
+    /// Asked right after [`Policy::choose`], for the same offer, and for each launch: it should find again what
+    /// was found then. Nothing is decided by it. Empty for a policy that has nothing to say.
+    fn keys(&mut self, tree: &QueueTree, offer: &Offer<'_>, choice: Choice) -> Vec<ShownKey> {
+        let (_, _, _) = (tree, offer, choice);
         Vec::new()
     }
 }

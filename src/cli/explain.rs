@@ -1,6 +1,6 @@
 //! `apportion explain`: why a task doesn't run yet.
 
-use super::wire::{Explanation, LaunchedAttempt, Offers, Step};
+use super::wire::{Contender, Explanation, LaunchedAttempt, Offers, Step};
 use super::{CliError, Context, exit, format};
 
 /// Say where a task stands: its state, its place in the queue, and what it lacks.
@@ -78,6 +78,8 @@ fn decision(attempt: &LaunchedAttempt) -> String {
         agent,
         launched_at,
         waited_seconds,
+        cause,
+        keys,
     } = attempt;
     let mut line = format!("attempt {attempt} is on {agent}");
     if launched_at.is_some() {
@@ -86,6 +88,16 @@ fn decision(attempt: &LaunchedAttempt) -> String {
     }
     if let Some(waited) = waited_seconds {
         line += &format!(", after it could have run for {}", format::seconds(*waited));
+    }
+    if cause.as_deref() == Some("claim") {
+        line += "; a claim had kept what it needs";
+    }
+    if !keys.is_empty() {
+        let keys: Vec<String> = keys
+            .iter()
+            .map(|child| format!("{}{}", child.queue, key(child)))
+            .collect();
+        line += &format!("; it was the turn of {}", keys.join(", in it of "));
     }
     line
 }
@@ -114,10 +126,7 @@ fn compared(step: &Step) -> Vec<String> {
     };
     let mut lines = vec![format!("  {place}, by {}:", step.policy)];
     for child in &step.children {
-        let key = match (&child.fraction, child.decimal) {
-            (Some(fraction), Some(decimal)) => format!(" {fraction} ({decimal:.4})"),
-            _ => String::new(),
-        };
+        let key = key(child);
         let next = child
             .next
             .map_or_else(String::new, |task| format!(", next task {task}"));
@@ -128,4 +137,12 @@ fn compared(step: &Step) -> Vec<String> {
         lines.push(format!("    {}{key}{next}{remark}", child.queue));
     }
     lines
+}
+
+/// A queue's key, as a fraction and a decimal, behind a space.
+fn key(child: &Contender) -> String {
+    match (&child.fraction, child.decimal) {
+        (Some(fraction), Some(decimal)) => format!(" {fraction} ({decimal:.4})"),
+        _ => String::new(),
+    }
 }

@@ -319,6 +319,10 @@ pub(super) struct LaunchedAttempt {
     pub(super) launched_at: Option<String>,
     #[serde(default)]
     pub(super) waited_seconds: Option<f64>,
+    #[serde(default)]
+    pub(super) cause: Option<String>,
+    #[serde(default)]
+    pub(super) keys: Vec<Contender>,
 }
 
 /// The answer to cancel and retry.

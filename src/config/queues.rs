@@ -11,7 +11,7 @@ use super::walk::{Field, Report, Section};
 use crate::engine::settings::{QueueConfig, ResourceSettings};
 
 /// The keys of a queue.
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 8] = [
     "weight",
     "min",
     "max",
@@ -19,6 +19,7 @@ const KNOWN: [&str; 7] = [
     "patience",
     "isolation",
     "parameters",
+    "decision_log",
 ];
 /// The most characters of a queue's whole path.
 const PATH_LENGTH_MAX: usize = 255;
@@ -169,6 +170,9 @@ fn settings(
     }
     if let Some(field) = section.get("patience") {
         queue.patience = field.deadline(report);
+    }
+    if let Some(field) = section.get("decision_log") {
+        queue.decision_log = field.boolean(report).unwrap_or_default();
     }
 }
 

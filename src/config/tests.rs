@@ -84,7 +84,7 @@ fn the_documented_file_is_complete() {
     keys.sort();
     known.sort();
     assert_eq!(keys, known);
-    assert_eq!(known.len(), 4 + 6 + 6 + 3 + 6 + 7 + 5 + 17 + 2 + 2 + 5);
+    assert_eq!(known.len(), 4 + 6 + 6 + 3 + 6 + 8 + 5 + 17 + 2 + 2 + 5);
 }
 
 const EVERYTHING: &str = r#"
@@ -215,8 +215,8 @@ fn unknown_keys_at_every_level() {
     12:1: tasks.lost_maximum: unknown key; known here: demand, kill_grace, lost_max, retry_pause, retry_pause_max, live_max
     "#);
     insta::assert_snapshot!(errors("[queues.maps]\nwieght = 1\n[queues.maps.render]\nweight = 2\n"), @r#"
-    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, min, max, policy, patience, isolation, parameters
-    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, min, max, policy, patience, isolation, parameters
+    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, min, max, policy, patience, isolation, parameters, decision_log
+    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, min, max, policy, patience, isolation, parameters, decision_log
     "#);
 }
 

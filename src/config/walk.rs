@@ -305,6 +305,14 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&self, report: &mut Report<'_>) -> Option<bool> {
+        match self.value.as_bool() {
+            Some(value) => Some(value),
+            None => self.wrong_type("true or false", report),
+        }
+    }
+
     /// A whole number.
     pub(super) fn whole(&self, range: RangeInclusive<u64>, report: &mut Report<'_>) -> Option<u64> {
         let DeValue::Integer(integer) = self.value else {

@@ -256,6 +256,7 @@ impl Driver {
             look(&self.engine);
         }
         stats.n_decided = out.n_decided;
+        stats.choices = out.choices;
         stats.policy = self.engine.policy_name();
         warn_if_slow(&stats, facts.len());
         self.observer.batch(&facts, &stats);

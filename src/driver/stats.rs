@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::report::ChoiceReport;
 use crate::engine::{Event, Fact};
 
 /// What one batch took and brought.
@@ -16,6 +17,8 @@ pub struct BatchStats {
     pub n_decided: u64,
     /// The default policy, by whose name decisions are counted.
     pub policy: Arc<str>,
+    /// The decisions for queues of which they are to be told.
+    pub choices: Vec<ChoiceReport>,
     /// How long the engine worked on the batch, matching included.
     pub turn: Duration,
     /// How long of that was matching waiting tasks with offers.

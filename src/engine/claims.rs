@@ -11,7 +11,7 @@ use apportion_policies::{Amount, Amounts, Choice, Offer, ResourceId, Shape, Shap
 
 use super::decision::Launch;
 use super::matching::Left;
-use super::report::ClaimReport;
+use super::report::{ClaimReport, LaunchCause};
 use super::satisfiable::holds;
 use super::state::{Agent, AgentIndex, Claim, State};
 use super::{Engine, Output, TaskId, Time};
@@ -150,7 +150,7 @@ impl Engine {
             self.state.take_for(&claim, agent, &mut left.free);
             let slot = self.state.find_live(claim.task);
             let slot = slot.expect("a task with a claim lives");
-            launches.push(self.launch(now, agent, claim.task, slot, out));
+            launches.push(self.launch(now, agent, (claim.task, slot), LaunchCause::Claim, out));
         }
         if !launches.is_empty() {
             let fits = &self.state.queues.fits;

@@ -1,11 +1,12 @@
 //! Why a task stands where it does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use apportion_policies::{Amounts, Shape, TaskRank};
+use apportion_policies::{Amount, Amounts, Shape, TaskRank};
 
 use super::report::{Explanation, LiveReport, WaitReason};
-use super::state::{Group, Phase, Slot, State};
+use super::state::{AgentIndex, Claim, Group, Phase, Slot, State};
 use super::{Engine, TaskId, TaskState, Time};
 
 /// How many tasks are named where there may be many.
@@ -39,6 +40,8 @@ impl Engine {
                 agent: Arc::clone(&self.state.agents.get(record.agent).name),
                 launched_at: record.launched_at,
                 waited: live.map(|live| record.launched_at.since(live.ready_since)),
+                cause: record.cause.clone(),
+                way: self.way_to(self.state.queues.get(record.group).leaf),
             }
         });
         let shape = self.state.queues.tree.shape(group.shape);
@@ -51,7 +54,7 @@ impl Engine {
             n_ahead,
             ahead,
             reasons: self.state.reasons(task, slot, group),
-            offers: is_queued.then(|| self.state.offers_seen(group, shape)),
+            offers: is_queued.then(|| self.state.offers_seen(task, group, shape)),
             course: could_run.then(|| self.course(group)).flatten(),
             attempts: attempts.collect(),
         })
@@ -90,7 +93,7 @@ impl State {
                     reasons.push(WaitReason::Pause { until: *until });
                 }
                 reasons.extend(self.find_claim(task).map(WaitReason::Claim));
-                reasons.extend(self.lacking(group, shape));
+                reasons.extend(self.lacking(task, group, shape));
                 if reasons.len() > 1 {
                     // Whether something is on offer now is of interest once it could be used.
                     reasons.retain(|reason| *reason != WaitReason::NoOffer);
@@ -127,22 +130,18 @@ impl State {
     }
 
     /// What keeps a queued task from running now, beside others that go first.
-    fn lacking(&self, group: &Group, shape: &Shape) -> Vec<WaitReason> {
+    fn lacking(&self, task: TaskId, group: &Group, shape: &Shape) -> Vec<WaitReason> {
         let mut reasons = Vec::new();
-        let tree = &self.queues.tree;
         if self.agents.known().next().is_none() {
             reasons.push(WaitReason::NoAgents);
         }
         reasons.extend(self.limits_in_the_way(group, shape));
-        let used = tree.used(tree.root());
+        let mut in_the_way: BTreeSet<usize> = BTreeSet::new();
         for (id, demand) in shape.demand.iter() {
-            let Some(capacity) = self.resources.capacity(id) else {
+            if self.resources.is_host(id) {
                 continue;
-            };
-            let outside = self.resources.get(id).outside;
-            let free = capacity
-                .saturating_sub(outside)
-                .saturating_sub(used.get(id));
+            }
+            let free = self.unused(id);
             if demand > free {
                 reasons.push(WaitReason::Lacks {
                     resource: Arc::clone(self.resources.name(id)),
@@ -150,10 +149,50 @@ impl State {
                     free,
                     agent: None,
                 });
+                continue;
+            }
+            let others = self.claims_of_others(task, |claim| claim.kept.get(id));
+            let kept = others.iter().map(|(_, kept)| *kept);
+            if demand > kept.fold(free, Amount::saturating_sub) {
+                in_the_way.extend(others.iter().map(|(place, _)| *place));
             }
         }
-        reasons.extend(self.lacking_on_agents(shape));
+        reasons.extend(self.lacking_on_agents(task, shape, &mut in_the_way));
+        reasons.extend(in_the_way.into_iter().map(|place| self.kept_for(place)));
         reasons
+    }
+
+    /// The claims of others that keep some of what `kept` tells, by their places.
+    fn claims_of_others(
+        &self,
+        task: TaskId,
+        kept: impl Fn(&Claim) -> Amount,
+    ) -> Vec<(usize, Amount)> {
+        let claims = self.claims.list.iter().enumerate();
+        let others = claims.filter(|(_, claim)| claim.task != task);
+        let kept = others.map(|(place, claim)| (place, kept(claim)));
+        kept.filter(|(_, kept)| !kept.is_zero()).collect()
+    }
+
+    fn kept_for(&self, place: usize) -> WaitReason {
+        let claim = &self.claims.list[place];
+        let leaf = self.queues.get(claim.group).leaf;
+        WaitReason::KeptForOther {
+            task: claim.task,
+            queue: Arc::clone(self.queues.tree.path(leaf)),
+        }
+    }
+
+    /// What a task may consume on an agent now: also what its own claim keeps for it.
+    pub(super) fn fill_free_for(&self, task: TaskId, agent: AgentIndex, free: &mut Amounts) {
+        self.fill_free(agent, free);
+        let own = self.claims.list.iter().find(|claim| claim.task == task);
+        for (id, kept) in own.iter().flat_map(|claim| {
+            let is_there = |id| claim.agent == agent || !self.resources.is_host(id);
+            claim.kept.iter().filter(move |(id, _)| is_there(*id))
+        }) {
+            free.set(id, free.get(id).saturating_add(kept));
+        }
     }
 
     /// Each `max` on the path that one more task of this shape would exceed.
@@ -178,17 +217,33 @@ impl State {
         reasons
     }
 
-    /// What the agent where least is missing has too little of now; empty where one has enough offered.
-    fn lacking_on_agents(&self, shape: &Shape) -> Vec<WaitReason> {
+    /// What the agent where least is missing has too little of now; empty where one has enough offered. Where
+    /// only the claims of others are in the way, those are put down.
+    fn lacking_on_agents(
+        &self,
+        task: TaskId,
+        shape: &Shape,
+        in_the_way: &mut BTreeSet<usize>,
+    ) -> Vec<WaitReason> {
         let host = || (shape.demand.iter()).filter(|(id, _)| self.resources.is_host(*id));
         let mut free = Amounts::default();
         let mut offering = self.agents.offering();
         let fits_one = offering.any(|agent| {
-            self.fill_free(agent, &mut free);
+            self.fill_free_for(task, agent, &mut free);
             let meets = self.agents.get(agent).meets(&shape.constraints);
             meets && host().all(|(id, amount)| amount <= free.get(id))
         });
         if fits_one {
+            return Vec::new();
+        }
+        if let Some(agent) = self.find_agent_but_for_claims(shape) {
+            let on_agent = |claim: &Claim| {
+                let kept = claim.kept.iter().filter(|_| claim.agent == agent);
+                let wanted = kept.filter(|(id, _)| !shape.demand.get(*id).is_zero());
+                wanted.map(|(_, kept)| kept).max().unwrap_or(Amount::ZERO)
+            };
+            let others = self.claims_of_others(task, on_agent);
+            in_the_way.extend(others.iter().map(|(place, _)| *place));
             return Vec::new();
         }
         let mut least: Option<(usize, Vec<WaitReason>)> = None;
@@ -226,5 +281,18 @@ impl State {
             Some((_, lacks)) => lacks,
             None => Vec::new(),
         }
+    }
+
+    /// The first agent that offers enough for this shape, were nothing kept for claims.
+    fn find_agent_but_for_claims(&self, shape: &Shape) -> Option<AgentIndex> {
+        let mut free = Amounts::default();
+        let mut offering = self.agents.offering();
+        offering.find(|agent| {
+            free.reset(self.resources.len());
+            self.agents.free_of(*agent, &self.resources, &mut free);
+            let mut host = (shape.demand.iter()).filter(|(id, _)| self.resources.is_host(*id));
+            self.agents.get(*agent).meets(&shape.constraints)
+                && host.all(|(id, amount)| amount <= free.get(id))
+        })
     }
 }

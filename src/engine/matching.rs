@@ -5,6 +5,7 @@ use std::sync::Arc;
 use apportion_policies::{Amount, Amounts, Offer, QueueId, ResourceId, ShapeId, ShapeSet};
 
 use super::decision::Launch;
+use super::report::{ChoiceReport, LaunchCause};
 use super::state::{AgentIndex, GroupId, Slot, State, Widened};
 use super::{AttemptId, Decision, Engine, Fact, Output, Reason, Scope, TaskId, Time};
 
@@ -17,6 +18,16 @@ pub(super) struct Left {
     pub(super) overdue: ShapeSet,
     /// Room for both together.
     pub(super) wanted: ShapeSet,
+}
+
+impl Left {
+    /// The offer about which the policy was asked for the choice at hand; see [`Engine::choose`].
+    pub(super) fn asked(&self) -> Offer<'_> {
+        Offer {
+            free: &self.free,
+            fits: &self.wanted,
+        }
+    }
 }
 
 /// Room to match in, kept from turn to turn: a turn is short, and should not spend its time on memory.
@@ -151,8 +162,17 @@ impl Engine {
             let levels = self
                 .records_reasons
                 .then(|| self.levels(choice, &left.fits));
-            let launch = self.launch(now, agent, task, slot, out);
+            let steps = self.logged_steps(left, choice);
+            let cause = LaunchCause::Turn(self.keys(left, choice));
+            let launch = self.launch(now, agent, (task, slot), cause, out);
             let attempt = launch.attempt;
+            out.choices.extend(steps.map(|steps| ChoiceReport {
+                attempt,
+                queue: Arc::clone(&launch.submission.spec.queue),
+                agent: Arc::clone(&self.state.agents.get(agent).name),
+                free: self.state.resources.by_name(&left.free, |_| true),
+                steps,
+            }));
             out.reasons
                 .extend(levels.map(|levels| Reason { attempt, levels }));
             launches.push(launch);
@@ -188,8 +208,8 @@ impl Engine {
         &mut self,
         now: Time,
         agent: AgentIndex,
-        task: TaskId,
-        slot: Slot,
+        (task, slot): (TaskId, Slot),
+        cause: LaunchCause,
         out: &mut Output,
     ) -> Launch {
         let record = self.state.submissions.get(slot);
@@ -200,7 +220,7 @@ impl Engine {
         let attempt = AttemptId { task, number };
         let agent_name = Arc::clone(&self.state.agents.get(agent).name);
         // The same as applying the fact, without looking submission and agent up.
-        self.state.launched(attempt, slot, agent, now);
+        self.state.launched(attempt, slot, agent, now, cause);
         if cfg!(debug_assertions) {
             self.state
                 .check_launch(agent, self.state.attempts[&attempt].group);

@@ -37,7 +37,7 @@ mod timers;
 mod views;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,6 +54,7 @@ pub use spec::{AttemptId, Submission, TaskId, TaskSpec, TaskState};
 pub use time::Time;
 
 use intern::Interner;
+use report::ChoiceReport;
 use state::State;
 
 /// What one batch brought about, in order.
@@ -65,6 +66,8 @@ pub struct Output {
     pub decisions: Vec<Decision>,
     /// How many times a policy was asked and chose a task.
     pub n_decided: u64,
+    /// The decisions for queues with a decision log, in order.
+    pub choices: Vec<ChoiceReport>,
     /// Why each attempt was launched, in order; see [`Engine::record_reasons`].
     pub reasons: Vec<Reason>,
 }
@@ -86,6 +89,8 @@ pub struct Engine {
     /// After recovery: attempts that were asked to end, and may not have heard of it.
     kill_again: Vec<AttemptId>,
     records_reasons: bool,
+    /// The queues with a decision log.
+    logged: BTreeSet<Arc<str>>,
 }
 
 impl fmt::Debug for Engine {
@@ -114,6 +119,7 @@ impl Engine {
     /// If the settings name a policy that the registry doesn't know.
     #[must_use]
     pub fn with_registry(settings: EngineSettings, registry: Registry) -> Self {
+        let logged = settings.logged_queues();
         let state = State::new(&settings);
         let policy = registry.policy_for(&state.queues.tree);
         let policy = policy.expect("the names of policies were validated");
@@ -127,6 +133,7 @@ impl Engine {
             pace: offers::OfferPace::default(),
             kill_again: Vec::new(),
             records_reasons: false,
+            logged,
         }
     }
 
@@ -280,13 +287,13 @@ impl Engine {
         self.state.find_live(task).is_some()
     }
 
-    /// Makes a fact true, and part of the batch.
     /// Whether this attempt was launched and has not ended. O(1).
     #[must_use]
     pub fn is_alive(&self, attempt: AttemptId) -> bool {
         self.state.attempts.contains_key(&attempt)
     }
 
+    /// Makes a fact true, and part of the batch.
     fn emit(&mut self, out: &mut Output, fact: Fact) {
         self.state.apply(&fact);
         out.facts.push(fact);

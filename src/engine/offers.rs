@@ -161,6 +161,8 @@ impl Engine {
         }
         if self.pace.revive_at().is_some_and(|at| at <= now) {
             self.state.agents.forget_declined();
+            // Claims keep nothing of what is no longer known to be there.
+            self.state.keep(now);
             self.pace.revived(now);
             out.decisions.push(Decision::Revive);
         }

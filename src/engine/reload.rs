@@ -32,7 +32,7 @@ impl Engine {
         self.state.agents.reload(&resources);
         self.state.resources = resources;
         for attempt in self.state.live_attempts() {
-            let record = self.state.attempts[&attempt];
+            let record = &self.state.attempts[&attempt];
             self.state.queues.charge(record.group);
             let shape = self.state.queues.get(record.group).shape;
             self.state
@@ -45,6 +45,7 @@ impl Engine {
         self.state.claims.reload(settings.claims);
         let policy = self.registry.policy_for(&self.state.queues.tree);
         *self.policy.get_mut() = policy.expect("the names of policies were validated");
+        self.logged = settings.logged_queues();
         self.settings = settings;
         if self.pace.declines() {
             // What was declined may fit now.

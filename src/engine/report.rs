@@ -139,6 +139,23 @@ pub struct LiveReport {
     pub launched_at: Time,
     /// How long the task could have run before; `None` for one that dies beside a newer one.
     pub waited: Option<Duration>,
+    /// Why it was launched.
+    pub cause: LaunchCause,
+    /// The queues on the way to its task, from the top: those that [`LaunchCause::Turn`] has keys of.
+    pub way: Vec<Arc<str>>,
+}
+
+/// Why an attempt was launched. Known while the daemon runs: what was decided is kept, not why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LaunchCause {
+    /// It was launched before the daemon started.
+    #[default]
+    Unknown,
+    /// A claim had kept what it needs.
+    Claim,
+    /// It was its queue's turn. At each step from the top, the key of the child on the way to it, which was the
+    /// least of those that could go. Empty where the policy says nothing.
+    Turn(Box<[ShownKey]>),
 }
 
 /// The offers at hand, as far as one task is concerned.
@@ -161,6 +178,21 @@ pub struct Course {
     pub steps: Vec<StepReport>,
 }
 
+/// A decision, with what was compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChoiceReport {
+    /// What was launched.
+    pub attempt: AttemptId,
+    /// Of which queue.
+    pub queue: Arc<str>,
+    /// On whose offer.
+    pub agent: Arc<str>,
+    /// What was free then: of the agent, and of cluster resources.
+    pub free: ByName<Amount>,
+    /// From the root down.
+    pub steps: Vec<StepReport>,
+}
+
 /// One step: the queues directly below `queue` were compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepReport {
@@ -172,6 +204,8 @@ pub struct StepReport {
     pub first: Option<ContenderReport>,
     /// The queue on the way to the task.
     pub own: ContenderReport,
+    /// Those that come next, where they were asked for.
+    pub others: Vec<ContenderReport>,
 }
 
 /// A queue with what it was compared by.
@@ -242,6 +276,13 @@ pub enum WaitReason {
     },
     /// It waited beyond its patience; what it needs is kept for it as it comes free.
     Claim(ClaimReport),
+    /// What it needs is free, but kept for another task that waited beyond its patience.
+    KeptForOther {
+        /// For which.
+        task: TaskId,
+        /// The queue of that one.
+        queue: Arc<str>,
+    },
     /// It would fit; others of its queue, or other queues, go first.
     OthersFirst,
     /// No agent is there.
@@ -262,6 +303,7 @@ impl WaitReason {
             Self::QueueAtMax { .. } => "queue_at_max",
             Self::Lacks { .. } => "lacks",
             Self::Claim(_) => "claim",
+            Self::KeptForOther { .. } => "kept_for_other",
             Self::OthersFirst => "others_first",
             Self::NoAgents => "no_agents",
             Self::NoOffer => "no_offer",

@@ -1,6 +1,6 @@
 //! What the engine is told by the configuration, already validated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,14 @@ pub struct EngineSettings {
     pub retry_pause_max: Duration,
     /// The most live tasks; submissions beyond are refused.
     pub live_max: u64,
+}
+
+impl EngineSettings {
+    /// The paths of the queues with a decision log.
+    pub(super) fn logged_queues(&self) -> BTreeSet<Arc<str>> {
+        let logged = self.queues.iter().filter(|queue| queue.decision_log);
+        logged.map(|queue| Arc::clone(&queue.path)).collect()
+    }
 }
 
 /// A resource.
@@ -68,6 +76,9 @@ pub struct QueueConfig {
     /// How long its first task waits for its turn before a claim is due; `None` as for the queue above, at
     /// the top as [`ClaimSettings::patience`] says.
     pub patience: Option<Deadline>,
+    /// Whether each decision for it and the queues below it is told with what was compared; see
+    /// [`super::Output::choices`].
+    pub decision_log: bool,
 }
 
 impl QueueConfig {
@@ -81,6 +92,7 @@ impl QueueConfig {
             max: Vec::new(),
             policy: None,
             patience: None,
+            decision_log: false,
             parameters: BTreeMap::new(),
         }
     }

@@ -112,6 +112,7 @@ fn page() -> String {
         events: vec![("attempt_ended", 2), ("offer_received", 1)],
         n_requests: 3,
         n_decided: 5,
+        choices: Vec::new(),
         policy: "drf".into(),
         turn: Duration::from_micros(300),
         matching: Duration::from_micros(40),

@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
+use apportion_policies::ShownKey;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::config::units::format_amount;
 use crate::driver::{BatchStats, Observer};
+use crate::engine::report::{ChoiceReport, ContenderReport, StepReport};
 use crate::engine::{AttemptEnd, Fact, Outcome, OutcomeKind};
 use crate::metrics::{Limits, Metrics};
 
@@ -18,6 +21,9 @@ pub(super) fn observer(metrics: Arc<Metrics>) -> impl Observer {
         metrics.record_batch(facts, stats);
         for fact in facts {
             log(fact);
+        }
+        for choice in &stats.choices {
+            log_choice(choice);
         }
     }
 }
@@ -124,4 +130,40 @@ fn log_end(task: u64, attempt: u32, end: &AttemptEnd) {
     } else {
         tracing::debug!(task, attempt, ?end, "an attempt ended");
     }
+}
+
+/// One decision: who was chosen, the keys that were compared, the least of which went first, and the offer.
+fn log_choice(choice: &ChoiceReport) {
+    let free = choice.free.iter().filter(|(_, amount)| !amount.is_zero());
+    let free = free.map(|(name, amount)| format!("{name}={}", format_amount(name, *amount)));
+    let free: Vec<String> = free.collect();
+    let compared: Vec<String> = choice.steps.iter().map(compared).collect();
+    tracing::info!(
+        target: "apportion::decisions",
+        task = choice.attempt.task.0,
+        attempt = choice.attempt.number,
+        queue = &*choice.queue,
+        agent = &*choice.agent,
+        offer = free.join(" "),
+        compared = compared.join("; "),
+        "decided"
+    );
+}
+
+/// A step: by which policy, the child that was served, and those that came next.
+fn compared(step: &StepReport) -> String {
+    let children = std::iter::once(&step.own).chain(&step.others);
+    let children: Vec<String> = children.map(standing).collect();
+    format!("{}: {}", step.policy, children.join(", "))
+}
+
+/// A queue, and its key.
+fn standing(child: &ContenderReport) -> String {
+    let key = match child.key {
+        Some(ShownKey::Guarantee(fraction)) => format!("{fraction} of its min"),
+        Some(ShownKey::Use(fraction)) => format!("{fraction} ({:.4})", fraction.as_f64()),
+        Some(ShownKey::Order(rank)) => format!("priority {}, task {}", rank.priority.0, rank.seq),
+        None => "nothing to go".to_owned(),
+    };
+    format!("{} {key}", child.queue)
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use self::index::Index;
 pub(crate) use self::queue::Order;
-use crate::explain::Step;
+use crate::explain::{ShownKey, Step};
 use crate::ids::QueueId;
 use crate::offer::Offer;
 use crate::policy::{Choice, Policy};
@@ -82,7 +82,17 @@ impl Policy for Descend {
         self.index.choose(tree, offer.fits.words())
     }
 
-    fn explain(&mut self, tree: &QueueTree, offer: &Offer<'_>, leaf: QueueId) -> Vec<Step> {
-        self.index.steps(tree, offer.fits.words(), leaf)
+    fn explain(
+        &mut self,
+        tree: &QueueTree,
+        offer: &Offer<'_>,
+        leaf: QueueId,
+        n_others: usize,
+    ) -> Vec<Step> {
+        self.index.steps(tree, offer.fits.words(), leaf, n_others)
+    }
+
+    fn keys(&mut self, tree: &QueueTree, offer: &Offer<'_>, choice: Choice) -> Vec<ShownKey> {
+        self.index.keys(tree, offer.fits.words(), choice.leaf)
     }
 }

@@ -3,24 +3,28 @@
 
 use super::index::Index;
 use super::queue::Order;
+use super::siblings::Place;
 use super::{bits, guarantee};
+use crate::decay::FRACTION_BITS;
 use crate::explain::{Contender, Fraction, ShownKey, Step};
 use crate::ids::QueueId;
 use crate::ranking::Key;
-use crate::tree::{QueueTree, TaskRank};
+use crate::tree::{PolicySpec, QueueTree, TaskRank};
 
 /// In how many parts a rounded key divides a share: keys are multiples of 2^-36.
 const ROUNDED: u128 = 1 << 36;
 
 impl Index {
     /// The steps from the root to `leaf` if the shapes of `fits` fitted. Costs the depth times what
-    /// [`Index::choose`] does.
-    pub(super) fn steps(&mut self, tree: &QueueTree, fits: &[u64], leaf: QueueId) -> Vec<Step> {
-        let mut path = vec![leaf];
-        while let Some(above) = tree.parent(path[path.len() - 1]) {
-            path.push(above);
-        }
-        path.reverse();
+    /// [`Index::choose`] does, and where others are asked for, all siblings.
+    pub(super) fn steps(
+        &mut self,
+        tree: &QueueTree,
+        fits: &[u64],
+        leaf: QueueId,
+        n_others: usize,
+    ) -> Vec<Step> {
+        let path = path_to(tree, leaf);
         let mut steps = Vec::new();
         let mut above = fits.to_vec();
         for pair in path.windows(2) {
@@ -33,10 +37,75 @@ impl Index {
                 parent,
                 first: served.map(|served| self.contender(tree, parent, served, &going)),
                 own: self.contender(tree, parent, child, &going),
+                others: match n_others {
+                    0 => Vec::new(),
+                    _ => self.others(tree, parent, &[served, Some(child)], &going, n_others),
+                },
             });
             above = going;
         }
         steps
+    }
+
+    /// The keys on the way from the root to a leaf that was just found for these shapes.
+    pub(super) fn keys(&mut self, tree: &QueueTree, fits: &[u64], leaf: QueueId) -> Vec<ShownKey> {
+        if tree.parent(leaf) == Some(tree.root()) {
+            return Vec::from_iter(self.key_of(tree, tree.root(), leaf, fits));
+        }
+        let path = path_to(tree, leaf);
+        let mut above = fits.to_vec();
+        let mut keys = Vec::with_capacity(path.len() - 1);
+        for pair in path.windows(2) {
+            let mut going = Vec::with_capacity(above.len());
+            bits::set_common(&mut going, &above, self.inner(pair[0].index()).going());
+            keys.extend(self.key_of(tree, pair[0], pair[1], &going));
+            above = going;
+        }
+        keys
+    }
+
+    fn key_of(
+        &mut self,
+        tree: &QueueTree,
+        parent: QueueId,
+        child: QueueId,
+        going: &[u64],
+    ) -> Option<ShownKey> {
+        self.contender(tree, parent, child, going)
+            .standing
+            .map(|(key, _)| key)
+    }
+
+    /// The first of the children that could go, without some of them.
+    fn others(
+        &mut self,
+        tree: &QueueTree,
+        parent: QueueId,
+        without: &[Option<QueueId>],
+        going: &[u64],
+        n_others: usize,
+    ) -> Vec<Contender> {
+        let mut places = Vec::new();
+        for child in tree.children(parent) {
+            if without.contains(&Some(*child)) {
+                continue;
+            }
+            if let Some(found) = self.find(tree, child.index(), going) {
+                let path = self.children[child.index()].path;
+                let place = Place {
+                    key: found.key,
+                    seq: found.next.rank.seq,
+                    path,
+                };
+                places.push((place, *child));
+            }
+        }
+        places.sort_unstable();
+        places.truncate(n_others);
+        let others = places.into_iter();
+        others
+            .map(|(_, child)| self.contender(tree, parent, child, going))
+            .collect()
     }
 
     fn contender(
@@ -48,15 +117,25 @@ impl Index {
     ) -> Contender {
         let found = self.find(tree, child.index(), going);
         let order = &self.inner(parent.index()).order;
-        let is_order = &*tree.policy_spec(parent).name == "fifo";
+        let spec = tree.policy_spec(parent);
         Contender {
             queue: child,
             standing: found.map(|found| {
                 let rank = found.next.rank;
-                (show(found.key, order, is_order, rank), rank)
+                (show(found.key, order, spec, rank), rank)
             }),
         }
     }
+}
+
+/// The queues from the root to a leaf.
+fn path_to(tree: &QueueTree, leaf: QueueId) -> Vec<QueueId> {
+    let mut path = vec![leaf];
+    while let Some(above) = tree.parent(path[path.len() - 1]) {
+        path.push(above);
+    }
+    path.reverse();
+    path
 }
 
 /// The child of `parent` on the way to a leaf below it.
@@ -68,22 +147,24 @@ fn child_towards(tree: &QueueTree, parent: QueueId, leaf: QueueId) -> QueueId {
     child
 }
 
-fn show(key: Key, order: &Order, is_order: bool, next: TaskRank) -> ShownKey {
+fn show(key: Key, order: &Order, spec: &PolicySpec, next: TaskRank) -> ShownKey {
     let (part, whole) = key.share.parts();
     let part = u128::from(part);
     if guarantee::is_below(key) {
         return ShownKey::Guarantee(Fraction { part, whole });
     }
-    match order {
-        Order::Ranked(_) if is_order => ShownKey::Order(next),
-        Order::Drf { rounded: true } => ShownKey::Use(Fraction {
-            part,
-            whole: ROUNDED,
-        }),
-        // A weight is kept in thousandths, which cancel out between siblings.
-        Order::Drf { rounded: false } | Order::Ranked(_) => ShownKey::Use(Fraction {
-            part: part * 1000,
-            whole,
-        }),
-    }
+    // A weight is kept in thousandths, which cancel out between siblings.
+    let weighed = part * 1000;
+    let (part, whole) = match order {
+        Order::Drf { rounded: true } => (part, ROUNDED),
+        Order::Drf { rounded: false } => (weighed, whole),
+        Order::Ranked(_) if &*spec.name == "fifo" => return ShownKey::Order(next),
+        Order::Ranked(_) if &*spec.name == "weighted" => {
+            let unit = spec.resource.map_or(1, |_| 1000) << FRACTION_BITS;
+            (weighed, whole * unit)
+        }
+        // A policy of a program's own: the key as it is.
+        Order::Ranked(_) => (part, whole),
+    };
+    ShownKey::Use(Fraction { part, whole })
 }

@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 
 use super::{AmountJson, ClaimJson, StateJson, time};
 use crate::config::units::format_amount;
-use crate::engine::report::{ClaimReport, ContenderReport, Explanation, StepReport, WaitReason};
+use crate::engine::report::{
+    ClaimReport, ContenderReport, Explanation, LaunchCause, LiveReport, StepReport, WaitReason,
+};
 use crate::engine::request::ByName;
 use crate::store::reader::TaskRecord;
 
@@ -87,8 +89,8 @@ pub struct ContenderJson {
 /// Why a task doesn't run now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReasonJson {
-    /// `never_fits`, `no_agent_matches`, `after`, `pause`, `queue_at_max`, `lacks`, `claim`, `others_first`,
-    /// `no_agents`, `no_offer`.
+    /// `never_fits`, `no_agent_matches`, `after`, `pause`, `queue_at_max`, `lacks`, `claim`, `kept_for_other`,
+    /// `others_first`, `no_agents`, `no_offer`.
     #[schema(example = "lacks")]
     pub code: String,
     /// The same for people.
@@ -109,6 +111,26 @@ pub struct LiveAttemptJson {
     pub launched_at: String,
     /// How long the task could have run before; `null` for an attempt that dies beside a newer one.
     pub waited_seconds: Option<f64>,
+    /// Why it was launched: `turn` where a policy chose it, `claim` where a claim had kept what it needs, `null` where
+    /// the daemon has started again since.
+    #[schema(example = "turn")]
+    pub cause: Option<String>,
+    /// For `turn`: at each queue from the top the key of the child on the way to the task, when it was the least
+    /// of those that could go.
+    pub keys: Vec<LaunchKeyJson>,
+}
+
+/// A queue's key when it was its turn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LaunchKeyJson {
+    /// Its path.
+    pub queue: String,
+    /// `use`, `guarantee` or `order`, as in `steps`.
+    pub kind: String,
+    /// The key as a reduced fraction; `null` for `order`.
+    pub fraction: Option<String>,
+    /// The same as a decimal.
+    pub decimal: Option<f64>,
 }
 
 impl ExplanationJson {
@@ -137,12 +159,7 @@ impl ExplanationJson {
             steps_for_agent: (explanation.course.as_ref())
                 .and_then(|course| course.agent.as_ref().map(ToString::to_string)),
             attempts: (explanation.attempts.iter())
-                .map(|live| LiveAttemptJson {
-                    attempt: live.attempt.number,
-                    agent: live.agent.to_string(),
-                    launched_at: time::format(live.launched_at),
-                    waited_seconds: live.waited.map(time::seconds),
-                })
+                .map(LiveAttemptJson::from_report)
                 .collect(),
         }
     }
@@ -165,6 +182,42 @@ impl ExplanationJson {
     }
 }
 
+impl LiveAttemptJson {
+    fn from_report(live: &LiveReport) -> Self {
+        let (cause, keys): (_, &[ShownKey]) = match &live.cause {
+            LaunchCause::Unknown => (None, &[]),
+            LaunchCause::Claim => (Some("claim"), &[]),
+            LaunchCause::Turn(keys) => (Some("turn"), keys),
+        };
+        let keys = live.way.iter().zip(keys).map(|(queue, key)| {
+            let (kind, fraction) = parts(*key);
+            LaunchKeyJson {
+                queue: queue.to_string(),
+                kind: kind.to_owned(),
+                fraction: fraction.map(|fraction| fraction.to_string()),
+                decimal: fraction.map(Fraction::as_f64),
+            }
+        });
+        Self {
+            attempt: live.attempt.number,
+            agent: live.agent.to_string(),
+            launched_at: time::format(live.launched_at),
+            waited_seconds: live.waited.map(time::seconds),
+            cause: cause.map(str::to_owned),
+            keys: keys.collect(),
+        }
+    }
+}
+
+/// The word for a key's kind, and its fraction.
+fn parts(key: ShownKey) -> (&'static str, Option<Fraction>) {
+    match key {
+        ShownKey::Guarantee(fraction) => ("guarantee", Some(fraction)),
+        ShownKey::Use(fraction) => ("use", Some(fraction)),
+        ShownKey::Order(_) => ("order", None),
+    }
+}
+
 impl StepJson {
     fn from_step(step: &StepReport) -> Self {
         let own_wins = step.first.as_ref() == Some(&step.own);
@@ -182,12 +235,8 @@ impl StepJson {
 }
 
 fn contender(report: &ContenderReport, wins: bool, is_own: bool) -> ContenderJson {
-    let (kind, fraction) = match report.key {
-        Some(ShownKey::Guarantee(fraction)) => (Some("guarantee"), Some(fraction)),
-        Some(ShownKey::Use(fraction)) => (Some("use"), Some(fraction)),
-        Some(ShownKey::Order(_)) => (Some("order"), None),
-        None => (None, None),
-    };
+    let (kind, fraction) = report.key.map(parts).unzip();
+    let fraction = fraction.flatten();
     let mut remark = match (kind, wins) {
         (None, _) => "nothing below it can go".to_owned(),
         (Some("guarantee"), true) => "goes first: below its min".to_owned(),
@@ -275,6 +324,9 @@ fn message(reason: &WaitReason) -> String {
             format!("lacks {resource}: it demands {demand}, and {free} is free {place}")
         }
         WaitReason::Claim(claim) => claim_message(claim),
+        WaitReason::KeptForOther { task, queue } => format!(
+            "what it needs is kept for task {task} of queue {queue}, which waited beyond its patience"
+        ),
         WaitReason::OthersFirst => "would fit; others go first".to_owned(),
         WaitReason::NoAgents => "no agent is there".to_owned(),
         WaitReason::NoOffer => {
@@ -340,6 +392,7 @@ fn detail(reason: &WaitReason) -> Value {
             json!({"resource": resource, "demand": amount(demand), "free": amount(free), "agent": agent})
         }
         WaitReason::Claim(claim) => json!(ClaimJson::from(claim)),
+        WaitReason::KeptForOther { task, queue } => json!({"task": task.0, "queue": queue}),
         WaitReason::OthersFirst | WaitReason::NoAgents | WaitReason::NoOffer => Value::Null,
     }
 }

@@ -162,7 +162,11 @@ fn explain_says_what_a_task_waits_for() {
         }))
         .ok("GET /v1/tasks/8/explain", json!({
             "id": 8, "state": "running", "queue": "maps/render", "n_ahead": 0, "ahead": [], "reasons": [],
-            "attempts": [{"attempt": 2, "agent": "m1"}],
+            "attempts": [{"attempt": 2, "agent": "m1", "launched_at": "2026-11-22T13:06:00.000Z", "waited_seconds": 3,
+                "cause": "turn", "keys": [
+                    {"queue": "maps", "kind": "use", "fraction": "1/8", "decimal": 0.125},
+                    {"queue": "maps/render", "kind": "order", "fraction": null, "decimal": null},
+                ]}],
         }));
     insta::assert_snapshot!(server.run(&["explain", "7"]).text(), @r#"
     task 7 is queued in queue maps/render
@@ -171,7 +175,7 @@ fn explain_says_what_a_task_waits_for() {
     "#);
     insta::assert_snapshot!(server.run(&["explain", "8"]).text(), @r#"
     task 8 is running in queue maps/render
-    attempt 2 is on m1
+    attempt 2 is on m1: launched on its offer at 2026-11-22 13:06:00 UTC, after it could have run for 3s; it was the turn of maps 1/8 (0.1250), in it of maps/render
     "#);
 }
 

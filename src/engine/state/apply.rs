@@ -6,6 +6,7 @@ use apportion_policies::{Amount, Shape};
 
 use super::super::fact::Fact;
 use super::super::outcome::{Outcome, OutcomeKind};
+use super::super::report::LaunchCause;
 use super::super::spec::{AttemptId, Submission, TaskId, TaskState};
 use super::super::time::Time;
 use super::agents::AgentIndex;
@@ -35,7 +36,7 @@ impl State {
                 let slot = self.find_live(attempt.task);
                 let slot = slot.expect("what is launched lives");
                 let agent = self.agents.ensure(agent);
-                self.launched(*attempt, slot, agent, *at);
+                self.launched(*attempt, slot, agent, *at, LaunchCause::Unknown);
             }
             Fact::Started { attempt, .. } => self.started(*attempt),
             Fact::TimedOut { attempt, .. } => self.timed_out(*attempt),
@@ -224,7 +225,14 @@ impl State {
     }
 
     /// An attempt of a task of this submission was decided.
-    pub(crate) fn launched(&mut self, attempt: AttemptId, slot: Slot, agent: AgentIndex, at: Time) {
+    pub(crate) fn launched(
+        &mut self,
+        attempt: AttemptId,
+        slot: Slot,
+        agent: AgentIndex,
+        at: Time,
+        cause: LaunchCause,
+    ) {
         let record = self.submissions.get(slot);
         let (group, rank, ready_since) =
             (record.group, record.rank(attempt.task), record.ready_since);
@@ -255,6 +263,7 @@ impl State {
             launched_at: at,
             timeout_at: timeout.map(|timeout| at.after(timeout)),
             timed_out: false,
+            cause,
         };
         self.insert_attempt(attempt, record);
     }

@@ -1,5 +1,6 @@
 //! Records of tasks that left their first state, and of attempts that have not ended.
 
+use super::super::report::LaunchCause;
 use super::super::spec::{AttemptId, TaskId, TaskState};
 use super::super::time::Time;
 use super::agents::AgentIndex;
@@ -79,7 +80,7 @@ impl LiveTaskRecord {
 
 /// An attempt that has not ended. It may outlive its task: what was retried by hand may end before
 /// the attempt of before does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AttemptRecord {
     /// Its leaf and shape.
     pub(crate) group: GroupId,
@@ -91,4 +92,6 @@ pub(crate) struct AttemptRecord {
     pub(crate) timeout_at: Option<Time>,
     /// Whether it was asked to end because its time was over.
     pub(crate) timed_out: bool,
+    /// Why it was launched. Only for people, and not kept over a restart.
+    pub(crate) cause: LaunchCause,
 }

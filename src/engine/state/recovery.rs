@@ -2,6 +2,7 @@
 
 use super::super::fact::{LiveAttempt, LiveTask};
 use super::super::outcome::OutcomeKind;
+use super::super::report::LaunchCause;
 use super::super::spec::{AttemptId, TaskId, TaskState};
 use super::super::time::Time;
 use super::State;
@@ -117,6 +118,7 @@ impl State {
             launched_at: attempt.launched_at,
             timeout_at: timeout.map(|timeout| attempt.launched_at.after(timeout)),
             timed_out: attempt.timed_out,
+            cause: LaunchCause::Unknown,
         };
         let id = AttemptId {
             task: task.task,

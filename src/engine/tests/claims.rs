@@ -11,7 +11,7 @@ use crate::engine::{AttemptId, EngineSettings, Event, Request, TaskId};
 
 /// An end, after which what it held is offered again.
 fn ends(env: &mut TestEnv, attempt: AttemptId) {
-    let record = env.engine.state.attempts[&attempt];
+    let record = &env.engine.state.attempts[&attempt];
     let state = &env.engine.state;
     let shape = state.queues.get(record.group).shape;
     let demand = state.queues.tree.shape(shape).demand.iter();

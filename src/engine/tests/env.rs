@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apportion_policies::Amount;
+use apportion_policies::{Amount, ShownKey};
 
 pub(super) use super::build::{Builder, task};
 use super::ledger::Ledger;
 use crate::engine::outcome::{AttemptEnd, Cause, LossReason, Usage, Value};
+use crate::engine::report::{ChoiceReport, LaunchCause};
 use crate::engine::request::StoredTask;
 use crate::engine::settings::{
     ClaimSettings, Deadline, PolicyConfig, QueueConfig, ResourceSettings, Scope,
@@ -42,7 +43,7 @@ pub(super) fn words(text: &str) -> BTreeMap<Arc<str>, Arc<str>> {
     text.split_whitespace().map(pair).collect()
 }
 
-/// Settings with these queues (`"a weight=2 min:db=1 max:db=3 policy=fifo patience=60"`), and a cluster resource `db` of 10.
+/// Settings with these queues (`"a weight=2 min:db=1 max:db=3 policy=fifo patience=60 log=true"`), and a cluster resource `db` of 10.
 pub(super) fn settings(queues: &[&str]) -> EngineSettings {
     let resource = |name: &str, scope| ResourceSettings {
         name: Arc::from(name),
@@ -80,6 +81,7 @@ fn queue(text: &str) -> QueueConfig {
                 };
                 limits.push((Arc::from(resource), value.parse().unwrap()));
             }
+            None if name == "log" => config.decision_log = value.parse().unwrap(),
             None if name == "weight" => config.weight = value.parse().unwrap(),
             None if name == "patience" => {
                 let seconds = value.parse().unwrap();
@@ -168,6 +170,9 @@ impl TestEnv {
         // That a pause is over is no fact, but the time.
         self.follower.state.end_pauses(self.now);
         self.follower.check_invariants();
+        for choice in &out.choices {
+            self.check_told(choice);
+        }
         self.facts = out.facts;
         self.decisions = out.decisions;
         for decision in &self.decisions {
@@ -178,6 +183,18 @@ impl TestEnv {
         }
         self.assert_followed();
         answer
+    }
+
+    /// What is told of a decision is what was decided: at each step the chosen queue goes first, and its keys are
+    /// kept with the attempt.
+    fn check_told(&self, choice: &ChoiceReport) {
+        for step in &choice.steps {
+            assert_eq!(step.first.as_ref(), Some(&step.own), "{choice:?}");
+        }
+        let keys: Option<Vec<ShownKey>> = choice.steps.iter().map(|step| step.own.key).collect();
+        let record = &self.engine.state.attempts[&choice.attempt];
+        let kept = LaunchCause::Turn(keys.unwrap().into_boxed_slice());
+        assert_eq!(record.cause, kept, "{choice:?}");
     }
 
     /// The follower and an engine that recovers now stand where the engine stands.

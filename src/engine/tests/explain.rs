@@ -1,7 +1,9 @@
 //! Why a task stands where it does, for every state.
 
+use apportion_policies::ShownKey;
+
 use super::env::*;
-use crate::engine::report::{Explanation, WaitReason};
+use crate::engine::report::{Explanation, LaunchCause, WaitReason};
 use crate::engine::{Request, TaskId, TaskState};
 
 fn explain(env: &TestEnv, task: u64) -> Explanation {
@@ -49,6 +51,76 @@ fn place_in_the_queue() {
     assert_eq!(explained.ahead.len(), 10);
     assert_eq!(explain(&env, 5).n_ahead, 6);
     assert_eq!(explain(&env, 21).n_ahead, 0);
+}
+
+/// Why a task's latest attempt was launched.
+fn launched_by(env: &TestEnv, task: u64) -> LaunchCause {
+    explain(env, task).attempts.last().unwrap().cause.clone()
+}
+
+/// The queues on the way to a task, with their keys when it was launched.
+fn turn(env: &TestEnv, task: u64) -> Vec<String> {
+    let attempts = explain(env, task).attempts;
+    let live = attempts.last().unwrap();
+    let LaunchCause::Turn(keys) = &live.cause else {
+        panic!("{:?}", live.cause);
+    };
+    assert_eq!(keys.len(), live.way.len());
+    let way = live.way.iter().zip(keys);
+    way.map(|(queue, key)| match key {
+        ShownKey::Guarantee(fraction) => format!("{queue} {fraction} of min"),
+        ShownKey::Use(fraction) => format!("{queue} {fraction}"),
+        ShownKey::Order(rank) => format!("{queue} task {}", rank.seq),
+    })
+    .collect()
+}
+
+#[test]
+fn why_a_running_task_was_launched() {
+    let queues = [
+        "maps weight=3 policy=weighted",
+        "maps/a",
+        "maps/b",
+        "search min:cpus=4",
+        "rest policy=fifo",
+        "rest/x",
+    ];
+    let mut env = TestEnv::new(&queues);
+    env.agent("m1", "cpus=8 mem=8");
+    let mut launch = |queue: &str| {
+        let id = env.submit(task(queue).demand("cpus=1"));
+        env.offer("m1", "cpus=1 mem=8");
+        turn(&env, id)
+    };
+    assert_eq!(launch("maps/a"), ["maps 0", "maps/a 0"]);
+    assert_eq!(launch("maps/a"), ["maps 1/24", "maps/a 1"]);
+    assert_eq!(launch("maps/b"), ["maps 1/12", "maps/b 0"]);
+    assert_eq!(launch("search"), ["search 0 of min"]);
+    assert_eq!(launch("search"), ["search 1/4 of min"]);
+    assert_eq!(launch("rest/x"), ["rest 0", "rest/x task 6"]);
+    env.crash();
+    assert_eq!(launched_by(&env, 6), LaunchCause::Unknown);
+}
+
+#[test]
+fn a_claim_says_whose_it_is_to_those_in_whose_way_it_is() {
+    let mut env = TestEnv::new(&["big patience=1", "small"]);
+    env.agent("m1", "cpus=4 mem=8");
+    env.submit(task("small").demand("cpus=2"));
+    env.offer("m1", "cpus=4 mem=8");
+    let big = env.submit(task("big").demand("cpus=4"));
+    env.advance(2.0);
+    let more = env.submit(task("small").demand("cpus=1"));
+    env.offer("m1", "cpus=2 mem=8");
+    assert_eq!(explain(&env, big).reasons[0].code(), "claim");
+    let kept = WaitReason::KeptForOther {
+        task: TaskId(big),
+        queue: "big".into(),
+    };
+    assert_eq!(explain(&env, more).reasons, [kept]);
+    env.ends(attempt(1, 1), OK);
+    env.offer("m1", "cpus=2 mem=8");
+    assert_eq!(launched_by(&env, big), LaunchCause::Claim);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Random lives: after each step the invariants hold, and an engine that recovers stands where this one
 //! stands (see [`TestEnv`]); whatever happened, everything can be brought to an end.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::env::*;
 use crate::engine::event::OfferId;
 use crate::engine::outcome::{AttemptEnd, LossReason};
-use crate::engine::settings::Scope;
+use crate::engine::settings::{Deadline, Scope};
 use crate::engine::{AttemptId, Decision, EngineSettings, Event, Request, TaskId, TaskState};
 
 /// Something that happens. Numbers choose among what is there.
@@ -55,15 +57,15 @@ const DEMANDS: [&str; 6] = [
     "",
 ];
 const SETTINGS: [&[&str]; 5] = [
-    &["a", "b", "b/x", "b/y", "c"],
+    &["a", "b log=true", "b/x", "b/y", "c"],
     &[
-        "a weight=2 max:cpus=3",
-        "b max:db=4",
+        "a weight=2 max:cpus=3 log=true",
+        "b max:db=4 log=true",
         "b/x",
         "b/y weight=3",
         "c",
     ],
-    &["c", "b policy=fifo", "b/y", "b/x max:cpus=1", "a"],
+    &["c", "b policy=fifo log=true", "b/y", "b/x max:cpus=1", "a"],
     &["a", "b", "b/x", "b/y"],
     &["a", "b", "b/x", "b/y", "c", "c/z"],
 ];
@@ -73,6 +75,10 @@ pub(super) fn reloaded(queues: u8, capacity: u8) -> EngineSettings {
     let capacity = units(u64::from(capacity % 12));
     settings.resources[1].scope = Scope::Cluster { capacity };
     settings.live_max = 200;
+    if queues >= 128 {
+        settings.claims.patience = Deadline::After(Duration::from_secs(1));
+        settings.claims.max = 2;
+    }
     settings
 }
 

@@ -36,7 +36,11 @@ function descent(step) {
 
 function decision(attempt) {
   const waited = attempt.waited_seconds === null ? '' : `, after it could have run for ${seconds(attempt.waited_seconds)}`;
-  return el('p', {}, `Attempt ${attempt.attempt} was launched on the offer of ${attempt.agent}, ${when(attempt.launched_at)}${waited}.`);
+  const keys = attempt.keys.map((key) => (key.fraction ? `${key.queue} ${key.fraction} (${key.decimal.toFixed(4)})` : key.queue));
+  const turn = keys.length ? ` It was the turn of ${keys.join(', in it of ')}.` : '';
+  const claim = attempt.cause === 'claim' ? ' A claim had kept what it needs.' : '';
+  return el('p', {}, `Attempt ${attempt.attempt} was launched on the offer of ${attempt.agent}, `,
+    `${when(attempt.launched_at)}${waited}.${turn}${claim}`);
 }
 
 /** What became of the offers at hand. */
