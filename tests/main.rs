@@ -16,6 +16,7 @@ mod python;
 mod reload;
 mod replay;
 mod scenarios;
+mod service;
 mod support;
 mod terminal;
 mod tidy;
