@@ -63,6 +63,15 @@ fn assert_within(state: &Value) {
     }
 }
 
+/// What the queues of [`SHARED`] are due of its connections while all want more.
+const DUE: [u64; 3] = [6, 4, 2];
+
+/// The connections that a queue's tasks hold.
+fn connections(queue: &Value) -> u64 {
+    let used = &queue["used"]["db_connections"];
+    used.as_u64().unwrap_or(0)
+}
+
 const SHARED: &str = r#"
 [resources.db_connections]
 scope = "cluster"
@@ -78,7 +87,7 @@ weight = 1
 "#;
 
 #[test]
-fn a_thousand_tasks_of_three_queues_share_the_cluster_and_each_runs_once() {
+fn a_thousand_tasks_share_the_cluster_by_weight_and_each_runs_once() {
     let Some(mesos) = Setup::agents(2)
         .resources("cpus:4;mem:2048;disk:100;licences:10")
         .start()
@@ -93,49 +102,43 @@ fn a_thousand_tasks_of_three_queues_share_the_cluster_and_each_runs_once() {
         ran.display()
     );
     let sizes = [("a", 500_u64), ("b", 333), ("c", 167)];
-    let mut firsts = Vec::new();
-    for (queue, count) in sizes {
-        firsts.push(daemon.http.submit(&json!({
+    let tasks = sizes.map(|(queue, count)| {
+        json!({
             "queue": queue, "array": format!("0-{}", count - 1), "run": {"command": line},
             "demand": {"cpus": 0.1, "mem": 16, "db_connections": 1, "licences": 1},
-        })));
-    }
-    let mut n_samples = 0;
+        })
+    });
+    // Together, or the first queue has all connections for as long as its first tasks run.
+    let accepted = daemon.http.post("/v1/tasks", &json!({"tasks": tasks}));
+    let accepted = accepted.expect(201);
+    let mut n_full = 0;
     wait::until("two queues to have started all", DEADLINE * 2, || {
         assert_within(&mesos.state());
         let queues = daemon.http.get("/v1/queues").expect(200);
         let queues = queues["queues"].as_array().unwrap();
-        let number = |value: &Value| {
-            let text = value.as_str().map(|text| text.parse::<f64>().unwrap());
-            text.or(value.as_f64()).unwrap_or(0.0)
-        };
-        let used: Vec<f64> = (queues.iter())
-            .map(|queue| number(&queue["used"]["db_connections"]))
-            .collect();
-        assert!(used.iter().sum::<f64>() <= 12.0, "{used:?}");
-        let all_wait = queues
-            .iter()
-            .all(|queue| number(&queue["tasks"]["queued"]) > 12.0);
-        if all_wait && used.iter().sum::<f64>() > 10.0 {
-            n_samples += 1;
+        let used: Vec<u64> = (queues.iter()).map(connections).collect();
+        assert!(used.iter().sum::<u64>() <= 12, "{used:?}");
+        let n_queued = |queue: &Value| queue["tasks"]["queued"].as_u64().unwrap_or(0);
+        if queues.iter().all(|queue| n_queued(queue) > 12) {
+            // Whoever is furthest below its due goes first, so nobody is ever above it while all want more.
+            let is_within = used.iter().zip(DUE).all(|(used, due)| *used <= due);
+            assert!(is_within, "{used:?}, due {DUE:?}");
+            n_full += u32::from(used == DUE);
         }
-        (queues
-            .iter()
-            .filter(|queue| number(&queue["tasks"]["queued"]) < 1.0)
-            .count()
-            >= 2)
-            .then_some(())
+        let n_over = queues.iter().filter(|queue| n_queued(queue) == 0).count();
+        (n_over >= 2).then_some(())
     });
     for (queue, count) in sizes {
         wait_all(&daemon, queue, count);
     }
-    assert!(n_samples > 3, "all competed in {n_samples} samples only");
+    assert!(n_full > 3, "all was in use {n_full} times only");
     let runs = runs(&ran);
     assert_eq!(runs.len(), 1000);
     assert!(runs.values().all(|n| *n == 1));
+    let first_of_b = accepted["tasks"][1]["id"].as_u64().unwrap();
     let value = daemon
         .http
-        .get(&format!("/v1/tasks/{}/result", firsts[1] + 332));
+        .get(&format!("/v1/tasks/{}/result", first_of_b + 332));
     assert_eq!(value.text(), "664\n");
 }
 
