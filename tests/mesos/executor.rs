@@ -34,7 +34,7 @@ fn tasks_run_side_by_side_in_one_executor() {
         },
         task("6.1", "tail -c +1 </dev/zero | tail"),
     ];
-    framework.launch(None, &executor, &OWN_RESOURCES, tasks);
+    framework.launch(None, &executor, &OWN_RESOURCES, &tasks);
     let running = framework.wait_state("1.1", TaskState::TaskRunning);
     assert_eq!(running.source, Some(task_status::Source::Executor.into()));
     let finished = told(&framework.wait_state("1.1", TaskState::TaskFinished));
@@ -58,12 +58,7 @@ fn tasks_run_side_by_side_in_one_executor() {
     assert_eq!(greedy.end, AttemptEnd::OutOfMemory, "{greedy:?}");
     let pid = executor_pid(&mesos);
     // Another one joins them, and then the executor has nothing to do.
-    framework.launch(
-        None,
-        &executor,
-        &OWN_RESOURCES,
-        vec![task("7.1", "echo late")],
-    );
+    framework.launch(None, &executor, &OWN_RESOURCES, &[task("7.1", "echo late")]);
     assert_eq!(text(&told(&framework.wait_ended("7.1"))), "late\n");
     processes::until_gone(&[pid]);
     wait::for_true("nothing to be left", || mesos.processes().is_empty());
@@ -88,7 +83,7 @@ fn tasks_survive_a_restart_of_their_agent() {
             &format!("while [ ! -e {shown}.soon ]; do sleep 0.05; done; echo meanwhile"),
         ),
     ];
-    framework.launch(None, &executor("shared", None), &OWN_RESOURCES, tasks);
+    framework.launch(None, &executor("shared", None), &OWN_RESOURCES, &tasks);
     framework.wait_state("1.1", TaskState::TaskRunning);
     framework.wait_state("2.1", TaskState::TaskRunning);
     let pid = executor_pid(&mesos);
@@ -123,7 +118,7 @@ fn an_agent_that_stays_away_takes_its_tasks_with_it() {
     };
     let framework = Framework::subscribe(&mesos, "bare");
     let tasks = vec![task("1.1", "trap '' TERM; sleep 4711")];
-    framework.launch(None, &executor("shared", None), &OWN_RESOURCES, tasks);
+    framework.launch(None, &executor("shared", None), &OWN_RESOURCES, &tasks);
     framework.wait_state("1.1", TaskState::TaskRunning);
     let (executor, sleeper) = (executor_pid(&mesos), wait_runs(&mesos, "sleep 4711"));
     mesos.kill(Part::Agent(0));
@@ -144,7 +139,7 @@ fn a_killed_executor_leaves_no_process_behind() {
             "trap '' TERM; setsid setsid sleep 4714 & setsid sleep 4715",
         ),
     ];
-    framework.launch(None, &executor("shared", None), &OWN_RESOURCES, tasks);
+    framework.launch(None, &executor("shared", None), &OWN_RESOURCES, &tasks);
     let sleepers: Vec<i32> = ["sleep 4712", "sleep 4713", "sleep 4714", "sleep 4715"]
         .map(|argument| wait_runs(&mesos, argument))
         .into();
@@ -175,7 +170,7 @@ fn kills_are_obeyed_with_their_grace() {
         task("2.1", "trap '' TERM; sleep 4717 & sleep 4718"),
         task("3.1", "sleep 4719"),
     ];
-    let agent = framework.launch(None, &executor, &OWN_RESOURCES, tasks);
+    let agent = framework.launch(None, &executor, &OWN_RESOURCES, &tasks);
     let sleepers: Vec<i32> = ["sleep 4716", "sleep 4717", "sleep 4718", "sleep 4719"]
         .map(|argument| wait_runs(&mesos, argument))
         .into();

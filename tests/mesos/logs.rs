@@ -117,7 +117,7 @@ fn outputs_are_read_while_tasks_run_and_after() {
         ),
         task("3.1", "true"),
     ];
-    let agent = framework.launch(None, &executor, &OWN_RESOURCES, tasks);
+    let agent = framework.launch(None, &executor, &OWN_RESOURCES, &tasks);
     let reader = Reader::new(&mesos, &framework, &agent);
     framework.wait_state("1.1", TaskState::TaskRunning);
     wait::for_true("the first line of a task that runs", || {
@@ -148,7 +148,7 @@ fn outputs_are_read_while_tasks_run_and_after() {
         None,
         &executor,
         &OWN_RESOURCES,
-        vec![task("4.1", "echo second")],
+        &[task("4.1", "echo second")],
     );
     framework.wait_state("4.1", TaskState::TaskFinished);
     let reader = Reader::new(&mesos, &framework, &agent);

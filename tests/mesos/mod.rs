@@ -2,7 +2,10 @@
 
 mod agents;
 mod cluster;
+mod discovery;
 mod executor;
+mod guests;
 mod logs;
+mod network;
 mod scheduler;
 mod support;

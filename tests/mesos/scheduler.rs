@@ -1,57 +1,17 @@
 //! The daemon as a scheduler of a real Mesos: what ran, how often, and what the caller got.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::support::{config, runs, start, wait_all, wait_ready};
 use crate::support::daemon::Daemon;
-use crate::support::mesos::framework::Framework;
-use crate::support::mesos::{Mesos, Part, Setup};
+use crate::support::mesos::{Part, Setup};
 use crate::support::wait;
 
 /// A loaded machine takes its time.
 const DEADLINE: Duration = Duration::from_secs(120);
-
-/// A configuration for this cluster; `mesos` goes on with keys of `[backend.mesos]`, `rest` with other sections.
-fn config(master: &str, mesos: &str, rest: &str) -> String {
-    format!(
-        "{rest}\n[backend]\nkind = \"mesos\"\n[backend.mesos]\nmasters = [\"{master}\"]\nunreachable_for = \"1s\"\n{mesos}\n"
-    )
-}
-
-fn start(folder: &Path, mesos: &Mesos, rest: &str) -> Daemon {
-    let daemon = Daemon::start(folder, &config(&mesos.url(Part::Master), "", rest));
-    wait_ready(&daemon);
-    daemon
-}
-
-fn wait_ready(daemon: &Daemon) {
-    wait::until("the daemon to be subscribed", DEADLINE, || {
-        (daemon.http.get("/readyz").status == 200).then_some(())
-    });
-}
-
-/// Waits until all of these have succeeded.
-fn wait_all(daemon: &Daemon, queue: &str, n_tasks: u64) {
-    wait::until("all tasks to succeed", DEADLINE * 2, || {
-        let path = format!("/v1/tasks?queue={queue}&state=succeeded&limit=1000");
-        let answer = daemon.http.get(&path).expect(200);
-        let n_done = answer["tasks"].as_array().unwrap().len() as u64;
-        (n_done == n_tasks).then_some(())
-    });
-}
-
-/// How often each task ran, by what they wrote.
-fn runs(file: &Path) -> BTreeMap<String, usize> {
-    let mut runs = BTreeMap::new();
-    for line in fs::read_to_string(file).unwrap_or_default().lines() {
-        *runs.entry(line.to_owned()).or_insert(0) += 1;
-    }
-    runs
-}
 
 /// The sums of what the master says is used are never above what agents have.
 fn assert_within(state: &Value) {
@@ -305,56 +265,4 @@ fn a_framework_that_was_removed_registers_anew_and_loses_no_task() {
         "2\n"
     );
     assert_ne!(mesos.find_framework("apportion").unwrap()["id"], before);
-}
-
-#[test]
-fn an_idle_scheduler_gets_no_offers_and_starts_new_work_at_once() {
-    let Some(mesos) = Setup::agents(1).start() else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let daemon = start(folder.path(), &mesos, "");
-    let suppressed = || {
-        daemon
-            .http
-            .get("/metrics")
-            .text()
-            .contains("call=\"suppress\",code=\"202\"} 1")
-    };
-    wait::until("the idle daemon to suppress", DEADLINE, || {
-        suppressed().then_some(())
-    });
-    // A second, greedy framework has all of the cluster now.
-    let greedy = Framework::subscribe(&mesos, "greedy");
-    let offered = |name: &str| {
-        let framework = mesos.find_framework(name)?;
-        framework["offered_resources"]["cpus"].as_f64()
-    };
-    wait::until("the greedy one to be offered all", DEADLINE, || {
-        assert_eq!(
-            offered("apportion"),
-            Some(0.0),
-            "an idle daemon is offered nothing"
-        );
-        (offered("greedy") == Some(4.0)).then_some(())
-    });
-    drop(greedy);
-    let id = daemon
-        .http
-        .submit(&json!({"run": {"command": "echo started"}}));
-    daemon.http.wait_state(id, "succeeded");
-    let held = daemon.http.get("/metrics").text();
-    assert!(held.contains("apportion_offers_held 0"), "{held}");
-    let never = daemon
-        .http
-        .submit(&json!({"run": {"command": "true"}, "demand": {"cpus": 5}}));
-    let why = wait::until("the task to be told apart", DEADLINE, || {
-        let why = daemon
-            .http
-            .get(&format!("/v1/tasks/{never}/explain"))
-            .expect(200)
-            .to_string();
-        why.contains("agent").then_some(why)
-    });
-    assert!(why.contains("never"), "{why}");
 }

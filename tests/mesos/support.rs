@@ -1,6 +1,8 @@
-//! What the tests of the executor share: executors, tasks, and what they tell.
+//! What the tests against Mesos share: executors, tasks and what they tell; daemons and what ran under them.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +17,13 @@ use apportion::proto::mesos::v1::{
     DurationInfo, ExecutorId, ExecutorInfo, TaskStatus, executor_info,
 };
 
-use crate::support::mesos::Mesos;
+use crate::support::daemon::Daemon;
 use crate::support::mesos::framework::Task;
+use crate::support::mesos::{Mesos, Part};
 use crate::support::{daemon, wait};
+
+/// A loaded machine takes its time.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// What an executor takes for itself.
 pub(super) const OWN_RESOURCES: [(&str, f64); 2] = [("cpus", 0.1), ("mem", 64.0)];
@@ -137,4 +143,49 @@ pub(super) fn wait_runs(mesos: &Mesos, argument: &str) -> i32 {
         let found = running.find(|process| process.command == argument);
         found.map(|process| process.pid)
     })
+}
+
+/// A configuration for this cluster; `mesos` goes on with keys of `[backend.mesos]`, `rest` with other sections.
+pub(super) fn config(master: &str, mesos: &str, rest: &str) -> String {
+    format!(
+        "{rest}\n[backend]\nkind = \"mesos\"\n[backend.mesos]\nmasters = [\"{master}\"]\nunreachable_for = \"1s\"\n{mesos}\n"
+    )
+}
+
+pub(super) fn start(folder: &Path, mesos: &Mesos, rest: &str) -> Daemon {
+    let daemon = Daemon::start(folder, &config(&mesos.url(Part::Master), "", rest));
+    wait_ready(&daemon);
+    daemon
+}
+
+pub(super) fn wait_ready(daemon: &Daemon) {
+    wait::until("the daemon to be subscribed", DEADLINE, || {
+        (daemon.http.get("/readyz").status == 200).then_some(())
+    });
+}
+
+/// Waits until all of these have succeeded.
+pub(super) fn wait_all(daemon: &Daemon, queue: &str, n_tasks: u64) {
+    wait::until("all tasks to succeed", DEADLINE * 2, || {
+        let path = format!("/v1/tasks?queue={queue}&state=succeeded&limit=1000");
+        let answer = daemon.http.get(&path).expect(200);
+        let n_done = answer["tasks"].as_array().unwrap().len() as u64;
+        (n_done == n_tasks).then_some(())
+    });
+}
+
+/// How often each task ran, by what they wrote.
+pub(super) fn runs(file: &Path) -> BTreeMap<String, usize> {
+    let mut runs = BTreeMap::new();
+    for line in fs::read_to_string(file).unwrap_or_default().lines() {
+        *runs.entry(line.to_owned()).or_insert(0) += 1;
+    }
+    runs
+}
+
+/// The value of the line of the daemon's metrics that begins so; 0 where there is none.
+pub(super) fn metric(daemon: &Daemon, line: &str) -> u64 {
+    let page = daemon.http.get("/metrics").text();
+    let found = page.lines().find_map(|it| it.strip_prefix(line));
+    found.map_or(0, |value| value.trim().parse().unwrap())
 }

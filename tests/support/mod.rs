@@ -5,6 +5,7 @@
     reason = "not everything here is used by every selection of tests"
 )]
 
+pub(crate) mod authority;
 pub(crate) mod browser;
 pub(crate) mod daemon;
 pub(crate) mod http;
@@ -12,5 +13,7 @@ pub(crate) mod mesos;
 pub(crate) mod postgres;
 pub(crate) mod processes;
 pub(crate) mod programs;
+pub(crate) mod proxy;
 pub(crate) mod tmux;
 pub(crate) mod wait;
+pub(crate) mod zookeeper;

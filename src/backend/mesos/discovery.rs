@@ -43,7 +43,11 @@ pub(super) async fn run(masters: Masters, heard: Sender<Heard>) {
             };
             while !heard.is_closed() {
                 if let Err(error) = watched.follow(&heard).await {
-                    tracing::warn!(%error, hosts = watched.hosts, "ZooKeeper can't be asked who leads; trying again");
+                    let hosts = &watched.hosts;
+                    let why = format!(
+                        "ZooKeeper at {hosts} can't be asked which Mesos master leads: {error}; see backend.mesos.zk"
+                    );
+                    let _ = heard.send(Heard::NoMasters(why)).await;
                 }
                 tokio::time::sleep(RETRY).await;
             }

@@ -148,6 +148,7 @@ impl Shell {
         let session = &mut self.session;
         match heard {
             Heard::Masters(masters) => session.on_masters(now, masters),
+            Heard::NoMasters(why) => session.on_no_masters(why),
             Heard::Opened {
                 generation,
                 stream_id,

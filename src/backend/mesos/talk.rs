@@ -36,6 +36,8 @@ const TEXT_MAX: usize = 4096;
 pub(super) enum Heard {
     /// The master that leads, or those that may.
     Masters(Vec<Arc<str>>),
+    /// Nobody says who leads, and why.
+    NoMasters(String),
     /// A subscription was answered with a stream.
     Opened { generation: u64, stream_id: String },
     /// A subscription was refused.
@@ -120,7 +122,7 @@ impl Talk {
         let body = call.encode_to_vec();
         // Without a time limit: the answer has no end.
         let last = match self.post(url, body, PROTOBUF, None, None).await {
-            Err(error) => Heard::Closed(generation, in_words(&error)),
+            Err(error) => Heard::Closed(generation, with_advice(in_words(&error))),
             Ok(response) if response.status().as_u16() == 200 => {
                 Self::follow(generation, response, &heard).await
             }
@@ -250,6 +252,15 @@ fn in_words(error: &reqwest::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// The same with what to do about it, where that is known.
+fn with_advice(text: String) -> String {
+    if text.contains("UnknownIssuer") {
+        format!("{text}; name the authority that signed it in backend.mesos.ca_file")
+    } else {
+        text
+    }
 }
 
 /// A client that trusts whom the configuration says.

@@ -1,6 +1,6 @@
 // A real Mesos master, agent and container launcher, by calling into libmesos.
 //
-//   box master     a master
+//   box master     a master; where BOX_ZK is set (zk://host:port/path), one that stands for election there
 //   box agent      an agent of the master at $BOX_MASTER (ip:port)
 //   box launch     what an agent runs, under the name mesos-containerizer, to start a container
 //
@@ -28,6 +28,7 @@ struct Option {
   union {
     T value;
   };
+  Option() : state(NONE) {}
   explicit Option(const T& some) : value(some) {}
   ~Option() {}
 };
@@ -79,6 +80,14 @@ extern "C" {
 // mesos::master::detector::StandaloneMasterDetector::appoint, by MasterInfo and by UPID.
 void _ZN5mesos6master8detector24StandaloneMasterDetector7appointERK6OptionINS_10MasterInfoEE(void* detector, const void* info);
 void _ZN5mesos6master8detector24StandaloneMasterDetector7appointERKN7process4UPIDE(void* detector, const void* upid);
+// mesos::master::contender::StandaloneMasterContender::initialize
+void _ZN5mesos6master9contender25StandaloneMasterContender10initializeERKNS_10MasterInfoE(void* contender, const void* info);
+// mesos::master::contender::MasterContender::create(zk, module, session timeout); the result's place comes first.
+void _ZN5mesos6master9contender15MasterContender6createERK6OptionINSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEESC_RKS3_I8DurationE(
+    void* result, const Text* zk, const Text* module, const Option<int64_t>* nanoseconds);
+// mesos::master::contender::ZooKeeperMasterContender::initialize, and contend; the place of the latter's result comes first.
+void _ZN5mesos6master9contender24ZooKeeperMasterContender10initializeERKNS_10MasterInfoE(void* contender, const void* info);
+void _ZN5mesos6master9contender24ZooKeeperMasterContender7contendEv(void* result, void* contender);
 // flags::FlagsBase::load(prefix, argc, argv, unknowns, duplicates); the result's place comes first.
 void _ZN5flags9FlagsBase4loadERK6OptionINSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEEiPKPKcbb(
     void* result, void* flags, const Text* prefix, int argc, const char* const* argv, bool unknowns, bool duplicates);
@@ -97,6 +106,27 @@ std::string setting(const char* name, const char* fallback) {
 void appoint_ours(void* detector, const void*) {
   static const process::UPID ours("master@" + setting("BOX_MASTER", "127.0.0.1:5050"));
   _ZN5mesos6master8detector24StandaloneMasterDetector7appointERKN7process4UPIDE(detector, &ours);
+}
+
+// Stands in for the `initialize` of the contender that has no rivals: the master is told at once that it leads, as it
+// would be, and beside that Mesos' own contender writes it into ZooKeeper, for those who look for a master there.
+void stand_for_election(void* contender, const void* info) {
+  // All that the replaced function does.
+  static_cast<char*>(contender)[8] = 1;
+  const Text zk(setting("BOX_ZK", "")), no_module;
+  const Option<int64_t> session_timeout(int64_t(4) * 1000 * 1000 * 1000);
+  static char created[4096];
+  _ZN5mesos6master9contender15MasterContender6createERK6OptionINSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEESC_RKS3_I8DurationE(
+      created, &zk, &no_module, &session_timeout);
+  // Its first word is 0 where it holds a contender, which follows.
+  if (*reinterpret_cast<int*>(created) != 0) {
+    fprintf(stderr, "box: BOX_ZK is no place in ZooKeeper\n");
+    _exit(1);
+  }
+  void* rival = *reinterpret_cast<void**>(created + 8);
+  static char elected[4096];
+  _ZN5mesos6master9contender24ZooKeeperMasterContender10initializeERKNS_10MasterInfoE(rival, info);
+  _ZN5mesos6master9contender24ZooKeeperMasterContender7contendEv(elected, rival);
 }
 
 // From now on, calls of one function go to another: its first bytes become a jump (x86-64).
@@ -145,6 +175,9 @@ int serve(bool is_agent) {
   if (is_agent) {
     divert(reinterpret_cast<void*>(&_ZN5mesos6master8detector24StandaloneMasterDetector7appointERK6OptionINS_10MasterInfoEE),
            reinterpret_cast<void*>(&appoint_ours));
+  } else if (getenv("BOX_ZK")) {
+    divert(reinterpret_cast<void*>(&_ZN5mesos6master9contender25StandaloneMasterContender10initializeERKNS_10MasterInfoE),
+           reinterpret_cast<void*>(&stand_for_election));
   }
   mesos::internal::local::launch(*flags, nullptr);
   wait_for_end_of_input();

@@ -149,37 +149,54 @@ impl Framework {
         agent: Option<&str>,
         executor: &ExecutorInfo,
         executor_resources: &[(&str, f64)],
-        tasks: Vec<Task>,
+        tasks: &[Task],
     ) -> String {
         wait::until("an offer that is large enough", DEADLINE, || {
-            let offer = self.take_offer(agent)?;
-            let mut left = offer.resources.clone();
-            let mut executor = executor.clone();
-            let infos = take(&mut left, executor_resources).and_then(|resources| {
-                executor.resources = resources;
-                let infos = tasks.iter().map(|task| {
-                    let resources = take(&mut left, &task.resources)?;
-                    Some(task_info(task, &offer.agent_id, &executor, resources))
-                });
-                infos.collect::<Option<Vec<TaskInfo>>>()
-            });
-            // An offer that is too small goes back at once.
-            let is_enough = infos.is_some();
-            let operations = infos.map(|task_infos| offer::Operation {
-                r#type: Some(offer::operation::Type::Launch.into()),
-                launch: Some(offer::operation::Launch { task_infos }),
-            });
-            self.call(call::Type::Accept, |call| {
-                call.accept = Some(call::Accept {
-                    offer_ids: vec![offer.id.clone()],
-                    operations: operations.into_iter().collect(),
-                    filters: Some(Filters {
-                        refuse_seconds: Some(0.0),
-                    }),
-                });
-            });
-            is_enough.then_some(offer.agent_id.value)
+            self.try_launch(agent, executor, executor_resources, tasks)
         })
+    }
+
+    /// The same with the first offer at hand, where there is one: the agent, if it is large enough. Otherwise it goes
+    /// back at once.
+    pub(crate) fn try_launch(
+        &self,
+        agent: Option<&str>,
+        executor: &ExecutorInfo,
+        executor_resources: &[(&str, f64)],
+        tasks: &[Task],
+    ) -> Option<String> {
+        let offer = self.take_offer(agent)?;
+        let mut left = offer.resources.clone();
+        let mut executor = executor.clone();
+        let infos = take(&mut left, executor_resources).and_then(|resources| {
+            executor.resources = resources;
+            let infos = tasks.iter().map(|task| {
+                let resources = take(&mut left, &task.resources)?;
+                Some(task_info(task, &offer.agent_id, &executor, resources))
+            });
+            infos.collect::<Option<Vec<TaskInfo>>>()
+        });
+        let is_enough = infos.is_some();
+        let operations = infos.map(|task_infos| offer::Operation {
+            r#type: Some(offer::operation::Type::Launch.into()),
+            launch: Some(offer::operation::Launch { task_infos }),
+        });
+        self.call(call::Type::Accept, |call| {
+            call.accept = Some(call::Accept {
+                offer_ids: vec![offer.id.clone()],
+                operations: operations.into_iter().collect(),
+                filters: Some(Filters {
+                    refuse_seconds: Some(0.0),
+                }),
+            });
+        });
+        is_enough.then_some(offer.agent_id.value)
+    }
+
+    /// Whether there is an offer at hand.
+    #[must_use]
+    pub(crate) fn has_offer(&self) -> bool {
+        !self.told.lock().unwrap().offers.is_empty()
     }
 
     fn take_offer(&self, agent: Option<&str>) -> Option<Offer> {

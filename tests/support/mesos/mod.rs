@@ -6,6 +6,7 @@
 
 pub(crate) mod framework;
 mod install;
+pub(crate) mod meddler;
 mod remains;
 
 use std::fs::{self, File};
@@ -103,6 +104,14 @@ impl Setup {
     #[track_caller]
     #[must_use]
     pub(crate) fn start(self) -> Option<Mesos> {
+        let n_agents = self.agents.len();
+        self.start_with(n_agents)
+    }
+
+    /// The same with the first `n_started` agents only; the others may be started later.
+    #[track_caller]
+    #[must_use]
+    pub(crate) fn start_with(self, n_started: usize) -> Option<Mesos> {
         let programs = install::find()?;
         let n_agents = self.agents.len();
         let mut mesos = Mesos {
@@ -113,10 +122,10 @@ impl Setup {
             folder: tempfile::Builder::new().prefix("mesos-").tempdir().unwrap(),
         };
         mesos.start(Part::Master);
-        for index in 0..n_agents {
+        for index in 0..n_started {
             mesos.start(Part::Agent(index));
         }
-        mesos.wait_for_agents(n_agents);
+        mesos.wait_for_agents(n_started);
         Some(mesos)
     }
 }

@@ -118,6 +118,13 @@ impl Session {
         }
     }
 
+    /// Nobody says which master leads. A subscription that works is kept.
+    pub(crate) fn on_no_masters(&mut self, why: String) {
+        if matches!(self.link.phase, Phase::Searching) {
+            self.unhealthy(why);
+        }
+    }
+
     fn connect_to_next(&mut self, now: Time) {
         let link = &mut self.link;
         let Some(master) = link.masters.get(link.next_master).cloned() else {
@@ -389,8 +396,13 @@ impl Session {
                     self.disconnect(now, format!("Mesos refused a call ({code}): {text}"));
                 }
             }
-            // Perhaps it was taken, so nothing is sent again: statuses or reconciliation tell.
-            CallEnd::Unknown(why) => tracing::warn!(why, "no answer to a call to Mesos"),
+            // Perhaps it was taken, so it isn't sent again. A new subscription settles it: the master forgets
+            // which offers were ours, is told again what is to be killed, and asked about every attempt.
+            CallEnd::Unknown(why) if self.link.is_current(generation) => {
+                tracing::warn!(why, "no answer to a call to Mesos");
+                self.disconnect(now, format!("no answer to a call to Mesos: {why}"));
+            }
+            CallEnd::Unknown(_) => {}
         }
     }
 

@@ -168,6 +168,8 @@ struct LiveAttempt {
     is_started: bool,
     /// How many times in a row Mesos knew nothing of it.
     n_unknown: u32,
+    /// Whether Mesos said that its offers were spent: it never was, or an earlier copy of the call launched it.
+    is_doubtful: bool,
 }
 
 /// A status to acknowledge.
@@ -234,6 +236,7 @@ impl Session {
                 is_known: false,
                 is_started: false,
                 n_unknown: 0,
+                is_doubtful: false,
             };
             (it.attempt, live)
         });

@@ -317,6 +317,7 @@ impl Session {
                 is_known: false,
                 is_started: false,
                 n_unknown: 0,
+                is_doubtful: false,
             };
             self.attempts.insert(attempt, live);
             match self.task_info(agent, &launch, &mut pool, &mut shared) {

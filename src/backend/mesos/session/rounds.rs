@@ -75,7 +75,7 @@ impl Session {
         self.ask_about(now, on_it);
     }
 
-    fn ask_about(&mut self, now: Time, attempts: Vec<AttemptId>) {
+    pub(super) fn ask_about(&mut self, now: Time, attempts: Vec<AttemptId>) {
         if attempts.is_empty() || !self.link.is_subscribed() {
             return;
         }

@@ -94,6 +94,17 @@ pub(super) fn meaning(status: &TaskStatus, is_isolated: bool) -> Option<Meaning>
     }
 }
 
+/// Whether the master says of a launch that it came to nothing because its offers were spent.
+fn says_offers_are_spent(status: &TaskStatus) -> bool {
+    status.reason == Some(Reason::InvalidOffers as i32) && status.uuid.is_none()
+}
+
+/// Whether it is the master's answer to a question about a task.
+fn is_answer(status: &TaskStatus) -> bool {
+    status.reason == Some(Reason::Reconciliation as i32)
+        && status.source == Some(Source::Master as i32)
+}
+
 /// The end of an attempt of which its executor said nothing.
 fn without_word(state: TaskState, reason: Option<Reason>, is_isolated: bool) -> Ended {
     match reason {
@@ -152,11 +163,17 @@ impl Session {
         {
             round.remaining.remove(&attempt);
         }
+        let mut is_doubtful = false;
         if let Some(live) = self.attempts.get_mut(&attempt) {
             live.is_known = true;
+            is_doubtful = live.is_doubtful && is_answer(status);
         }
         match meaning {
+            Meaning::Ended(_) | Meaning::Unknown if is_doubtful => {
+                self.lose(attempt, LossReason::LaunchDropped);
+            }
             Meaning::Alive { runs } => self.alive(attempt, runs),
+            Meaning::Ended(_) if says_offers_are_spent(status) => self.doubt(now, attempt),
             Meaning::Ended(ended) if self.may_be_under_way(now, attempt, status) => {
                 tracing::debug!(%attempt, ?ended, "asking again: it was launched just now");
                 self.ask_again(attempt);
@@ -191,17 +208,27 @@ impl Session {
             return;
         };
         live.n_unknown = 0;
+        live.is_doubtful = false;
         if runs && !live.is_started {
             live.is_started = true;
             self.tell(Event::AttemptStarted { attempt });
         }
     }
 
+    /// The offers of a launch were spent. That is also said where the call came twice, and then the first one has
+    /// launched it: the master's answer to a question tells.
+    fn doubt(&mut self, now: Time, attempt: AttemptId) {
+        if let Some(live) = self.attempts.get_mut(&attempt) {
+            live.is_doubtful = true;
+            self.ask_about(now, vec![attempt]);
+        }
+    }
+
     /// Whether an answer of the master about a task that its agent doesn't have may be too early.
     fn may_be_under_way(&self, now: Time, attempt: AttemptId, status: &TaskStatus) -> bool {
-        let is_answer = status.reason == Some(Reason::Reconciliation as i32)
-            && status.source == Some(Source::Master as i32);
-        is_answer && status.state == TaskState::TaskGone as i32 && self.is_fresh(now, attempt)
+        is_answer(status)
+            && status.state == TaskState::TaskGone as i32
+            && self.is_fresh(now, attempt)
     }
 
     fn is_fresh(&self, now: Time, attempt: AttemptId) -> bool {

@@ -246,6 +246,35 @@ fn an_answer_to_a_launch_of_just_now_is_too_early() {
 }
 
 #[test]
+fn a_launch_whose_offers_were_spent_is_asked_about_for_it_may_have_come_twice() {
+    let spent = |env: &mut Env| {
+        env.status_with("1.1", TaskState::TaskDropped, |status| {
+            status.uuid = None;
+            status.reason = Some(Reason::InvalidOffers as i32);
+        });
+        env.advance(0);
+        assert_eq!(env.wanted(), ["reconcile 1.1"]);
+    };
+    let mut env = Env::subscribed();
+    env.launched(1);
+    spent(&mut env);
+    env.answer("1.1", TaskState::TaskGone);
+    assert_eq!(env.wanted(), ["1.1 lost: launch_dropped"]);
+    // The first of two copies has launched it.
+    let mut env = Env::subscribed();
+    env.launched(1);
+    spent(&mut env);
+    env.answer("1.1", TaskState::TaskStaging);
+    env.answer("1.1", TaskState::TaskGone);
+    assert!(
+        env.wanted().is_empty(),
+        "once heard of, it is like any other"
+    );
+    env.exited("1.1", 0);
+    assert_eq!(env.wanted(), ["1.1 exited 0"]);
+}
+
+#[test]
 fn rounds_ask_ever_more_rarely_until_each_was_heard_of() {
     let recovered = |task| Recovered {
         attempt: attempt(task, 1),

@@ -146,10 +146,15 @@ fn a_launch_with_an_offer_that_was_rescinded_is_dropped() {
 }
 
 #[test]
-fn a_launch_that_was_never_sent_is_dropped_and_one_without_answer_is_not() {
+fn a_launch_that_was_never_sent_is_dropped_and_one_without_answer_is_asked_about() {
+    let silence = [
+        "offers forgotten",
+        "close",
+        "trouble: no answer to a call to Mesos: timed out",
+    ];
     let ends = [
         (CallEnd::NotSent, vec!["1.1 lost: launch_dropped"]),
-        (CallEnd::Unknown("timed out".to_owned()), vec![]),
+        (CallEnd::Unknown("timed out".to_owned()), silence.to_vec()),
         (CallEnd::Accepted, vec![]),
     ];
     for (end, expected) in ends {
@@ -163,6 +168,32 @@ fn a_launch_that_was_never_sent_is_dropped_and_one_without_answer_is_not() {
         env.take();
         assert_eq!(env.wanted(), expected);
     }
+}
+
+#[test]
+fn a_call_without_answer_is_settled_by_a_new_subscription() {
+    let mut env = Env::subscribed();
+    env.launched(1);
+    let offer = env.offer("B", "cpus=1 mem=128");
+    env.actions.clear();
+    env.decide(Decision::Decline {
+        agent: "B".into(),
+        offers: vec![offer],
+    });
+    let call = env.calls().pop().unwrap();
+    let unknown = CallEnd::Unknown("timed out".to_owned());
+    (env.session).on_call_done(env.now, call.id, call.generation, unknown.clone());
+    env.take();
+    env.actions.clear();
+    env.advance(1);
+    assert_eq!(env.wanted(), ["subscribe http://m1:5050 as F"]);
+    env.subscribe();
+    let expected = ["healthy", "ask agents", "reconcile 1.1", "reconcile"];
+    assert_eq!(env.wanted(), expected);
+    // What an older subscription still hears is nothing to the new one.
+    (env.session).on_call_done(env.now, call.id, call.generation, unknown);
+    env.take();
+    assert!(env.wanted().is_empty());
 }
 
 #[test]
