@@ -26,13 +26,6 @@ limits = "off"
 /// Metrics of which the daemon has nothing to say without Mesos.
 const ONLY_WITH_MESOS: &[&str] = &["apportion_mesos_", "apportion_offer"];
 
-/// Metrics that wait for the engine to tell of entitlement and claims.
-const NOT_TOLD: &[&str] = &[
-    "apportion_queue_entitlement",
-    "apportion_fairness_error",
-    "apportion_claims",
-];
-
 /// Panels that are right to be empty where all is well.
 const EMPTY_WHERE_ALL_IS_WELL: &[&str] = &["apportion_task_attempts_lost_total"];
 
@@ -154,7 +147,7 @@ fn every_query_of_every_panel_and_rule_gives_data_with_the_labels_it_shows() {
             .is_empty()
     });
     for query in queries() {
-        let may_be_empty = [ONLY_WITH_MESOS, EMPTY_WHERE_ALL_IS_WELL, NOT_TOLD];
+        let may_be_empty = [ONLY_WITH_MESOS, EMPTY_WHERE_ALL_IS_WELL];
         if may_be_empty
             .iter()
             .any(|names| names_any(&query.expression, names))
