@@ -16,6 +16,17 @@ use crate::processes;
 /// How long a daemon may take to listen.
 const START_MAX: Duration = Duration::from_secs(600);
 
+/// What a daemon is given beside the ordinary.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extra<'a> {
+    /// Lines of the queue.
+    pub(crate) queue: &'a str,
+    /// Sections of their own.
+    pub(crate) sections: &'a str,
+    /// Of the command line.
+    pub(crate) arguments: &'a [&'a str],
+}
+
 /// A running daemon.
 pub(crate) struct Daemon {
     child: Child,
@@ -31,17 +42,31 @@ impl Daemon {
     /// Starts a daemon with its data in `folder/data`, which offers `cpus` of this machine and runs as many
     /// tasks of [`crate::bodies`] side by side, with `backend.limits` as given.
     pub(crate) fn start(folder: &Path, cpus: u32, limits: &str, log: Option<&PathBuf>) -> Self {
+        Self::start_with(folder, cpus, limits, Extra::default(), log)
+    }
+
+    /// The same, with more in its configuration and on its command line.
+    pub(crate) fn start_with(
+        folder: &Path,
+        cpus: u32,
+        limits: &str,
+        extra: Extra<'_>,
+        log: Option<&PathBuf>,
+    ) -> Self {
         let config = folder.join("apportion.toml");
         let text = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"{}\"\n[queues.load]\n\
-             [backend]\nkind = \"local\"\nresources = {{ cpus = {cpus}, mem = \"1TiB\" }}\nlimits = \"{limits}\"\n",
+            "[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"{}\"\n[queues.load]\n{}\
+             [backend]\nkind = \"local\"\nresources = {{ cpus = {cpus}, mem = \"1TiB\" }}\nlimits = \"{limits}\"\n{}",
             folder.join("data").display(),
+            extra.queue,
+            extra.sections,
         );
         std::fs::write(&config, text).expect("the configuration can be written");
         let since_start = Stopwatch::start();
         let mut child = Command::new(env!("CARGO_BIN_EXE_apportion"))
             .args(["serve", "--config"])
             .arg(&config)
+            .args(extra.arguments)
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -175,6 +200,19 @@ impl Client {
                 return;
             }
             std::thread::sleep(each);
+        }
+    }
+
+    /// Waits until no task is left that has not ended.
+    pub(crate) fn wait_ended(&self, daemon: &Daemon, mut tell: impl FnMut(u64)) {
+        loop {
+            let n_live = self.n_live(daemon);
+            if n_live == 0 {
+                return;
+            }
+            tell(n_live);
+            // Seldom enough to take nothing, often enough to be exact to a few hundredths of a second.
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

@@ -10,7 +10,9 @@
 
 mod bodies;
 mod daemon;
+mod explain;
 mod floor;
+mod observe;
 mod processes;
 mod report;
 mod restart;
@@ -36,16 +38,22 @@ enum Section {
     Array,
     /// Processes through the local backend.
     Spawn,
+    /// What it costs to watch all of that: metrics, logs, traces.
+    Observe,
+    /// Explanations of waiting tasks while others start and end.
+    Explain,
     /// Memory of separate tasks, and a restart with them.
     Restart,
 }
 
 impl Section {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Disk,
         Self::Submit,
         Self::Array,
         Self::Spawn,
+        Self::Observe,
+        Self::Explain,
         Self::Restart,
     ];
 }
@@ -68,7 +76,10 @@ struct Options {
     /// How demands are enforced on them (`backend.limits`); one round for each.
     #[arg(long, value_delimiter = ',', default_values_t = ["auto".to_owned(), "off".to_owned()])]
     limits: Vec<String>,
-    /// For how long each figure of `disk` and `submit` is measured, in seconds.
+    /// How often `observe` and `explain` measure each way, in turns; the median counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// For how long each figure of `disk`, `submit`, `observe` and `explain` is measured, in seconds.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// Where the daemons keep their data, so which disk is measured. A folder of the build by default.
@@ -149,6 +160,8 @@ fn main() {
             Section::Submit => submit::measure(&mut run),
             Section::Array => restart::measure_array(&mut run),
             Section::Spawn => spawn::measure(&mut run),
+            Section::Observe => observe::measure(&mut run),
+            Section::Explain => explain::measure(&mut run),
             Section::Restart => restart::measure_separate(&mut run),
         }
     }

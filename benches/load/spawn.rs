@@ -181,17 +181,11 @@ fn through_daemon(run: &mut Run, side_by_side: u32, form: Form, limits: &str) ->
     for body in bodies {
         client.submit(&daemon, body);
     }
-    loop {
-        let n_live = client.n_live(&daemon);
-        if n_live == 0 {
-            break;
-        }
+    client.wait_ended(&daemon, |n_live| {
         run.tell(format!(
             "{n} x true, {side_by_side} side by side, {form:?}: {n_live} left"
         ));
-        // Seldom enough to take nothing, often enough to be exact to a few hundredths of a second.
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    });
     let wall = since.elapsed();
     let [n_commits, commit_seconds] = commits();
     Spent {

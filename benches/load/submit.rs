@@ -15,7 +15,7 @@ use crate::{Run, bodies, processes};
 const TASKS_PER_SECOND: f64 = 50_000.0;
 
 /// How many bodies are made ahead and sent in turn, so that making them takes nothing from the daemon's cores.
-const N_BODIES: u64 = 64;
+pub(crate) const N_BODIES: u64 = 64;
 
 /// Measures and reports.
 pub(crate) fn measure(run: &mut Run) {
@@ -57,7 +57,12 @@ fn measure_http(run: &mut Run) {
 }
 
 /// Runs requests one after the other in each of `n_clients`, until the time is over.
-fn drive<F, Fut>(client: &Client, n_clients: u32, span: Duration, request: F) -> Latencies
+pub(crate) fn drive<F, Fut>(
+    client: &Client,
+    n_clients: u32,
+    span: Duration,
+    request: F,
+) -> Latencies
 where
     F: Fn(reqwest::Client, u64) -> Fut + Clone + 'static,
     Fut: Future<Output = ()>,
@@ -151,7 +156,8 @@ fn measure_one(run: &mut Run, batch: u32, n_clients: u32) {
     );
 }
 
-fn body(place: u64, batch: u32) -> bytes::Bytes {
+/// The body of a call with so many tasks.
+pub(crate) fn body(place: u64, batch: u32) -> bytes::Bytes {
     let first = place * u64::from(batch);
     if batch == 1 {
         bodies::single(first)

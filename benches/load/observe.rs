@@ -1,0 +1,217 @@
+//! What it costs to watch the daemon: the same load unwatched, scraped each second, and with everything on.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use apportion::clock::Stopwatch;
+
+use crate::daemon::{Client, Daemon, Extra, post_tasks};
+use crate::report::{Figure, Goal};
+use crate::submit::{self, N_BODIES};
+use crate::{Run, bodies, processes};
+
+/// What watching may cost: so many times the same without it.
+const RATIO_MAX: f64 = 1.05;
+/// How many tasks a call of the submissions has.
+const BATCH: u32 = 1000;
+/// How many clients submit.
+const N_CLIENTS: u32 = 4;
+/// How many processes run side by side.
+const SIDE_BY_SIDE: u32 = 8;
+
+/// How a daemon is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    /// Nobody scrapes, and only errors are logged. It counts all the same.
+    Not,
+    /// As it is by default, and scraped each second.
+    Scraped,
+    /// That, and logs in JSON with each decision, and a trace of each task.
+    Wholly,
+}
+
+const WAYS: [Watched; 3] = [Watched::Not, Watched::Scraped, Watched::Wholly];
+
+/// The loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    Submissions,
+    Processes,
+}
+
+/// What a task took in one round.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    wall_micros: f64,
+    cpu_micros: f64,
+}
+
+/// Measures and reports.
+pub(crate) fn measure(run: &mut Run) {
+    let sink = Sink::start();
+    for load in [Load::Submissions, Load::Processes] {
+        let mut taken: [Vec<Taken>; 3] = Default::default();
+        for round in 1..=run.options.rounds {
+            for (watched, taken) in WAYS.into_iter().zip(&mut taken) {
+                run.tell(format!("{load:?}, watched: {watched:?}, round {round}"));
+                taken.push(once(run, load, watched, &sink));
+            }
+        }
+        report(run, load, &taken);
+    }
+}
+
+fn report(run: &mut Run, load: Load, taken: &[Vec<Taken>; 3]) {
+    let load = match load {
+        Load::Submissions => format!("{BATCH} tasks a call, {N_CLIENTS} clients"),
+        Load::Processes => format!("true, {SIDE_BY_SIDE} side by side"),
+    };
+    let wall = |way: &[Taken]| median(way.iter().map(|taken| taken.wall_micros));
+    let cpu = |way: &[Taken]| median(way.iter().map(|taken| taken.cpu_micros));
+    let [unwatched, watched @ ..] = taken;
+    for (way, name) in watched.iter().zip(["scraped", "all of it"]) {
+        run.report.add(
+            Figure::new("observe", format!("{load}, {name}"), wall(way), "us/task")
+                .beside(wall(unwatched), "unwatched")
+                .goal(Goal::RatioAtMost(RATIO_MAX))
+                .note("daemon cpu", cpu(way), "us/task")
+                .note("unwatched", cpu(unwatched), "us/task"),
+        );
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Starts a daemon that is watched so, and puts the load on it.
+fn once(run: &mut Run, load: Load, watched: Watched, sink: &Sink) -> Taken {
+    let scratch = run.scratch();
+    let traces = format!("[traces]\notlp = \"{}\"\n", sink.url);
+    let extra = match watched {
+        Watched::Not => Extra {
+            arguments: &["--log-level", "error"],
+            ..Extra::default()
+        },
+        Watched::Scraped => Extra::default(),
+        Watched::Wholly => Extra {
+            queue: "decision_log = true\n",
+            sections: &traces,
+            arguments: &["--log-format", "json"],
+        },
+    };
+    let cpus = match load {
+        Load::Submissions => 1,
+        Load::Processes => SIDE_BY_SIDE,
+    };
+    let daemon = Daemon::start_with(&scratch, cpus, "off", extra, run.options.log.as_ref());
+    let own = daemon.own_processes();
+    let scraper = (watched != Watched::Not).then(|| Scraper::start(&daemon));
+    let cpu_before = processes::cpu_seconds(&own);
+    let (n_tasks, wall) = match load {
+        Load::Submissions => submissions(&daemon, run.span()),
+        Load::Processes => processes_of(&daemon, run.options.n_spawn),
+    };
+    let cpu = processes::cpu_seconds(&own) - cpu_before;
+    drop(scraper);
+    Taken {
+        wall_micros: wall.as_secs_f64() / n_tasks * 1e6,
+        cpu_micros: cpu / n_tasks * 1e6,
+    }
+}
+
+/// Submits for a while.
+fn submissions(daemon: &Daemon, span: Duration) -> (f64, Duration) {
+    let client = Client::new();
+    let bodies: Vec<bytes::Bytes> = (0..N_BODIES)
+        .map(|place| submit::body(place, BATCH))
+        .collect();
+    let url = daemon.url.clone();
+    let latencies = submit::drive(&client, N_CLIENTS, span, move |http, number| {
+        let (url, body) = (url.clone(), bodies[(number % N_BODIES) as usize].clone());
+        async move { post_tasks(http, &url, body).await }
+    });
+    let n_tasks = latencies.len() as f64 * f64::from(BATCH);
+    (n_tasks, latencies.total)
+}
+
+/// Runs processes, from their submission to the end of the last one.
+fn processes_of(daemon: &Daemon, n: u32) -> (f64, Duration) {
+    let client = Client::new();
+    let since = Stopwatch::start();
+    client.submit(daemon, bodies::array_of_true(n));
+    client.wait_ended(daemon, |_| {});
+    (f64::from(n), since.elapsed())
+}
+
+/// Asks for the page of metrics once a second, until it is dropped.
+struct Scraper {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Scraper {
+    fn start(daemon: &Daemon) -> Self {
+        let url = format!("{}/metrics", daemon.url);
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            let client = Client::new();
+            let pause = Duration::from_secs(1);
+            while stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
+                client.runtime.block_on(async {
+                    let page = client.http.get(&url).send().await;
+                    let page = page.expect("the daemon answers").text().await;
+                    assert!(
+                        page.expect("the page is text")
+                            .contains("apportion_build_info")
+                    );
+                });
+            }
+        });
+        Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Scraper {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the daemon was scraped");
+        }
+    }
+}
+
+/// Takes traces and forgets them.
+struct Sink {
+    url: String,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Sink {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime can be made");
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .expect("a port is free");
+        let address = listener.local_addr().expect("it has an address");
+        let take = |body: bytes::Bytes| async move {
+            drop(body);
+        };
+        let router = axum::Router::new().route("/v1/traces", axum::routing::post(take));
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Self {
+            url: format!("http://{address}/v1/traces"),
+            _runtime: runtime,
+        }
+    }
+}
