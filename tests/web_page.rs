@@ -96,7 +96,8 @@ fn everything_is_seen_on_a_desk_on_a_phone_and_in_the_dark() {
         };
         let views = [
             ("queues", "weight 3"),
-            ("tasks", "tile 7/3"),
+            ("tasks?order=oldest", "tile 7/3"),
+            ("tasks", "sweep"),
             ("agents", "rack=r1"),
             ("resources", "db_connections"),
             (&format!("tasks/{}", scene.queued), "lacks db_connections"),
@@ -107,7 +108,7 @@ fn everything_is_seen_on_a_desk_on_a_phone_and_in_the_dark() {
             browser.open(&url(&scene, view));
             browser.until_shows(shows);
             assert_fits_the_window(&browser, view);
-            browser.screenshot(&format!("{kind}-{}", view.replace('/', "-")));
+            browser.screenshot(&format!("{kind}-{}", view.replace(['/', '?', '='], "-")));
         }
         let colour = browser.run("return getComputedStyle(document.body).backgroundColor");
         assert_eq!(colour == "rgb(18, 22, 20)", is_dark, "{colour}");
@@ -120,7 +121,7 @@ fn what_tasks_say_stays_text() {
     let Some(browser) = Browser::start(1280, 900, false) else {
         return;
     };
-    browser.open(&url(&scene, "tasks"));
+    browser.open(&url(&scene, "tasks?order=oldest"));
     browser.until_shows(EVIL);
     browser.open(&url(&scene, &format!("tasks/{}", scene.failed + 1)));
     browser.until_shows(EVIL);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::{Stream, StreamExt, stream};
+use rustc_hash::FxHashMap;
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -25,6 +26,9 @@ use crate::engine::{AttemptId, Fact, OutcomeKind, TaskId, Time};
     path = "/v1/events",
     operation_id = "stream_events",
     tag = "tasks",
+    params(
+        ("queue" = Option<String>, Query, description = "only of tasks of this queue and the queues below it"),
+    ),
     responses(
         (status = 200, description = "server-sent events, each with this in its data", body = TaskEventJson, content_type = "text/event-stream"),
         (status = 422, description = "`invalid_field`", body = ErrorBody),
@@ -32,27 +36,44 @@ use crate::engine::{AttemptId, Fact, OutcomeKind, TaskId, Time};
 )]
 pub(super) async fn stream(
     State(context): State<Arc<Context>>,
-    parameters: Parameters,
+    mut parameters: Parameters,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
-    parameters.end(&[])?;
+    let only = parameters.one("queue")?;
+    parameters.end(&["queue"])?;
     let handle = context.state.handle.clone();
     let facts = handle.subscribe();
     let stopped = async move { Handle::stopped(&handle).await };
-    let events = stream::unfold((context, facts), next_batch)
+    let feed = Feed {
+        context,
+        facts,
+        only,
+        queues: FxHashMap::default(),
+    };
+    let events = stream::unfold(feed, next_batch)
         .flat_map(stream::iter)
         .map(Ok)
         .take_until(Box::pin(stopped));
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 
-type Feed = (Arc<Context>, Receiver<Arc<[Fact]>>);
+/// Where a stream of events comes from.
+struct Feed {
+    context: Arc<Context>,
+    facts: Receiver<Arc<[Fact]>>,
+    /// Only tasks of this queue and the queues below it.
+    only: Option<String>,
+    /// Where only some queues are wanted: those of tasks that were launched and have not ended.
+    queues: FxHashMap<u64, String>,
+}
 
-async fn next_batch((context, mut facts): Feed) -> Option<(Vec<Event>, Feed)> {
-    let events = match facts.recv().await {
+async fn next_batch(mut feed: Feed) -> Option<(Vec<Event>, Feed)> {
+    let events = match feed.facts.recv().await {
         Ok(batch) => {
             let mut events = Vec::new();
             for fact in batch.iter() {
-                if let Some(change) = describe(&context, fact).await {
+                if let Some(change) = describe(&feed.context, fact).await
+                    && feed.wants(&change).await
+                {
                     events.extend(Event::default().event("task").json_data(change));
                 }
             }
@@ -68,7 +89,48 @@ async fn next_batch((context, mut facts): Feed) -> Option<(Vec<Event>, Feed)> {
         }
         Err(RecvError::Closed) => return None,
     };
-    Some((events, (context, facts)))
+    Some((events, feed))
+}
+
+impl Feed {
+    /// Whether a change is of a queue that is asked for.
+    async fn wants(&mut self, change: &TaskEventJson) -> bool {
+        let Some(only) = self.only.clone() else {
+            return true;
+        };
+        let queue = self.queue_of(change).await;
+        queue.is_some_and(|queue| {
+            let below = queue.strip_prefix(&only);
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
+    /// The queue of the task. Few kinds of changes don't tell it; then it was told when the task was launched, or
+    /// stands in the database.
+    async fn queue_of(&mut self, change: &TaskEventJson) -> Option<String> {
+        let task = change.task;
+        let known = change
+            .queue
+            .clone()
+            .or_else(|| self.queues.get(&task).cloned());
+        let queue = match known {
+            Some(queue) => queue,
+            None => {
+                let record = self.context.find_task(TaskId(task)).await.ok()?;
+                record.submission.spec.queue.to_string()
+            }
+        };
+        let is_ended = matches!(
+            change.state,
+            StateJson::Succeeded | StateJson::Failed | StateJson::Cancelled
+        );
+        if is_ended {
+            self.queues.remove(&task);
+        } else if change.attempt.is_some() {
+            self.queues.insert(task, queue.clone());
+        }
+        Some(queue)
+    }
 }
 
 /// The change of a task's state that a fact tells of, if any.

@@ -20,7 +20,7 @@ const LIMIT_MAX: usize = 1000;
 /// The most bytes of a reason for cancelling.
 const REASON_BYTES_MAX: usize = 1024;
 
-/// Lists tasks in order of ids.
+/// Lists tasks in order of ids, the oldest first or the newest.
 #[utoipa::path(
     get,
     path = "/v1/tasks",
@@ -30,7 +30,8 @@ const REASON_BYTES_MAX: usize = 1024;
         ("queue" = Option<String>, Query, description = "only of this queue and the queues below it"),
         ("state" = Option<Vec<String>>, Query, description = "only in this state; may be repeated, or a list with commas"),
         ("search" = Option<String>, Query, description = "only with this in their name or key"),
-        ("after" = Option<u64>, Query, description = "only ids above this: the `next_after` of the page before"),
+        ("order" = Option<String>, Query, description = "`oldest` first, as where it isn't said, or `newest` first"),
+        ("after" = Option<u64>, Query, description = "only tasks that come after this id in that order: the `next_after` of the page before"),
         ("limit" = Option<u32>, Query, description = "at most so many, 1 to 1000; 100 where it isn't said"),
     ),
     responses(
@@ -69,6 +70,14 @@ fn read_filter(mut parameters: Parameters) -> Result<TaskFilter, ApiError> {
         .map(read_state)
         .collect::<Result<_, _>>()?;
     let search = parameters.one("search")?.filter(|text| !text.is_empty());
+    let newest = match parameters.one("order")?.as_deref() {
+        None | Some("oldest") => false,
+        Some("newest") => true,
+        Some(other) => {
+            let known = format!("'{other}' is no order; known: oldest, newest");
+            return Err(ApiError::field("order", known));
+        }
+    };
     let after = parameters.number("after")?.map(TaskId);
     let limit = parameters.number("limit")?.unwrap_or(LIMIT_DEFAULT);
     if limit == 0 || limit > LIMIT_MAX {
@@ -77,11 +86,12 @@ fn read_filter(mut parameters: Parameters) -> Result<TaskFilter, ApiError> {
             format!("must be 1 to {LIMIT_MAX}"),
         ));
     }
-    parameters.end(&["queue", "state", "search", "after", "limit"])?;
+    parameters.end(&["queue", "state", "search", "order", "after", "limit"])?;
     Ok(TaskFilter {
         queue,
         states,
         search,
+        newest,
         after,
         limit,
     })

@@ -11,7 +11,7 @@ const PAGE_MAX: u32 = 1000;
 /// The most characters of a command that stands in for a name.
 const TITLE_LENGTH_MAX: usize = 32;
 
-/// List tasks, in order of their ids.
+/// List tasks, in order of their ids, which is that of submission.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only of this queue and the queues below it.
@@ -27,7 +27,10 @@ pub(super) struct Args {
     /// At most so many.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Only tasks behind this id.
+    /// The newest first.
+    #[arg(long)]
+    newest: bool,
+    /// Only tasks behind this id, in the order in which they are listed.
     #[arg(long, value_name = "ID")]
     after: Option<u64>,
 }
@@ -36,6 +39,9 @@ pub(super) async fn execute(args: &Args, context: &mut Context<'_, '_>) -> Resul
     let mut query = Vec::new();
     query.extend(args.queue.clone().map(|queue| ("queue", queue)));
     query.extend(args.search.clone().map(|text| ("search", text)));
+    if args.newest {
+        query.push(("order", "newest".to_owned()));
+    }
     if !args.state.is_empty() {
         query.push(("state", args.state.join(",")));
     }

@@ -92,12 +92,15 @@ impl Store for MemoryStore {
 impl Reader for MemoryStore {
     fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
         let kept = self.kept();
-        let all = kept
-            .submissions
-            .values()
-            .flat_map(|(submission, _)| ids(submission));
+        let submissions = kept.submissions.values();
+        let mut all: Vec<TaskId> = submissions.flat_map(|(one, _)| ids(one)).collect();
+        if filter.newest {
+            all.reverse();
+        }
+        let is_after = |task: &TaskId, after| (*task > after) != filter.newest && *task != after;
         Ok(all
-            .filter(|task| filter.after.is_none_or(|after| *task > after))
+            .into_iter()
+            .filter(|task| filter.after.is_none_or(|after| is_after(task, after)))
             .filter_map(|task| kept.record(task))
             .filter(|record| filter.states.is_empty() || filter.states.contains(&record.state))
             .filter(|record| is_below(&record.submission.spec.queue, filter.queue.as_deref()))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::StoreError;
 use crate::engine::{AttemptId, Outcome, Submission, TaskId, TaskState, Time};
 
-/// Which tasks to list, in order of ids.
+/// Which tasks to list, in order of ids, which is that of submission.
 #[derive(Clone, Debug, Default)]
 pub struct TaskFilter {
     /// Only of this queue and the queues below it.
@@ -16,7 +16,9 @@ pub struct TaskFilter {
     pub states: Vec<TaskState>,
     /// Only with this in their name or key, whatever the case of ASCII letters.
     pub search: Option<String>,
-    /// Only ids above this.
+    /// The newest first instead of the oldest.
+    pub newest: bool,
+    /// Only those that come after this id in that order.
     pub after: Option<TaskId>,
     /// At most so many.
     pub limit: usize,

@@ -60,24 +60,35 @@ fn read(reader: &dyn Reader, next_id: u64, page: usize) -> Vec<String> {
             .iter()
             .flat_map(|states| SEARCHES.map(|search| (states, search)))
         {
-            let mut filter = TaskFilter {
-                queue: queue.map(str::to_owned),
-                states: states.clone(),
-                search: search.map(str::to_owned),
-                after: None,
-                limit: page,
-            };
-            loop {
-                let records = reader.list(&filter).unwrap();
-                told.push(format!("{filter:?}: {records:?}"));
-                match records.last() {
-                    Some(last) if records.len() == page => filter.after = Some(last.task),
-                    _ => break,
-                }
+            for newest in [false, true] {
+                tell_pages(
+                    &mut told,
+                    reader,
+                    TaskFilter {
+                        queue: queue.map(str::to_owned),
+                        states: states.clone(),
+                        search: search.map(str::to_owned),
+                        newest,
+                        after: None,
+                        limit: page,
+                    },
+                );
             }
         }
     }
     told
+}
+
+/// All pages of a list.
+fn tell_pages(told: &mut Vec<String>, reader: &dyn Reader, mut filter: TaskFilter) {
+    loop {
+        let records = reader.list(&filter).unwrap();
+        told.push(format!("{filter:?}: {records:?}"));
+        match records.last() {
+            Some(last) if records.len() == filter.limit => filter.after = Some(last.task),
+            _ => return,
+        }
+    }
 }
 
 /// Of names, of keys, and of neither.

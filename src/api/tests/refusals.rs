@@ -71,7 +71,7 @@ const WRONG_PATHS: &[(&str, &str)] = &[
     ),
     (
         "/v1/tasks?sort=id",
-        "422 invalid_field: sort: is unknown; known: queue, state, search, after, limit",
+        "422 invalid_field: sort: is unknown; known: queue, state, search, order, after, limit",
     ),
     (
         "/v1/tasks/7/logs/stderr?wait_seconds=-1",
@@ -82,8 +82,12 @@ const WRONG_PATHS: &[(&str, &str)] = &[
         "422 invalid_field: wait_seconds: must be a number of seconds, 0 or above",
     ),
     (
-        "/v1/events?queue=a",
-        "422 invalid_field: queue: is unknown; this call takes no parameters",
+        "/v1/events?state=queued",
+        "422 invalid_field: state: is unknown; known: queue",
+    ),
+    (
+        "/v1/tasks?order=random",
+        "422 invalid_field: order: 'random' is no order; known: oldest, newest",
     ),
 ];
 

@@ -147,8 +147,8 @@ struct Events {
 }
 
 impl Events {
-    async fn open(daemon: &Daemon) -> Self {
-        let request = Request::get("/v1/events").body(Body::empty()).unwrap();
+    async fn open(daemon: &Daemon, path: &str) -> Self {
+        let request = Request::get(path).body(Body::empty()).unwrap();
         let response = daemon.router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self {
@@ -180,7 +180,7 @@ impl Events {
 #[tokio::test]
 async fn every_change_of_a_state_is_streamed() {
     let daemon = Daemon::start();
-    let mut events = Events::open(&daemon).await;
+    let mut events = Events::open(&daemon, "/v1/events").await;
     let submit = json!({"tasks": [
         {"key": "a", "retries": 1, "run": {"command": "true"}},
         {"after": ["a"], "array": "0-2", "run": {"command": "true"}},
@@ -201,9 +201,50 @@ async fn every_change_of_a_state_is_streamed() {
 }
 
 #[tokio::test]
+async fn only_changes_in_a_queue_are_streamed_where_it_is_named() {
+    let daemon = Daemon::start();
+    let submit = async |queue: &str| {
+        // One launch uses a whole offer up.
+        daemon.add_agent().await;
+        let task = json!({"queue": queue, "demand": {"cpus": 0.1}, "run": {"command": "true"}});
+        daemon.submit(&task).await
+    };
+    let early = submit("maps/render").await;
+    let mut events = Events::open(&daemon, "/v1/events?queue=maps").await;
+    let mut others = Events::open(&daemon, "/v1/events?queue=map").await;
+    let (other, late) = (submit("default").await, submit("maps/render").await);
+    for task in [early, other, late] {
+        daemon.started(task, 1).await;
+        daemon.ended(task, 1, 0, "").await;
+    }
+    let mut seen = Vec::new();
+    while seen.last() != Some(&(late, json!("succeeded"))) {
+        let (_, data) = events.next().await.unwrap();
+        seen.push((data["task"].as_u64().unwrap(), data["state"].clone()));
+    }
+    seen.sort_by_key(|(task, _)| *task);
+    let state = |task: u64, state: &str| (task, json!(state));
+    let expected = [
+        state(early, "running"),
+        state(early, "succeeded"),
+        state(late, "queued"),
+        state(late, "launching"),
+        state(late, "running"),
+        state(late, "succeeded"),
+    ];
+    assert_eq!(seen, expected);
+    daemon.stop().await;
+    assert_eq!(
+        others.next().await,
+        None,
+        "no queue begins with a part of a name"
+    );
+}
+
+#[tokio::test]
 async fn who_reads_events_too_slowly_is_told() {
     let daemon = Daemon::start();
-    let mut events = Events::open(&daemon).await;
+    let mut events = Events::open(&daemon, "/v1/events").await;
     daemon.submit(&json!({"run": {"command": "true"}})).await;
     for n in 0..1000 {
         let body = json!({"used": f64::from(n % 4)}).to_string();

@@ -1,4 +1,4 @@
-//! Lists of tasks in order of ids, at a cost that depends on the length of the page and on the number of
+//! Lists of tasks in order of ids, the oldest or the newest first, at a cost that depends on the length of the page and on the number of
 //! queues it is taken from, and not on how many tasks there are.
 //!
 //! Without a filter, the ids come from the submissions. With one, they come from the two places that are
@@ -22,15 +22,15 @@ pub(super) fn list(
 ) -> rusqlite::Result<Vec<TaskRecord>> {
     let mut records = Records::new(connection);
     let mut page = Vec::new();
-    let mut after = filter.after.map_or(0, |after| int(after.0));
+    let mut way = Way::new(filter);
     while page.len() < filter.limit {
         let wanted = filter.limit - page.len();
         let ids = if let Some(text) = &filter.search {
-            search::matching_ids(connection, filter, text, after, wanted)?
+            search::matching_ids(connection, filter, text, way, wanted)?
         } else if filter.queue.is_none() && filter.states.is_empty() {
-            all_ids(connection, after, wanted)?
+            all_ids(connection, way, wanted)?
         } else {
-            Page::new(after, wanted).filtered(connection, filter)?
+            Page::new(way, wanted).filtered(connection, filter)?
         };
         for id in &ids {
             page.extend(records.find(TaskId(id.unsigned_abs()), Detail::Brief)?);
@@ -39,33 +39,82 @@ pub(super) fn list(
             break;
         };
         // Some of the ids may be of forgotten tasks whose rows are not swept yet: go on behind those.
-        after = forgotten_until(connection, *last)?.unwrap_or(*last);
+        way.go_behind(forgotten_with(connection, *last)?.unwrap_or((*last, *last)));
     }
     Ok(page)
 }
 
-/// The end of the range of forgotten ids that holds this one.
-fn forgotten_until(connection: &Connection, id: i64) -> rusqlite::Result<Option<i64>> {
+/// The range of forgotten ids that holds this one.
+fn forgotten_with(connection: &Connection, id: i64) -> rusqlite::Result<Option<(i64, i64)>> {
     let range = connection
-        .prepare_cached("SELECT last FROM forgotten WHERE first <= ?1 ORDER BY first DESC LIMIT 1")?
-        .query_row([id], |row| row.get(0))
+        .prepare_cached(
+            "SELECT first, last FROM forgotten WHERE first <= ?1 ORDER BY first DESC LIMIT 1",
+        )?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    Ok(range.filter(|last| id <= *last))
+    Ok(range.filter(|(_, last)| id <= *last))
 }
 
-/// The first `limit` ids above `after`.
-fn all_ids(connection: &Connection, after: i64, limit: usize) -> rusqlite::Result<Vec<i64>> {
-    let mut query = connection.prepare_cached(
+/// The ids that are left to look at, and in which order: those above `low` and below `high`.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub(super) newest: bool,
+    pub(super) low: i64,
+    pub(super) high: i64,
+}
+
+impl Way {
+    fn new(filter: &TaskFilter) -> Self {
+        let after = filter.after.map(|after| int(after.0));
+        let (low, high) = match (filter.newest, after) {
+            (false, after) => (after.unwrap_or(0), i64::MAX),
+            (true, after) => (0, after.unwrap_or(i64::MAX)),
+        };
+        Self {
+            newest: filter.newest,
+            low,
+            high,
+        }
+    }
+
+    /// The word for it in SQL.
+    pub(super) fn order(self) -> &'static str {
+        if self.newest { "DESC" } else { "ASC" }
+    }
+
+    /// Leaves all ids up to the end of this range.
+    fn go_behind(&mut self, (first, last): (i64, i64)) {
+        if self.newest {
+            self.high = first;
+        } else {
+            self.low = last;
+        }
+    }
+
+    /// The first `limit` ids of a range, in order.
+    pub(super) fn ids_of(self, first: i64, last: i64, limit: usize) -> Vec<i64> {
+        let (first, last) = (first.max(self.low + 1), last.min(self.high - 1));
+        if self.newest {
+            (first..=last).rev().take(limit).collect()
+        } else {
+            (first..=last).take(limit).collect()
+        }
+    }
+}
+
+/// The first `limit` ids on the way.
+fn all_ids(connection: &Connection, way: Way, limit: usize) -> rusqlite::Result<Vec<i64>> {
+    let mut query = connection.prepare_cached(&format!(
         "SELECT first, count FROM submissions \
-         WHERE first >= coalesce((SELECT max(first) FROM submissions WHERE first <= ?1 + 1), 0) \
-         ORDER BY first LIMIT ?2 + 1",
-    )?;
-    let mut rows = query.query(params![after, int(limit as u64)])?;
+         WHERE first >= coalesce((SELECT max(first) FROM submissions WHERE first <= ?1 + 1), 0) AND first < ?2 \
+         ORDER BY first {} LIMIT ?3 + 1",
+        way.order()
+    ))?;
+    let mut rows = query.query(params![way.low, way.high, int(limit as u64)])?;
     let mut ids = Vec::new();
     while let Some(row) = rows.next()? {
         let (first, count): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let missing = limit - ids.len();
-        ids.extend((first.max(after + 1)..first + count).take(missing));
+        ids.extend(way.ids_of(first, first + count - 1, limit - ids.len()));
         if ids.len() == limit {
             break;
         }
@@ -73,33 +122,41 @@ fn all_ids(connection: &Connection, after: i64, limit: usize) -> rusqlite::Resul
     Ok(ids)
 }
 
-/// The least `limit` ids above `after` that were met so far.
+/// The first `limit` ids on the way that were met so far.
 struct Page {
-    after: i64,
+    way: Way,
     limit: usize,
     ids: BTreeSet<i64>,
 }
 
 impl Page {
-    fn new(after: i64, limit: usize) -> Self {
+    fn new(way: Way, limit: usize) -> Self {
         Self {
-            after,
+            way,
             limit,
             ids: BTreeSet::new(),
-        }
-    }
-
-    /// Only ids below this can still be on the page.
-    fn bound(&self) -> i64 {
-        match self.ids.last() {
-            Some(last) if self.ids.len() >= self.limit => *last,
-            _ => i64::MAX,
         }
     }
 
     fn add(&mut self, id: i64) {
         self.ids.insert(id);
         if self.ids.len() > self.limit {
+            self.pop();
+        }
+        if self.ids.len() == self.limit {
+            // Only ids before the last one can still be on the page.
+            if self.way.newest {
+                self.way.low = self.ids.first().copied().unwrap_or(self.way.low);
+            } else {
+                self.way.high = self.ids.last().copied().unwrap_or(self.way.high);
+            }
+        }
+    }
+
+    fn pop(&mut self) {
+        if self.way.newest {
+            self.ids.pop_first();
+        } else {
             self.ids.pop_last();
         }
     }
@@ -125,7 +182,11 @@ impl Page {
                 }
             }
         }
-        Ok(self.ids.into_iter().collect())
+        let mut ids: Vec<i64> = self.ids.into_iter().collect();
+        if self.way.newest {
+            ids.reverse();
+        }
+        Ok(ids)
     }
 
     fn add_rows(
@@ -134,15 +195,16 @@ impl Page {
         queue: &str,
         state: TaskState,
     ) -> rusqlite::Result<()> {
-        let mut query = connection.prepare_cached(
+        let mut query = connection.prepare_cached(&format!(
             "SELECT id FROM tasks INDEXED BY tasks_by_queue \
-             WHERE queue = ?1 AND state = ?2 AND id > ?3 AND id < ?4 ORDER BY id LIMIT ?5",
-        )?;
+             WHERE queue = ?1 AND state = ?2 AND id > ?3 AND id < ?4 ORDER BY id {} LIMIT ?5",
+            self.way.order()
+        ))?;
         let mut rows = query.query(params![
             queue,
             state.as_str(),
-            self.after,
-            self.bound(),
+            self.way.low,
+            self.way.high,
             int(self.limit as u64)
         ])?;
         while let Some(row) = rows.next()? {
@@ -157,25 +219,23 @@ impl Page {
         queue: &str,
         state: TaskState,
     ) -> rusqlite::Result<()> {
-        let mut query = connection.prepare_cached(
+        let mut query = connection.prepare_cached(&format!(
             "SELECT first, last FROM unstarted WHERE queue = ?1 AND state = ?2 AND first < ?4 \
              AND first >= coalesce((SELECT max(first) FROM unstarted \
                                     WHERE queue = ?1 AND state = ?2 AND first <= ?3 + 1), 0) \
-             ORDER BY first LIMIT ?5 + 1",
-        )?;
+             ORDER BY first {} LIMIT ?5 + 1",
+            self.way.order()
+        ))?;
         let mut rows = query.query(params![
             queue,
             state.as_str(),
-            self.after,
-            self.bound(),
+            self.way.low,
+            self.way.high,
             int(self.limit as u64)
         ])?;
         while let Some(row) = rows.next()? {
-            let (first, last): (i64, i64) = (row.get(0)?, row.get(1)?);
-            for id in first.max(self.after + 1)..=last {
-                if id >= self.bound() {
-                    break;
-                }
+            // What is before the last one on the page gets less with each id that is added.
+            for id in self.way.ids_of(row.get(0)?, row.get(1)?, self.limit) {
                 self.add(id);
             }
         }

@@ -4,15 +4,16 @@
 use rusqlite::{Connection, params_from_iter, types::Value};
 
 use super::codec::int;
+use super::listing::Way;
 use crate::engine::TaskState;
 use crate::store::reader::TaskFilter;
 
-/// The first `limit` ids above `after` that the filter asks for, by a text among others.
+/// The first `limit` ids on the way that the filter asks for, by a text among others.
 pub(super) fn matching_ids(
     connection: &Connection,
     filter: &TaskFilter,
     text: &str,
-    after: i64,
+    way: Way,
     limit: usize,
 ) -> rusqlite::Result<Vec<i64>> {
     let states: &[TaskState] = match &filter.states[..] {
@@ -26,12 +27,17 @@ pub(super) fn matching_ids(
         None => "",
     };
     let submissions = format!(
-        "submissions s WHERE s.first + s.count > ? \
+        "submissions s WHERE s.first + s.count > ? AND s.first < ? \
          AND (instr(lower(s.name), ?) > 0 OR instr(lower(s.key), ?) > 0) {queue}"
     );
     let of_submission: Vec<Value> = {
         let text = text.to_ascii_lowercase();
-        let mut values = vec![Value::from(after + 1), text.clone().into(), text.into()];
+        let mut values = vec![
+            Value::from(way.low + 1),
+            Value::from(way.high),
+            text.clone().into(),
+            text.into(),
+        ];
         if let Some(root) = &filter.queue {
             values.extend([root.clone(), format!("{root}/"), format!("{root}0")].map(Value::from));
         }
@@ -40,15 +46,16 @@ pub(super) fn matching_ids(
     let of_states = states
         .iter()
         .map(|state| Value::from(state.as_str().to_owned()));
-    let tail = [Value::from(after), Value::from(int(limit as u64))];
+    let tail = [way.low, way.high, int(limit as u64)].map(Value::from);
+    let order = way.order();
     let values = |order: [&[Value]; 2]| -> Vec<Value> { order.concat() };
     let of_states: Vec<Value> = of_states.collect();
 
     let mut ids = Vec::new();
     let sql = format!(
-        "SELECT t.id FROM (SELECT s.first, s.count FROM {submissions} ORDER BY s.first) f CROSS JOIN tasks t \
-         WHERE t.id >= f.first AND t.id < f.first + f.count AND t.state IN ({marks}) AND t.id > ? \
-         ORDER BY f.first, t.id LIMIT ?"
+        "SELECT t.id FROM (SELECT s.first, s.count FROM {submissions} ORDER BY s.first {order}) f CROSS JOIN tasks t \
+         WHERE t.id >= f.first AND t.id < f.first + f.count AND t.state IN ({marks}) AND t.id > ? AND t.id < ? \
+         ORDER BY f.first {order}, t.id {order} LIMIT ?"
     );
     let mut query = connection.prepare_cached(&sql)?;
     let mut rows = query.query(params_from_iter(
@@ -61,10 +68,10 @@ pub(super) fn matching_ids(
     }
     let sql = format!(
         "SELECT u.first, u.last FROM \
-         (SELECT s.first, s.count, s.queue, s.state FROM {submissions} AND s.state IN ({marks}) ORDER BY s.first) f \
+         (SELECT s.first, s.count, s.queue, s.state FROM {submissions} AND s.state IN ({marks}) ORDER BY s.first {order}) f \
          CROSS JOIN unstarted u WHERE u.queue = f.queue AND u.state = f.state \
-         AND u.first >= f.first AND u.first < f.first + f.count AND u.last > ? \
-         ORDER BY f.first, u.first LIMIT ?"
+         AND u.first >= f.first AND u.first < f.first + f.count AND u.last > ? AND u.first < ? \
+         ORDER BY f.first {order}, u.first {order} LIMIT ?"
     );
     let mut query = connection.prepare_cached(&sql)?;
     let mut rows = query.query(params_from_iter(
@@ -72,12 +79,14 @@ pub(super) fn matching_ids(
     ))?;
     let mut missing = limit;
     while let Some(row) = rows.next()? {
-        let (first, last): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let before = ids.len();
-        ids.extend((first.max(after + 1)..=last).take(missing));
-        missing -= ids.len() - before;
+        let found = way.ids_of(row.get(0)?, row.get(1)?, missing);
+        missing -= found.len();
+        ids.extend(found);
     }
     ids.sort_unstable();
+    if way.newest {
+        ids.reverse();
+    }
     ids.truncate(limit);
     Ok(ids)
 }

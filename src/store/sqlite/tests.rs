@@ -269,6 +269,7 @@ fn a_forgotten_array_is_out_of_sight_at_once_and_swept_in_steps() {
             queue: Some("maps".into()),
             states: states.into(),
             search: None,
+            newest: false,
             after: None,
             limit: 10,
         };
@@ -312,6 +313,7 @@ fn an_array_costs_one_row_until_its_tasks_start() {
             queue: queue.map(str::to_owned),
             states: states.into(),
             search: None,
+            newest: false,
             after: Some(TaskId(after)),
             limit: 3,
         };
@@ -324,6 +326,24 @@ fn an_array_costs_one_row_until_its_tasks_start() {
     };
     assert_eq!(page(None, &[], 499_998), [499_999, 500_000, 500_001]);
     assert_eq!(page(None, &[TaskState::Queued], 0), [3, 4, 5]);
+    let newest = |states: &[TaskState], after: Option<u64>| -> Vec<u64> {
+        let filter = TaskFilter {
+            states: states.into(),
+            newest: true,
+            after: after.map(TaskId),
+            limit: 3,
+            ..TaskFilter::default()
+        };
+        let records = reader.list(&filter).unwrap();
+        records.iter().map(|record| record.task.0).collect()
+    };
+    assert_eq!(newest(&[], None), [1_000_000, 999_999, 999_998]);
+    assert_eq!(
+        newest(&[TaskState::Queued], Some(500_002)),
+        [500_001, 499_999, 499_998]
+    );
+    assert_eq!(newest(&[TaskState::Launching], None), [500_000, 2, 1]);
+    assert_eq!(newest(&[], Some(2)), [1]);
     assert_eq!(
         page(Some("maps"), &[TaskState::Queued], 499_998),
         [499_999, 500_001, 500_002]

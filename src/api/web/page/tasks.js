@@ -18,12 +18,13 @@ export class TasksView {
     this.search = parameters.get('search') ?? '';
     this.queue = parameters.get('queue') ?? '';
     this.states = (parameters.get('state') ?? '').split(',').filter((word) => STATES.includes(word));
+    this.order = parameters.get('order') === 'oldest' ? 'oldest' : '';
     this.after = parameters.get('after') ?? '';
     this.earlier = (parameters.get('earlier') ?? '').split(',').filter(Boolean);
   }
 
   async load() {
-    const query = new URLSearchParams({ limit: PAGE });
+    const query = new URLSearchParams({ limit: PAGE, order: this.order || 'newest' });
     if (this.search) query.set('search', this.search);
     if (this.queue) query.set('queue', this.queue);
     if (this.states.length) query.set('state', this.states.join(','));
@@ -33,7 +34,8 @@ export class TasksView {
 
   /** The address of this list with some of it changed. */
   address(changes) {
-    const all = { search: this.search, queue: this.queue, state: this.states.join(','), after: '', earlier: '', ...changes };
+    const all = { search: this.search, queue: this.queue, state: this.states.join(','), order: this.order,
+      after: '', earlier: '', ...changes };
     const query = new URLSearchParams(Object.entries(all).filter(([, value]) => value));
     return query.size ? `#/tasks?${query}` : '#/tasks';
   }
@@ -81,7 +83,10 @@ export class TasksView {
       return el('a', { id: `state-${word}`, class: isOn ? 'chip on' : 'chip', href: this.address({ state: states.join(',') }),
         'aria-pressed': String(isOn), role: 'button' }, word);
     };
-    return el('p', { class: 'chips', role: 'group', 'aria-label': 'Only these states' }, STATES.map(chip));
+    const order = el('a', { id: 'order', class: 'chip order', href: this.address({ order: this.order ? '' : 'oldest' }),
+      role: 'button' }, this.order ? 'oldest first' : 'newest first');
+    return el('p', { class: 'chips' },
+      el('span', { class: 'chips', role: 'group', 'aria-label': 'Only these states' }, STATES.map(chip)), order);
   }
 
   pager(next) {
