@@ -286,6 +286,7 @@ fn lists(directory: &Path) {
         queue: queue.map(str::to_owned),
         states: states.into(),
         search: None,
+        newest: false,
         after: Some(TaskId(MANY / 2)),
         limit: 100,
     };
