@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::daemon;
+use crate::support::mesos::{Part, Setup};
 use crate::support::programs::missing;
 
 /// The interpreter with the package and what its tests need: the virtual environment that `.ci/run` makes, or
@@ -31,11 +32,18 @@ fn interpreter() -> Option<PathBuf> {
 /// Runs a module of Python in the package's directory and insists on its success.
 #[track_caller]
 fn run(python: &Path, arguments: &[&str]) {
+    run_with(python, arguments, &[]);
+}
+
+/// The same with variables in its environment.
+#[track_caller]
+fn run_with(python: &Path, arguments: &[&str], environment: &[(&str, &str)]) {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
     let output = Command::new(python)
         .args(arguments)
         .current_dir(package)
         .env("APPORTION_PROGRAM", daemon::program())
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     assert!(
@@ -51,6 +59,24 @@ fn the_python_package_passes_its_tests() {
     if let Some(python) = interpreter() {
         run(&python, &["-m", "pytest", "-x", "-p", "no:cacheprovider"]);
     }
+}
+
+/// Tests that say the same wherever the tasks run.
+const ANYWHERE: [&str; 3] = [
+    "tests/test_task_executer.py",
+    "tests/test_executor.py",
+    "tests/test_worker.py",
+];
+
+#[test]
+fn python_tasks_run_on_mesos_as_they_do_here() {
+    let Some(python) = interpreter() else { return };
+    let setup = Setup::agents(1).resources("cpus:4;mem:8256;disk:10000");
+    let Some(mesos) = setup.start() else { return };
+    let arguments = ["-m", "pytest", "-p", "no:cacheprovider"];
+    let arguments = [&arguments[..], &ANYWHERE].concat();
+    let master = mesos.url(Part::Master);
+    run_with(&python, &arguments, &[("APPORTION_TEST_MESOS", &master)]);
 }
 
 #[test]

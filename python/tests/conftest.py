@@ -26,9 +26,7 @@ scope = "cluster"
 capacity = 5
 [queues.default]
 [queues.maps]
-[backend.resources]
-cpus = 4
-mem = "8GiB"
+{backend}
 [tasks]
 demand = {{ cpus = 1 }}
 retry_pause = "50ms"
@@ -37,6 +35,26 @@ kill_grace = "1s"
 [python]
 interpreter = "{interpreter}"
 """
+
+LOCAL = """
+[backend.resources]
+cpus = 4
+mem = "8GiB"
+"""
+
+# On the cluster of this master there is an agent with as much.
+MESOS_MASTER = os.environ.get("APPORTION_TEST_MESOS")
+MESOS = """
+[backend]
+kind = "mesos"
+[backend.mesos]
+masters = ["{master}"]
+failover_timeout = "1m"
+unreachable_for = "1s"
+"""
+
+#: For tests of what only the daemon's own machine has.
+local_only = pytest.mark.skipif(MESOS_MASTER is not None, reason="needs the local backend")
 
 
 def program() -> Path:
@@ -63,7 +81,8 @@ class Daemon:
 
     def __init__(self, config: str = "", interpreter: str = sys.executable) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="apportion-test-"))
-        self.settings = CONFIG.format(interpreter=interpreter) + config
+        backend = MESOS.format(master=MESOS_MASTER) if MESOS_MASTER else LOCAL
+        self.settings = CONFIG.format(backend=backend, interpreter=interpreter) + config
         self.listen = "127.0.0.1:0"
         self.process: Optional[subprocess.Popen[bytes]] = None
         self.start()

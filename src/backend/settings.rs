@@ -93,6 +93,15 @@ pub struct MesosConfig {
     pub executor: BTreeMap<Arc<str>, Amount>,
     /// `executor_idle`: a shared executor without tasks ends after so long.
     pub executor_idle: Duration,
+    /// What may change while the daemon runs.
+    pub placement: Placement,
+    /// `[python]`, for executors.
+    pub python: PythonConfig,
+}
+
+/// What of queues and resources decides how a task is launched on Mesos. A reload may change it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
     /// Queues with `isolation = "task"`: each of their tasks has an executor and a container of its own.
     pub isolated_queues: BTreeSet<Arc<str>>,
     /// The names of resources of cluster scope, which agents aren't asked for.

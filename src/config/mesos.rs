@@ -11,7 +11,9 @@ use apportion_policies::Amount;
 use super::errors::Problem;
 use super::sections::{amounts, unknown_name};
 use super::walk::{Field, Report, Section};
-use super::{Credentials, Masters, MesosConfig};
+use super::{
+    BackendConfig, Credentials, Masters, MesosConfig, Placement, PythonConfig, ServerConfig,
+};
 use crate::engine::settings::{QueueConfig, ResourceSettings, Scope};
 
 const KNOWN: [&str; 17] = [
@@ -62,8 +64,8 @@ fn defaults() -> MesosConfig {
         unreachable_for: Duration::from_secs(60),
         executor: BTreeMap::from([("cpus".into(), Amount::default()), ("mem".into(), mib(64))]),
         executor_idle: Duration::from_secs(5 * 60),
-        isolated_queues: BTreeSet::new(),
-        cluster_resources: BTreeSet::new(),
+        placement: Placement::default(),
+        python: PythonConfig::default(),
     }
 }
 
@@ -77,7 +79,8 @@ pub(super) fn mesos(
     let cluster = resources
         .iter()
         .filter(|resource| matches!(resource.scope, Scope::Cluster { .. }));
-    config.cluster_resources = cluster.map(|resource| Arc::clone(&resource.name)).collect();
+    config.placement.cluster_resources =
+        cluster.map(|resource| Arc::clone(&resource.name)).collect();
     let Some(section) = parent.get("mesos") else {
         let example = "[backend.mesos] with masters = [\"http://10.0.0.1:5050\"] or zk = \"zk://10.0.0.1:2181/mesos\"";
         parent.report_missing("mesos", example, report);
@@ -135,13 +138,33 @@ pub(super) fn mesos(
             .extend(amounts(&executor, resources, report));
         for field in executor.fields() {
             let name: &str = field.name;
-            if config.cluster_resources.contains(name) {
+            if config.placement.cluster_resources.contains(name) {
                 let what = format!("'{name}' is of cluster scope; an executor has none of it");
                 field.report_key(report, Problem::Conflict(what));
             }
         }
     }
     config
+}
+
+/// Agents must be told an address of the daemon: one of the two keys has to say it.
+pub(super) fn check_address(
+    root: &Section<'_>,
+    server: &ServerConfig,
+    backend: &BackendConfig,
+    report: &mut Report<'_>,
+) {
+    let BackendConfig::Mesos(mesos) = backend else {
+        return;
+    };
+    if !server.listen.ip().is_unspecified() || mesos.advertise.is_some() {
+        return;
+    }
+    let section = root.get("server").and_then(|field| field.section(report));
+    if let Some(listen) = section.and_then(|section| section.get("listen")) {
+        let what = "is every address of this machine, so agents of Mesos can't be told one; set backend.mesos.advertise to the URL under which they reach this daemon, such as \"http://10.0.0.1:7070\"";
+        listen.report(report, Problem::Conflict(what.to_owned()));
+    }
 }
 
 /// Words that must not be empty, and the role, whose rules are those of Mesos.

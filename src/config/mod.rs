@@ -14,7 +14,7 @@ pub use self::observing::{MetricsConfig, TracesConfig};
 pub use self::outside::{OutsideConfig, OutsideSource};
 use self::walk::{Report, Section};
 pub use crate::backend::settings::{
-    Credentials, LimitMode, LocalConfig, Masters, MesosConfig, PythonConfig,
+    Credentials, LimitMode, LocalConfig, Masters, MesosConfig, Placement, PythonConfig,
 };
 use crate::engine::EngineSettings;
 pub use crate::engine::settings::{ClaimSettings, Deadline, PolicyConfig, QueueConfig, Scope};
@@ -188,8 +188,9 @@ fn validate(text: &str, registry: &Registry) -> Result<Config, Vec<ConfigError>>
 fn with_python(backend: BackendConfig, python: PythonConfig) -> BackendConfig {
     match backend {
         BackendConfig::Local(local) => BackendConfig::Local(LocalConfig { python, ..local }),
-        // Executors have the defaults; a task's APPORTION_PYTHON chooses another interpreter.
-        mesos @ BackendConfig::Mesos(_) => mesos,
+        BackendConfig::Mesos(mesos) => {
+            BackendConfig::Mesos(Box::new(MesosConfig { python, ..*mesos }))
+        }
     }
 }
 
@@ -212,15 +213,18 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
     let (policy, claims) = policy::section(root.get("policy"), &resources, report);
     let queues = queues::queues(root.get("queues"), &resources, report);
     let isolated = mesos::isolated(root.get("queues"), &queues, report);
+    let server = sections::server(root.get("server"), report);
+    let backend = with_python(
+        sections::backend(root.get("backend"), &resources, isolated, report),
+        python::python(root.get("python"), report),
+    );
+    mesos::check_address(root, &server, &backend, report);
     Config {
-        server: sections::server(root.get("server"), report),
+        server,
         outside: outside::outside(root.get("resources"), &resources, report),
         metrics: observing::metrics(root.get("metrics"), report),
         traces: observing::traces(root.get("traces"), report),
-        backend: with_python(
-            sections::backend(root.get("backend"), &resources, isolated, report),
-            python::python(root.get("python"), report),
-        ),
+        backend,
         engine: EngineSettings {
             queues,
             policy,

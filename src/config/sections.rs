@@ -348,7 +348,7 @@ pub(super) fn backend(
                 field.report_key(report, Problem::Misplaced(what));
             }
             let mut mesos = mesos::mesos(&section, resources, report);
-            mesos.isolated_queues = isolated_queues;
+            mesos.placement.isolated_queues = isolated_queues;
             return BackendConfig::Mesos(Box::new(mesos));
         }
         Some(("local", _)) | None => {}

@@ -240,7 +240,7 @@ impl Engine {
                 Ok(Reply::Done)
             }
             Request::ReportOutside { resource, used } => self.on_outside(now, resource, used, out),
-            Request::Reload { settings } => self.on_reload(now, *settings),
+            Request::Reload { settings } => self.on_reload(*settings),
             Request::Forget { ended_before } => {
                 self.on_forget(ended_before, out);
                 Ok(Reply::Done)

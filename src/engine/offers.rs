@@ -31,6 +31,8 @@ pub(super) struct OfferPace {
     /// Whether offers that nothing used are declined at all.
     declines: bool,
     is_suppressed: bool,
+    /// Whether it was forgotten what was declined: whatever waits next asks for offers.
+    has_lost_track: bool,
     /// Since when nothing waits.
     idle_since: Option<Time>,
     /// Since when something waits that fits what was declined.
@@ -47,6 +49,7 @@ impl Default for OfferPace {
         Self {
             declines: false,
             is_suppressed: false,
+            has_lost_track: false,
             idle_since: None,
             wanted_since: None,
             expected_until: None,
@@ -82,8 +85,14 @@ impl OfferPace {
         self.expected_until = None;
     }
 
+    /// What was declined is not known any more.
+    pub(super) fn lose_track(&mut self) {
+        self.has_lost_track = true;
+    }
+
     /// Offers come by themselves.
     pub(super) fn forget(&mut self) {
+        self.has_lost_track = false;
         self.wanted_since = None;
         self.expected_until = None;
     }
@@ -156,7 +165,7 @@ impl Engine {
             return;
         }
         self.pace.idle_since = None;
-        if self.pace.is_suppressed {
+        if self.pace.is_suppressed || self.pace.has_lost_track {
             self.pace.want_revival(now);
         }
         if self.pace.revive_at().is_some_and(|at| at <= now) {

@@ -6,18 +6,14 @@ use std::sync::Arc;
 use apportion_policies::{Amount, Demand, ResourceId, Shape};
 
 use super::state::{Queues, Resources};
-use super::{Engine, EngineSettings, Refusal, Reply, Time};
+use super::{Engine, EngineSettings, Refusal, Reply};
 
 impl Engine {
     /// Takes over other settings, or none of them. A capacity or `max` below what is in use is fine:
     /// nothing more is launched until it fits.
     ///
     /// Costs the queues, groups, live attempts and agents; not the queued tasks.
-    pub(super) fn on_reload(
-        &mut self,
-        now: Time,
-        settings: EngineSettings,
-    ) -> Result<Reply, Refusal> {
+    pub(super) fn on_reload(&mut self, settings: EngineSettings) -> Result<Reply, Refusal> {
         self.check_queues_unused(&settings)?;
         self.check_resources_unused(&settings)?;
         let old_resources = std::mem::take(&mut self.state.resources);
@@ -47,10 +43,8 @@ impl Engine {
         *self.policy.get_mut() = policy.expect("the names of policies were validated");
         self.logged = settings.logged_queues();
         self.settings = settings;
-        if self.pace.declines() {
-            // What was declined may fit now.
-            self.pace.want_revival(now);
-        }
+        // What was declined may fit now.
+        self.pace.lose_track();
         Ok(Reply::Done)
     }
 

@@ -34,7 +34,8 @@ use self::upload::Uploads;
 use crate::backend::Backend;
 use crate::backend::local::{AGENT, LocalBackend, LocalError, LocalOptions, layout};
 use crate::backend::remote::TASKS_DIR;
-use crate::backend::settings::{LimitMode, LocalConfig, PythonConfig};
+pub use crate::backend::remote::command::ExecutorOptions;
+use crate::backend::settings::{LimitMode, LocalConfig};
 use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::{self, Stopwatch};
 use crate::engine::decision::Launch;
@@ -45,15 +46,6 @@ const INPUTS_MAX: usize = 1024;
 
 /// How long what still runs has when the executor ends; [`session`] has given it more before.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
-
-/// How an executor runs.
-#[derive(Clone, Debug)]
-pub struct ExecutorOptions {
-    /// How long to wait for another task; `None` for ever.
-    pub idle_timeout: Option<Duration>,
-    /// How long to keep what attempts wrote.
-    pub keep_outputs: Duration,
-}
 
 /// Why an executor doesn't run, or doesn't any more.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +120,7 @@ impl Executor {
             shut_down_grace: EXIT_GRACE,
             ..LocalOptions::new(&tasks_dir)
         };
-        let mut backend = LocalBackend::start(&local_config(), &local_options, on_events)?;
+        let mut backend = LocalBackend::start(&local_config(options), &local_options, on_events)?;
         backend.reconcile(Vec::new());
         let agent = Agent::new(environment)?;
         let (updates, waiting) = mpsc::unbounded_channel();
@@ -231,13 +223,13 @@ impl Executor {
 }
 
 /// A backend that has nothing of its own to offer: what is launched was offered by Mesos.
-fn local_config() -> LocalConfig {
+fn local_config(options: &ExecutorOptions) -> LocalConfig {
     let nothing = ["cpus", "mem"].map(|name| (name.into(), apportion_policies::Amount::default()));
     LocalConfig {
         resources: nothing.into(),
         attributes: BTreeMap::new(),
         limits: LimitMode::Auto,
-        python: PythonConfig::default(),
+        python: options.python.clone(),
     }
 }
 

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 
 use super::ServeError;
 use crate::backend::local::{LocalBackend, LocalLogs, LocalOptions};
-use crate::backend::mesos::{FRAMEWORK_ID, MesosBackend, MesosOptions, Recovered, Watcher};
+use crate::backend::mesos::{
+    FRAMEWORK_ID, MesosBackend, MesosOptions, Recovered, Reloader, Watcher,
+};
 use crate::backend::remote::launch::Upload;
 use crate::backend::remote::service::Service;
 use crate::backend::{Backend, EventSender, Logs};
@@ -23,6 +25,21 @@ pub(super) struct Started {
     pub(super) trouble: watch::Receiver<Option<Arc<str>>>,
     /// What executors on agents may ask of this daemon, where there are any.
     pub(super) service: Option<Arc<Service>>,
+    /// Who is told of a new configuration.
+    pub(super) reloader: Option<Reloader>,
+}
+
+/// Tells a backend of each new configuration, until the daemon stops.
+pub(super) async fn keep_told(
+    reloader: Option<Reloader>,
+    mut config: watch::Receiver<Arc<Config>>,
+) {
+    let Some(reloader) = reloader else { return };
+    while config.changed().await.is_ok() {
+        if let BackendConfig::Mesos(mesos) = &config.borrow_and_update().backend {
+            reloader.replace(mesos.placement.clone());
+        }
+    }
 }
 
 /// What a backend is started with.
@@ -52,6 +69,7 @@ pub(super) fn start(
                 logs: Arc::new(LocalLogs::new(&setting.tasks_dir)),
                 trouble: watch::channel(None).1,
                 service: None,
+                reloader: None,
             }
         }
         BackendConfig::Mesos(mesos) => {
@@ -67,6 +85,7 @@ pub(super) fn start(
             Started {
                 trouble: backend.trouble(),
                 logs: backend.logs(),
+                reloader: Some(backend.reloader()),
                 backend: Box::new(backend),
                 service: Some(service),
             }

@@ -191,6 +191,7 @@ impl Daemon {
             Arc::clone(&metrics),
             config_seen.clone(),
         ));
+        tokio::spawn(backends::keep_told(started.reloader, config_seen.clone()));
         let router = api::router(ApiState {
             handle: handle.clone(),
             reader: Arc::clone(&reader) as Arc<dyn crate::store::reader::Reader>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use apportion_policies::Registry;
 use tokio::sync::watch;
 
-use crate::config::{self, Config, ConfigErrors};
+use crate::config::{self, BackendConfig, Config, ConfigErrors};
 use crate::driver::{Handle, RequestError};
 use crate::engine::Request;
 
@@ -71,8 +71,12 @@ fn keep_what_needs_a_restart(config: &mut Config, current: &Config) {
         warn("traces");
         config.traces.clone_from(&current.traces);
     }
-    if config.backend != current.backend {
-        warn("backend");
-        config.backend.clone_from(&current.backend);
+    let mut kept = current.backend.clone();
+    if let (BackendConfig::Mesos(kept), BackendConfig::Mesos(new)) = (&mut kept, &config.backend) {
+        kept.placement.clone_from(&new.placement);
+    }
+    if config.backend != kept {
+        warn("backend, or python,");
+        config.backend = kept;
     }
 }

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::support::{executor_pid, executor_pids, wait_runs};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, write_config};
 use crate::support::mesos::{Mesos, Part, Setup};
 use crate::support::{processes, wait};
 
@@ -18,14 +18,17 @@ use crate::support::{processes, wait};
 const DEADLINE: Duration = Duration::from_secs(120);
 
 fn start_daemon(mesos: &Mesos, folder: &Path) -> Daemon {
-    let config = format!(
+    Daemon::start(folder, &settings(mesos))
+}
+
+fn settings(mesos: &Mesos) -> String {
+    format!(
         "[tasks]\ndemand = {{ cpus = 0.1, mem = \"32MiB\" }}\n\
          [queues.default]\n[queues.alone]\nisolation = \"task\"\n\
          [backend]\nkind = \"mesos\"\n\
          [backend.mesos]\nmasters = [\"{}\"]\nunreachable_for = \"1s\"\n",
         mesos.url(Part::Master)
-    );
-    Daemon::start(folder, &config)
+    )
 }
 
 /// A task whose first attempt says that it runs and goes on for ever, and whose second one ends at once.
@@ -216,6 +219,64 @@ fn outputs_are_followed_from_afar() {
         let answer = daemon.http.get(&format!("/v1/tasks/{task}/logs/stdout"));
         (answer.status == 200).then(|| assert_eq!(answer.text(), "one\ntwo\n"))
     });
+}
+
+#[test]
+fn outputs_of_all_executors_outlive_a_restart_of_their_agent() {
+    let Some(mut mesos) = Setup::agents(1).start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start_daemon(&mesos, folder.path());
+    let tasks = ["one", "two"].map(|word| {
+        let run = json!({"command": format!("echo {word}; echo $PPID >&2")});
+        let task = daemon.http.submit(&json!({"run": run}));
+        assert_eq!(wait_ended(&daemon, task)["state"], "succeeded");
+        // With the next task comes the next executor.
+        let pid = executor_pid(&mesos);
+        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+        processes::until_gone(&[pid]);
+        (task, word)
+    });
+    mesos.kill(Part::Agent(0));
+    mesos.start(Part::Agent(0));
+    for (task, word) in tasks {
+        wait::until("the outputs after the restart", DEADLINE, || {
+            let answer = daemon.http.get(&format!("/v1/tasks/{task}/logs/stdout"));
+            (answer.status == 200 && answer.text() == format!("{word}\n")).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_reload_changes_which_tasks_are_isolated() {
+    let Some(mesos) = Setup::agents(1).start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &settings(&mesos));
+    let submit = |sleep: &str| {
+        let run = json!({"command": format!("exec {sleep}")});
+        let task = daemon.http.submit(&json!({"run": run}));
+        daemon.http.wait_state(task, "running");
+    };
+    submit("sleep 4741");
+    submit("sleep 4742");
+    assert_eq!(executor_pids(&mesos).len(), 1);
+    let isolated =
+        settings(&mesos).replace("[queues.default]", "[queues.default]\nisolation = \"task\"");
+    let _ = write_config(folder.path(), &isolated);
+    daemon.signal(Signal::SIGHUP);
+    wait::until("the reload", DEADLINE, || {
+        daemon.log().contains("is in effect").then_some(())
+    });
+    assert!(
+        !daemon.log().contains("restart the daemon"),
+        "{}",
+        daemon.log()
+    );
+    submit("sleep 4743");
+    assert_eq!(executor_pids(&mesos).len(), 2);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use apportion::backend::remote::command::{ExecutorOptions, to_command_info};
 use apportion::backend::remote::ended::{self, Ended, Shown};
 use apportion::backend::remote::launch::{self, Upload};
+use apportion::backend::settings::PythonConfig;
 use apportion::engine::Time;
 use apportion::engine::decision::Launch;
 use apportion::engine::spec::{Run, Submission, TaskSpec};
@@ -32,6 +33,7 @@ pub(super) fn executor(id: &str, idle_timeout: Option<Duration>) -> ExecutorInfo
     let options = ExecutorOptions {
         idle_timeout,
         keep_outputs: Duration::from_secs(3600),
+        python: PythonConfig::default(),
     };
     let program = format!("file://{}", daemon::program());
     ExecutorInfo {

@@ -34,3 +34,8 @@ pub(crate) fn until<T>(what: &str, deadline: Duration, probe: impl FnMut() -> Op
 pub(crate) fn for_true(what: &str, mut holds: impl FnMut() -> bool) {
     until(what, Duration::from_secs(30), || holds().then_some(()));
 }
+
+/// Lets time pass: for what a test delays on purpose, never to wait for something.
+pub(crate) async fn delay(time: Duration) {
+    tokio::time::sleep(time).await;
+}

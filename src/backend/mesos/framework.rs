@@ -5,7 +5,8 @@ use prost::Message as _;
 
 use super::resources::scalar;
 use crate::backend::remote::command::{ExecutorOptions, to_command_info};
-use crate::backend::settings::MesosConfig;
+use crate::backend::settings::{MesosConfig, PythonConfig};
+use crate::engine::Time;
 use crate::proto::mesos::v1::{
     DurationInfo, ExecutorId, ExecutorInfo, FrameworkId, FrameworkInfo, Resource, executor_info,
     framework_info,
@@ -60,24 +61,36 @@ pub(super) fn framework_info(
 pub(super) struct Executors {
     program_url: String,
     idle: Duration,
+    python: PythonConfig,
+    /// The shared one, without a generation, with resources that aren't reserved.
+    plain: ExecutorInfo,
 }
 
 impl Executors {
     /// Executors that fetch their program there.
     pub(super) fn new(program_url: &str, config: &MesosConfig) -> Self {
-        Self {
+        let mut executors = Self {
             program_url: program_url.to_owned(),
             idle: config.executor_idle,
-        }
+            python: config.python.clone(),
+            plain: ExecutorInfo::default(),
+        };
+        executors.plain = executors.shared(own_resources(config));
+        executors
     }
 
     /// The one that runs many tasks side by side, with these resources for itself. Its id tells all that Mesos
-    /// compares when it is used again.
+    /// compares when it is used again; a [`generation`] is to follow.
     pub(super) fn shared(&self, resources: Vec<Resource>) -> ExecutorInfo {
         let mut info = self.info(self.idle, resources);
         let hash = blake3::hash(&info.encode_to_vec()).to_hex();
         info.executor_id.value = format!("apportion-{}", &hash[..16]);
         info
+    }
+
+    /// The shared one whose resources are unreserved.
+    pub(super) fn plain(&self) -> &ExecutorInfo {
+        &self.plain
     }
 
     /// The one of a single task. Its container has what the task demands, so it asks for nothing itself.
@@ -91,6 +104,7 @@ impl Executors {
         let options = ExecutorOptions {
             idle_timeout: Some(idle),
             keep_outputs: KEEP_OUTPUTS,
+            python: self.python.clone(),
         };
         ExecutorInfo {
             executor_id: ExecutorId::default(),
@@ -103,6 +117,25 @@ impl Executors {
             resources,
             ..ExecutorInfo::default()
         }
+    }
+}
+
+/// The description of an executor that is started now. No two on an agent have the same id: of those, an agent that
+/// restarts would remember the last one only, and with it only what its tasks wrote.
+pub(super) fn generation(shared: &ExecutorInfo, now: Time) -> ExecutorInfo {
+    with_id(shared, format!("{}-{:x}", shared.executor_id.value, now.0))
+}
+
+/// Whether an executor with this id, of whatever generation, has this description.
+pub(super) fn is_generation(shared: &ExecutorInfo, id: &str) -> bool {
+    (id.rsplit_once('-')).is_some_and(|(hash, _)| hash == shared.executor_id.value)
+}
+
+/// The same description under another id.
+pub(super) fn with_id(info: &ExecutorInfo, value: String) -> ExecutorInfo {
+    ExecutorInfo {
+        executor_id: ExecutorId { value },
+        ..info.clone()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Which sandbox an attempt had is not kept anywhere: it is found by asking its agent which executors of ours it had,
 //! and looking for the attempt's files in their sandboxes. So it is found after a restart of the daemon too, for as
-//! long as the agent knows of the executor. An agent that restarts knows only the last run of each executor id.
+//! long as the agent knows of the executor. An agent that restarts knows only the last run of each executor id, and each
+//! run of ours has an id of its own.
 //!
 //! Source: "Operator HTTP API" of the Mesos documentation, call READ_FILE; the agent's `/state`.
 

@@ -34,7 +34,7 @@ use self::session::{Session, SessionSettings};
 use self::shell::{Command, Shell};
 use self::talk::Talk;
 use super::remote::launch::Upload;
-use super::settings::MesosConfig;
+use super::settings::{MesosConfig, Placement};
 use super::{Backend, EventSender};
 use crate::engine::{AttemptId, Decision};
 
@@ -169,10 +169,26 @@ impl MesosBackend {
         Arc::clone(&self.logs)
     }
 
+    /// Who is to be told of a new configuration.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.commands.clone())
+    }
+
     /// Where we are known.
     #[must_use]
     pub fn known(&self) -> watch::Receiver<Known> {
         self.known.clone()
+    }
+}
+
+/// Tells a running backend what of its configuration changed.
+pub struct Reloader(mpsc::UnboundedSender<Command>);
+
+impl Reloader {
+    /// What is launched from now on follows this.
+    pub fn replace(&self, placement: Placement) {
+        let _ = self.0.send(Command::Reloaded(placement));
     }
 }
 

@@ -11,7 +11,7 @@ use super::session::{Action, CallEnd, OutCall, Session};
 use super::talk::{Heard, Talk};
 use super::{Known, Watcher, discovery};
 use crate::backend::EventSender;
-use crate::backend::settings::Masters;
+use crate::backend::settings::{Masters, Placement};
 use crate::clock;
 use crate::engine::{Decision, Event};
 use crate::proto::mesos::v1::scheduler::call;
@@ -34,6 +34,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 pub(super) enum Command {
     /// The engine decided.
     Decided(Decision),
+    /// The configuration changed.
+    Reloaded(Placement),
     /// The daemon stops.
     Stop,
 }
@@ -117,6 +119,7 @@ impl Shell {
                     Some(Command::Decided(decision)) => {
                         self.session.on_decision(clock::now(), decision);
                     }
+                    Some(Command::Reloaded(placement)) => self.session.on_placement(placement),
                     Some(Command::Stop) | None => break,
                 },
                 Some(word) = hears.recv() => self.hear(word),

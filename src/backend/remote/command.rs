@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::backend::settings::PythonConfig;
 use crate::proto::mesos::v1::{CommandInfo, command_info};
 
 /// The name under which the program stands in the sandbox.
@@ -14,6 +15,8 @@ pub struct ExecutorOptions {
     pub idle_timeout: Option<Duration>,
     /// It keeps what attempts wrote so long after their end.
     pub keep_outputs: Duration,
+    /// How it runs Python tasks.
+    pub python: PythonConfig,
 }
 
 /// The command of an executor whose program is fetched from `program_url`. The same arguments give the same
@@ -24,7 +27,21 @@ pub fn to_command_info(program_url: &str, options: &ExecutorOptions) -> CommandI
     if let Some(timeout) = options.idle_timeout {
         arguments.extend(["--idle-timeout".to_owned(), in_words(timeout)]);
     }
-    arguments.extend(["--keep-outputs".to_owned(), in_words(options.keep_outputs)]);
+    let python = &options.python;
+    let others = [
+        ("--keep-outputs", in_words(options.keep_outputs)),
+        ("--python", python.interpreter.to_string()),
+        ("--python-tasks-max", python.tasks_max.to_string()),
+        (
+            "--python-memory-growth",
+            python.memory_growth_bytes.to_string(),
+        ),
+        ("--python-idle-max", python.idle_max.to_string()),
+        ("--python-idle-time", in_words(python.idle_time)),
+    ];
+    for (name, value) in others {
+        arguments.extend([name.to_owned(), value]);
+    }
     CommandInfo {
         uris: vec![command_info::Uri {
             value: program_url.to_owned(),
@@ -55,13 +72,22 @@ mod tests {
         let options = ExecutorOptions {
             idle_timeout: Some(Duration::from_millis(90_500)),
             keep_outputs: Duration::from_secs(7 * 86_400),
+            python: PythonConfig {
+                interpreter: "/opt/py/bin/python3".into(),
+                idle_time: Duration::from_secs(90),
+                ..PythonConfig::default()
+            },
         };
         let command = to_command_info("http://10.0.0.1:7070/v1/executor", &options);
         assert_eq!(command.shell, Some(false));
         assert_eq!(command.value.as_deref(), Some("./apportion"));
         let words: Vec<&str> = command.arguments.iter().map(String::as_str).collect();
-        let expected = ["--idle-timeout", "1m 30s 500ms", "--keep-outputs", "7days"];
-        assert_eq!(words, [&["apportion", "executor"], &expected[..]].concat());
+        let expected = "apportion executor --idle-timeout 1m+30s+500ms --keep-outputs 7days --python /opt/py/bin/python3 \
+                        --python-tasks-max 1000 --python-memory-growth 268435456 --python-idle-max 8 --python-idle-time 1m+30s";
+        let expected: Vec<String> = (expected.split(' '))
+            .map(|word| word.replace('+', " "))
+            .collect();
+        assert_eq!(words, expected);
         assert_eq!(command.uris[0].output_file.as_deref(), Some("apportion"));
         assert_eq!(command.uris[0].executable, Some(true));
     }

@@ -88,9 +88,14 @@ fn everything_is_read() {
     assert_eq!(config.failover_timeout, Duration::from_secs(3600));
     assert_eq!(config.unreachable_for, Duration::ZERO);
     assert_eq!(config.executor["mem"], units(32));
-    let isolated: Vec<&str> = config.isolated_queues.iter().map(|path| &**path).collect();
+    let isolated: Vec<&str> = config
+        .placement
+        .isolated_queues
+        .iter()
+        .map(|path| &**path)
+        .collect();
     assert_eq!(isolated, ["a", "a/y", "a/y/z"]);
-    assert!(config.cluster_resources.contains("db"));
+    assert!(config.placement.cluster_resources.contains("db"));
 }
 
 #[test]
@@ -147,6 +152,13 @@ fn what_is_wrong_is_refused() {
         let errors = wrong(text);
         assert!(errors.contains(expected), "{text}\n{errors}");
     }
+    let everywhere =
+        format!("[server]\nlisten = \"[::]:7070\"\n[backend]\nkind = \"mesos\"\n{MASTERS}");
+    let refused = errors(&everywhere);
+    assert!(refused.contains("server.listen"), "{refused}");
+    assert!(refused.contains("set backend.mesos.advertise"), "{refused}");
+    let advertised = format!("{everywhere}advertise = \"http://10.0.0.1:7070\"");
+    assert!(parse(&advertised).is_ok());
     let cases = [
         ("role = \"a b\"", "is no name of a role"),
         ("role = \"a/../b\"", "is no name of a role"),

@@ -191,6 +191,17 @@ fn an_agent_that_is_lost_takes_what_was_declined_along() {
 }
 
 #[test]
+fn a_reload_while_nothing_waits_leaves_nobody_without_offers() {
+    let mut env = guest();
+    env.offer("m", "cpus=4 mem=4");
+    assert_eq!(wanted(&env), ["decline 1 of m"]);
+    env.reload(settings(&["a", "b"])).unwrap();
+    assert!(wanted(&env).is_empty(), "nothing waits");
+    env.submit(task("a").demand("cpus=1"));
+    assert_eq!(wanted(&env), ["revive"]);
+}
+
+#[test]
 fn a_reload_asks_again() {
     let mut env = TestEnv::new(&["a max:cpus=1", "b"]);
     env.decline_offers();

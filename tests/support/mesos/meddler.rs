@@ -19,6 +19,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use crate::support::wait;
+
 /// What happens to a call or an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -116,8 +118,8 @@ impl Way {
                 let _ = self.forward(&request).await;
                 self.forward(&request).await
             }
-            Fate::Late(wait) => {
-                tokio::time::sleep(wait).await;
+            Fate::Late(by) => {
+                wait::delay(by).await;
                 self.forward(&request).await
             }
             Fate::Break => Err(io::Error::other("broken")),
@@ -182,8 +184,8 @@ impl Way {
                 let n_times = match fate {
                     Fate::Pass | Fate::Unanswered => 1,
                     Fate::Twice => 2,
-                    Fate::Late(wait) => {
-                        tokio::time::sleep(wait).await;
+                    Fate::Late(by) => {
+                        wait::delay(by).await;
                         1
                     }
                     Fate::Break | Fate::Lost => 0,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! on_masters, on_stream_*, on_event, on_call_done, on_agents ─┐
-//! on_decision ────────────────────────────────────────────────┼─► Session ─► actions
+//! on_decision, on_placement ──────────────────────────────────┼─► Session ─► actions
 //! tick (when wake_at says) ───────────────────────────────────┘
 //! ```
 //! One subscription at a time, numbered: whatever an older one still says is ignored. `link` finds a master and
@@ -28,7 +28,7 @@ use std::time::Duration;
 use super::framework::Executors;
 use super::resources::ByName;
 use crate::backend::remote::launch::Upload;
-use crate::backend::settings::MesosConfig;
+use crate::backend::settings::{MesosConfig, Placement};
 use crate::engine::outcome::{AttemptEnd, LossReason, Usage, Value};
 use crate::engine::{AttemptId, Decision, Event, Time};
 use crate::proto::mesos::v1::scheduler::{Call, call};
@@ -308,6 +308,11 @@ impl Session {
             Decision::Acknowledge { receipt } => self.acknowledge(receipt),
             Decision::Kill { attempt, grace } => self.kill(now, attempt, grace),
         }
+    }
+
+    /// The configuration changed: what is launched from now on follows it.
+    pub(crate) fn on_placement(&mut self, placement: Placement) {
+        self.settings.config.placement = placement;
     }
 
     /// Ends the subscription. Mesos keeps the tasks for `failover_timeout`; the next daemon finds them again.

@@ -7,7 +7,7 @@ use apportion_policies::Amount;
 use rustc_hash::FxHashMap;
 
 use super::{Action, AgentTotal, LiveAttempt, Session, kind};
-use crate::backend::mesos::framework::own_resources;
+use crate::backend::mesos::framework::{generation, is_generation, with_id};
 use crate::backend::mesos::resources::{self, ByName, Pool};
 use crate::backend::remote;
 use crate::engine::decision::Launch;
@@ -48,8 +48,9 @@ struct AgentBook {
     n_attempts: u64,
     /// Our executors that live there, as far as the master knows, by their ids.
     executors: BTreeSet<String>,
-    /// Descriptions of shared ones that were started there, to be repeated to the letter.
-    shared: Vec<ExecutorInfo>,
+    /// Descriptions of shared ones that were started there with reserved resources, without their generations: to be
+    /// repeated to the letter.
+    reserved: Vec<ExecutorInfo>,
     offers: BTreeSet<u64>,
     /// What the engine was told.
     told: Option<(ByName, Attributes)>,
@@ -112,7 +113,8 @@ impl Session {
         }
         resources::raise(&mut book.seen, &seen);
         let executor = &self.settings.config.executor;
-        if !book.has_shared() && book.offers.is_empty() {
+        let plain = self.executors.plain();
+        if book.find_living(plain).is_none() && book.offers.is_empty() {
             // The first task there brings its executor along.
             let holds = |(name, amount): (&Arc<str>, &Amount)| {
                 free.get(name).copied().unwrap_or_default() >= *amount
@@ -320,7 +322,7 @@ impl Session {
                 is_doubtful: false,
             };
             self.attempts.insert(attempt, live);
-            match self.task_info(agent, &launch, &mut pool, &mut shared) {
+            match self.task_info(now, agent, &launch, &mut pool, &mut shared) {
                 Some(task) if !offer_ids.is_empty() => {
                     operations.push(operation(task));
                     launched.push(attempt);
@@ -359,6 +361,7 @@ impl Session {
     /// The description of a task, with its resources cut out of what is offered; `None` where that is too little.
     fn task_info(
         &mut self,
+        now: Time,
         agent: &Arc<str>,
         launch: &Launch,
         pool: &mut Pool,
@@ -366,15 +369,21 @@ impl Session {
     ) -> Option<TaskInfo> {
         let spec = &launch.submission.spec;
         let task_id = launch.attempt.to_string();
-        let executor = if self.settings.config.isolated_queues.contains(&spec.queue) {
+        let executor = if self
+            .settings
+            .config
+            .placement
+            .isolated_queues
+            .contains(&spec.queue)
+        {
             self.executors.of_one(&task_id)
         } else {
             if shared.is_none() {
-                *shared = self.shared_executor(agent, pool);
+                *shared = self.shared_executor(now, agent, pool);
             }
             shared.clone()?
         };
-        let cluster = &self.settings.config.cluster_resources;
+        let cluster = &self.settings.config.placement.cluster_resources;
         let wanted = spec.demand.iter().filter_map(|(name, amount)| {
             // What agents don't bring at all is of cluster scope since a reload.
             let is_host = !cluster.contains(name) && (pool.left(name) > 0 || is_standard(name));
@@ -414,36 +423,43 @@ impl Session {
 
     /// The shared executor of an agent: the one that lives there, or a new one, whose resources are cut out of
     /// what is offered.
-    fn shared_executor(&mut self, agent: &Arc<str>, pool: &mut Pool) -> Option<ExecutorInfo> {
-        let own = own_resources(&self.settings.config);
-        let plain = self.executors.shared(own.clone());
+    fn shared_executor(
+        &mut self,
+        now: Time,
+        agent: &Arc<str>,
+        pool: &mut Pool,
+    ) -> Option<ExecutorInfo> {
+        let plain = self.executors.plain();
         let book = self.book.agents.get_mut(agent)?;
-        let alive = {
-            let mut known = book.shared.iter().chain([&plain]);
-            known.find(|info| book.executors.contains(&info.executor_id.value))
-        };
-        if let Some(info) = alive.cloned() {
-            return Some(info);
+        if let Some(living) = book.find_living(plain) {
+            return Some(living);
         }
-        let info = if pool.take_exactly(&own) {
-            plain
+        let started = if pool.take_exactly(&plain.resources) {
+            generation(plain, now)
         } else {
             let amounts = &self.settings.config.executor;
             let wanted = amounts.iter().map(|(name, it)| (&**name, it.milli()));
-            self.executors.shared(pool.take(wanted)?)
+            let reserved = self.executors.shared(pool.take(wanted)?);
+            let started = generation(&reserved, now);
+            if !book.reserved.contains(&reserved) {
+                book.reserved.push(reserved);
+            }
+            started
         };
-        book.executors.insert(info.executor_id.value.clone());
-        if !book.shared.contains(&info) {
-            book.shared.push(info.clone());
-        }
-        Some(info)
+        (book.executors).insert(started.executor_id.value.clone());
+        Some(started)
     }
 }
 
 impl AgentBook {
-    /// Whether a shared executor of ours lives there.
-    fn has_shared(&self) -> bool {
-        self.executors.iter().any(|id| id.starts_with("apportion-"))
+    /// The shared executor of ours that lives there, and whose description is known. `plain` is the usual one.
+    fn find_living(&self, plain: &ExecutorInfo) -> Option<ExecutorInfo> {
+        // The latest is the least likely to be about to end.
+        self.executors.iter().rev().find_map(|id| {
+            let mut known = self.reserved.iter().chain([plain]);
+            let description = known.find(|info| is_generation(info, id))?;
+            Some(with_id(description, id.clone()))
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use apportion_policies::Amount;
 use super::super::*;
 use crate::backend::mesos::resources::scalar;
 use crate::backend::remote::ended;
-use crate::backend::settings::Masters;
+use crate::backend::settings::{Masters, PythonConfig};
 use crate::engine::decision::Launch;
 use crate::engine::event::OfferId;
 use crate::engine::spec::{Run, TaskSpec};
@@ -48,8 +48,11 @@ pub(super) fn config() -> MesosConfig {
         unreachable_for: Duration::from_secs(60),
         executor: amounts("cpus=0 mem=64"),
         executor_idle: Duration::from_secs(60),
-        isolated_queues: BTreeSet::from(["alone".into()]),
-        cluster_resources: BTreeSet::from(["db".into()]),
+        placement: Placement {
+            isolated_queues: BTreeSet::from(["alone".into()]),
+            cluster_resources: BTreeSet::from(["db".into()]),
+        },
+        python: PythonConfig::default(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Offers, agents, and what is launched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::env::*;
 use crate::backend::mesos::session::{AgentTotal, CallEnd};
+use crate::backend::settings::Placement;
 use crate::engine::Decision;
 use crate::proto::mesos::v1::scheduler::{self, event};
 use crate::proto::mesos::v1::{AgentId, ExecutorId, OfferId as MesosOfferId, TaskInfo};
@@ -56,6 +57,44 @@ fn an_executor_that_lives_costs_nothing() {
     let task = tasks(&mut env).remove(0);
     assert_eq!(task.executor, Some(first), "to the letter");
     assert_eq!(shown(&task), "cpus=3 mem=32");
+}
+
+#[test]
+fn each_executor_of_an_agent_has_an_id_of_its_own_and_another_daemon_knows_it_again() {
+    let mut env = Env::subscribed();
+    let mut executors = Vec::new();
+    for task_id in [1, 2] {
+        let offer = env.offer("A", "cpus=4 mem=1024");
+        env.accept("A", &[offer], vec![launch(task_id, "q", "cpus=1")]);
+        executors.push(tasks(&mut env).remove(0).executor.unwrap());
+        // The first one ends.
+        env.advance(1);
+    }
+    let ids = [0, 1].map(|place: usize| executors[place].executor_id.value.clone());
+    assert_ne!(ids[0], ids[1]);
+    let mut env = Env::subscribed();
+    let offer = env.offer_with("A", "cpus=3 mem=32", &ids[1..]);
+    let expected = ["agent A cpus=3 mem=0", "offer of A cpus=3 mem=32"];
+    assert_eq!(env.wanted(), expected);
+    env.accept("A", &[offer], vec![launch(3, "q", "cpus=1 mem=32")]);
+    assert_eq!(tasks(&mut env)[0].executor.as_ref(), Some(&executors[1]));
+    // One of another program can't be used again, so room is kept for one that can.
+    env.offer_with("B", "cpus=3 mem=128", &["apportion-0-1".to_owned()]);
+    assert_eq!(env.wanted().pop().unwrap(), "offer of B cpus=3 mem=64");
+}
+
+#[test]
+fn a_reload_says_how_tasks_are_launched_from_now_on() {
+    let mut env = Env::subscribed();
+    let offer = env.offer("A", "cpus=4 mem=1024 db=7");
+    env.session.on_placement(Placement {
+        isolated_queues: BTreeSet::from(["q".into()]),
+        cluster_resources: BTreeSet::new(),
+    });
+    env.accept("A", &[offer], vec![launch(1, "q", "cpus=1 db=2")]);
+    let task = tasks(&mut env).remove(0);
+    assert_eq!(task.executor.as_ref().unwrap().executor_id.value, "1.1");
+    assert_eq!(shown(&task), "cpus=1 db=2");
 }
 
 #[test]
