@@ -53,9 +53,6 @@ failover_timeout = "1m"
 unreachable_for = "1s"
 """
 
-#: For tests of what only the daemon's own machine has.
-local_only = pytest.mark.skipif(MESOS_MASTER is not None, reason="needs the local backend")
-
 
 def program() -> Path:
     """The daemon's program: ``APPORTION_PROGRAM``, or the debug build."""

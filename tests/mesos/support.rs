@@ -8,18 +8,15 @@ use std::time::Duration;
 
 use apportion::backend::remote::command::{ExecutorOptions, to_command_info};
 use apportion::backend::remote::ended::{self, Ended, Shown};
-use apportion::backend::remote::launch::{self, Upload};
 use apportion::backend::settings::PythonConfig;
-use apportion::engine::Time;
-use apportion::engine::decision::Launch;
-use apportion::engine::spec::{Run, Submission, TaskSpec};
+use apportion::engine::spec::{Run, TaskSpec};
 use apportion::policies::Amount;
 use apportion::proto::mesos::v1::{
     DurationInfo, ExecutorId, ExecutorInfo, TaskStatus, executor_info,
 };
 
 use crate::support::daemon::Daemon;
-use crate::support::mesos::framework::Task;
+use crate::support::mesos::framework::{Task, launch_data, plain};
 use crate::support::mesos::{Mesos, Part};
 use crate::support::{daemon, wait};
 
@@ -52,46 +49,19 @@ pub(super) fn executor(id: &str, idle_timeout: Option<Duration>) -> ExecutorInfo
 
 /// A task that runs a shell line, with 0.1 cpus and 32 MiB.
 pub(super) fn task(id: &str, line: &str) -> Task {
-    let attempt = launch::parse_attempt(id).unwrap();
     let amount = |milli| Amount::from_milli(milli).unwrap();
     let demand = [("cpus", 100), ("mem", 32_000), ("db_connections", 2000)];
+    let demand = demand.map(|(name, milli)| (name.into(), amount(milli)));
     let spec = TaskSpec {
         queue: "maps".into(),
-        name: "".into(),
-        key: None,
-        inbox: None,
-        demand: Arc::new(
-            demand
-                .map(|(name, milli)| (name.into(), amount(milli)))
-                .into(),
-        ),
-        run: Run::Command(line.into()),
+        demand: Arc::new(demand.into()),
         env: BTreeMap::from([("STAGE".into(), "test".into())]),
-        priority: 0,
-        retries: 0,
-        timeout: None,
-        kill_grace: None,
-        constraints: Arc::default(),
-        array: None,
-    };
-    let launch = Launch {
-        attempt,
-        submission: Arc::new(Submission {
-            first: attempt.task,
-            spec,
-            after: Vec::new(),
-            digest: [0; 16],
-            submitted_at: Time::default(),
-        }),
-    };
-    let upload = Upload {
-        url: String::new(),
-        token: String::new(),
+        ..plain(Run::Command(line.into()))
     };
     Task {
         id: id.to_owned(),
         resources: vec![("cpus", 0.1), ("mem", 32.0)],
-        data: launch::to_bytes(&launch, &upload),
+        data: launch_data(id, spec),
     }
 }
 

@@ -1,9 +1,14 @@
 //! A bare framework: subscribes, takes the first offers that are large enough, launches what it is told, acknowledges
 //! every update. It knows no fairness and forgets everything with its process.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use apportion::backend::remote::launch::{self, Upload};
+use apportion::engine::Time;
+use apportion::engine::decision::Launch;
+use apportion::engine::spec::{Run, Submission, TaskSpec};
 use apportion::proto::mesos::v1::framework_info::{Capability, capability};
 use apportion::proto::mesos::v1::scheduler::{Call, Event, call};
 use apportion::proto::mesos::v1::{
@@ -267,6 +272,48 @@ impl Framework {
     }
 }
 
+/// A task of the queue `default` that demands nothing.
+#[must_use]
+pub(crate) fn plain(run: Run) -> TaskSpec {
+    TaskSpec {
+        queue: "default".into(),
+        name: "".into(),
+        key: None,
+        inbox: None,
+        demand: Arc::default(),
+        run,
+        env: BTreeMap::new(),
+        priority: 0,
+        retries: 0,
+        timeout: None,
+        kill_grace: None,
+        constraints: Arc::default(),
+        array: None,
+    }
+}
+
+/// What an executor is told of the attempt with this id; nobody takes its large values.
+#[must_use]
+pub(crate) fn launch_data(id: &str, spec: TaskSpec) -> Vec<u8> {
+    let attempt = launch::parse_attempt(id).unwrap();
+    let submission = Submission {
+        first: attempt.task,
+        spec,
+        after: Vec::new(),
+        digest: [0; 16],
+        submitted_at: Time::default(),
+    };
+    let launch = Launch {
+        attempt,
+        submission: Arc::new(submission),
+    };
+    let nowhere = Upload {
+        url: String::new(),
+        token: String::new(),
+    };
+    launch::to_bytes(&launch, &nowhere)
+}
+
 /// Whether a task with this state has ended.
 #[must_use]
 pub(crate) fn is_end(state: TaskState) -> bool {
@@ -283,7 +330,9 @@ pub(crate) fn is_end(state: TaskState) -> bool {
     )
 }
 
-fn framework_info(name: &str) -> FrameworkInfo {
+/// Describes a framework that checkpoints, with the capabilities that Apportion has.
+#[must_use]
+pub(crate) fn framework_info(name: &str) -> FrameworkInfo {
     let capabilities = [
         capability::Type::PartitionAware,
         capability::Type::MultiRole,
@@ -324,15 +373,16 @@ fn task_info(
     }
 }
 
-/// Takes amounts out of what is left; `None` where it isn't enough.
-fn take(left: &mut [Resource], amounts: &[(&str, f64)]) -> Option<Vec<Resource>> {
+/// Takes amounts out of what is left, in thousandths as Mesos counts; `None` where it isn't enough.
+pub(crate) fn take(left: &mut [Resource], amounts: &[(&str, f64)]) -> Option<Vec<Resource>> {
     let taken = amounts.iter().map(|(name, amount)| {
         let entry = left.iter_mut().find(|entry| entry.name == *name)?;
         let scalar = entry.scalar.as_mut()?;
-        if scalar.value < *amount {
+        let milli = (scalar.value * 1000.0).round() - (amount * 1000.0).round();
+        if milli < 0.0 {
             return None;
         }
-        scalar.value -= amount;
+        scalar.value = milli / 1000.0;
         Some(Resource {
             scalar: Some(value::Scalar { value: *amount }),
             ..entry.clone()
