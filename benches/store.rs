@@ -287,6 +287,7 @@ fn lists(directory: &Path) {
         states: states.into(),
         search: None,
         newest: false,
+        visible: None,
         after: Some(TaskId(MANY / 2)),
         limit: 100,
     };

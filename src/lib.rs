@@ -11,6 +11,7 @@ pub use apportion_policies as policies;
 
 use policies::Registry;
 
+pub mod access;
 pub mod api;
 pub mod backend;
 pub mod cli;

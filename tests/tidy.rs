@@ -24,11 +24,12 @@ const IMPURE: &[&str] = &[
 
 /// Each module of the library with the modules of the library that it may import.
 const IMPORTS: &[(&str, &[&str])] = &[
+    ("access", &["engine"]),
     ("clock", &["engine"]),
     ("engine", &[]),
     ("http_client", &[]),
     ("proto", &[]),
-    ("store", &["engine"]),
+    ("store", &["engine", "access"]),
     ("backend", &["engine", "clock", "proto", "http_client"]),
     (
         "executor",
@@ -41,13 +42,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "api",
         &[
-            "engine", "store", "backend", "driver", "config", "metrics", "clock",
+            "engine", "access", "store", "backend", "driver", "config", "metrics", "clock",
         ],
     ),
     (
         "serve",
         &[
             "engine",
+            "access",
             "store",
             "backend",
             "driver",
@@ -62,6 +64,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "engine",
+            "access",
             "store",
             "config",
             "serve",

@@ -222,3 +222,44 @@ fn tasks_are_found_by_search_filter_page_and_key() {
     browser.until_shows(&format!("Task {}", scene.queued));
     browser.until_shows("Why it waits");
 }
+
+#[test]
+fn it_asks_for_a_token_once_and_keeps_it_in_its_tab() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), CONFIG);
+    let Some(browser) = Browser::start(1280, 900, false) else {
+        return;
+    };
+    let data = folder.path().join("data").display().to_string();
+    let new = ["token", "new", "--data-dir", &data, "--name", "page"];
+    let rights = ["--queues", "maps/*", "--rights", "read,submit"];
+    let token = daemon.cli(&[&new[..], &rights].concat(), 0);
+    let go_on = |text: &str| {
+        browser.run(&format!(
+            "document.getElementById('door-token').value = '{text}'"
+        ));
+        browser.click("#door-yes");
+    };
+    browser.open(&format!("{}/#/queues", daemon.url));
+    browser.until_shows("A token, please");
+    go_on("apportion_1_wrong");
+    browser.until_shows("this is no token of this daemon");
+    browser.run("location.reload()");
+    browser.until_shows("this is no token of this daemon");
+    go_on(token.trim());
+    browser.until_shows("maps/render");
+    let rows = browser
+        .run("return [...document.querySelectorAll('[data-row]')].map((row) => row.textContent)");
+    assert_eq!(rows, json!(["maps/render", "maps/index"]));
+    // Events need it as well as calls do.
+    browser.until_shows("live");
+    browser.run("location.reload()");
+    browser.until_shows("maps/render");
+    assert_eq!(
+        browser.run("return document.getElementById('door').open"),
+        false
+    );
+    let kept =
+        browser.run("return [Object.values(sessionStorage), localStorage.length, document.cookie]");
+    assert_eq!(kept, json!([[token.trim()], 0, ""]));
+}

@@ -32,7 +32,7 @@ impl<'a> Changes<'a> {
     pub(super) fn subscribe(context: &'a Context, wait_seconds: f64) -> Self {
         Self {
             context,
-            facts: context.state.handle.subscribe(),
+            facts: context.subscribe(),
             deadline: Box::pin(tokio::time::sleep(Duration::from_secs_f64(wait_seconds))),
         }
     }
@@ -57,7 +57,7 @@ impl<'a> Changes<'a> {
             biased;
             woken = wanted => woken,
             () = &mut self.deadline => Woken::Over,
-            () = self.context.state.handle.stopped() => Woken::Over,
+            () = self.context.stopped() => Woken::Over,
         }
     }
 }

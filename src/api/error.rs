@@ -8,8 +8,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::door::{self, Forbidden};
 use super::json::{ErrorBody, ErrorJson};
 use super::refusal;
+use crate::access::Denied;
 use crate::driver::RequestError;
 use crate::engine::{AttemptId, Refusal, TaskId, TaskState};
 use crate::store::StoreError;
@@ -89,6 +91,29 @@ pub enum ApiError {
     NoRoute {
         /// The path asked for.
         path: String,
+    },
+    /// Nobody knows who calls.
+    #[error("{0}")]
+    Denied(Denied),
+    /// The caller lacks a right.
+    #[error("{0}")]
+    Forbidden(Box<Forbidden>),
+    /// It was sent to another name than this daemon's, as a page does that has its name lead here.
+    #[error(
+        "this daemon is not known as '{host}'; call it by its IP address or as localhost, or add the name to server.names"
+    )]
+    WrongHost {
+        /// The name.
+        host: String,
+    },
+    /// Not exactly one host is named.
+    #[error("the call does not name one host; send one header 'host'")]
+    NoHost,
+    /// The body is compressed.
+    #[error("the body is announced as '{found}'; send it as it is, without 'content-encoding'")]
+    ContentEncoding {
+        /// How it is encoded.
+        found: String,
     },
     /// A page of another site sent it through somebody's browser.
     #[error(
@@ -185,6 +210,11 @@ pub enum ApiError {
     /// Too much is going on.
     #[error("too many large bodies at once; try again in a moment")]
     Busy,
+    /// More connections than the daemon holds.
+    #[error(
+        "too many connections; close some, or try again in a moment. server.connections_max says how many there may be"
+    )]
+    TooManyConnections,
     /// A defect of the daemon.
     #[error("the daemon failed at this call; its log says more")]
     Internal,
@@ -215,22 +245,26 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::InvalidUtf8 { .. } | Self::InvalidJson { .. } | Self::BodyBroken { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::InvalidUtf8 { .. }
+            | Self::InvalidJson { .. }
+            | Self::BodyBroken { .. }
+            | Self::NoHost => StatusCode::BAD_REQUEST,
+            Self::Denied(_) => StatusCode::UNAUTHORIZED,
+            Self::WrongHost { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::InvalidField { .. } | Self::TooManyInCall { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ContentType { .. } | Self::ContentEncoding { .. } => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::NoRoute { .. }
             | Self::UnknownTask { .. }
             | Self::NoOutput { .. }
             | Self::UnknownResource { .. } => StatusCode::NOT_FOUND,
-            Self::CrossSite => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::WrongToken { .. } => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::Forbidden(_) | Self::WrongToken { .. } => StatusCode::FORBIDDEN,
             Self::NotEnded { .. } | Self::AttemptEnded { .. } => StatusCode::CONFLICT,
             Self::Refused { refusal, .. } => refusal::status(refusal),
             Self::OutputUnreachable { .. }
@@ -239,7 +273,8 @@ impl ApiError {
             | Self::Starting
             | Self::NotConnected { .. }
             | Self::Stopping
-            | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Busy
+            | Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -257,6 +292,11 @@ impl ApiError {
             Self::BodyBroken { .. } => "body_broken",
             Self::ContentType { .. } => "unsupported_media_type",
             Self::CrossSite => "cross_site",
+            Self::Denied(denied) => door::code(denied),
+            Self::Forbidden(_) => "forbidden",
+            Self::WrongHost { .. } => "wrong_host",
+            Self::NoHost => "no_host",
+            Self::ContentEncoding { .. } => "unsupported_encoding",
             Self::NoRoute { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::UnknownTask { .. } => "unknown_task",
@@ -278,6 +318,7 @@ impl ApiError {
             Self::NotConnected { .. } => "not_connected",
             Self::Stopping => "stopping",
             Self::Busy => "busy",
+            Self::TooManyConnections => "too_many_connections",
             Self::Internal => "internal",
         }
     }
@@ -297,6 +338,9 @@ impl ApiError {
                 json!({"path": path, "line": line, "column": column})
             }
             Self::InvalidField { path, .. } => json!({"path": path}),
+            Self::Forbidden(forbidden) => forbidden.detail(),
+            Self::WrongHost { host } => json!({"host": host}),
+            Self::ContentEncoding { found } => json!({"found": found}),
             Self::TooManyInCall { found, max } => json!({"found": found, "max": max}),
             Self::BodyTooLarge { max } => json!({"max_bytes": max}),
             Self::UnknownTask { task }
@@ -312,6 +356,8 @@ impl ApiError {
             Self::BodyTooSlow { .. }
             | Self::BodyBroken { .. }
             | Self::CrossSite
+            | Self::Denied(_)
+            | Self::NoHost
             | Self::NoRoute { .. }
             | Self::MethodNotAllowed { .. }
             | Self::Store(_)
@@ -320,6 +366,7 @@ impl ApiError {
             | Self::NotConnected { .. }
             | Self::Stopping
             | Self::Busy
+            | Self::TooManyConnections
             | Self::Internal => return None,
         })
     }
@@ -344,6 +391,12 @@ impl IntoResponse for ApiError {
         if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
             let seconds = HeaderValue::from(RETRY_AFTER_SECONDS);
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer realm=\"apportion\"");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, bearer);
         }
         response
     }

@@ -1,12 +1,12 @@
 //! `GET /v1/events`: every change of a task's state, as server-sent events.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::{Stream, StreamExt, stream};
-use rustc_hash::FxHashMap;
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -14,13 +14,15 @@ use tokio::sync::broadcast::error::RecvError;
 use super::json::{ErrorBody, StateJson, TaskEventJson, time};
 use super::query::Parameters;
 use super::{ApiError, Context};
-use crate::driver::Handle;
-use crate::engine::{AttemptId, Fact, OutcomeKind, TaskId, Time};
+use crate::access::{Caller, Right};
+use crate::clock;
+use crate::engine::{AttemptId, Engine, Fact, OutcomeKind, TaskId, Time};
 
-/// Streams every change of a task's state from now on, once it is durable.
+/// Streams every change of the state of tasks that the caller may read, from now on, once it is durable.
 ///
 /// Events are named `task`. Whoever reads too slowly misses some and is told by an event `lagged` with
-/// `{"n_batches": …}`: read the tasks anew then. The stream ends when the daemon stops.
+/// `{"n_batches": …}`: read the tasks anew then. The stream ends when the daemon
+/// stops, and when the caller's token counts no more.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -36,18 +38,21 @@ use crate::engine::{AttemptId, Fact, OutcomeKind, TaskId, Time};
 )]
 pub(super) async fn stream(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     mut parameters: Parameters,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let only = parameters.one("queue")?;
     parameters.end(&["queue"])?;
-    let handle = context.state.handle.clone();
-    let facts = handle.subscribe();
-    let stopped = async move { Handle::stopped(&handle).await };
+    let stopped = {
+        let context = Arc::clone(&context);
+        async move { context.stopped().await }
+    };
+    let facts = context.subscribe();
     let feed = Feed {
         context,
+        caller,
         facts,
         only,
-        queues: FxHashMap::default(),
     };
     let events = stream::unfold(feed, next_batch)
         .flat_map(stream::iter)
@@ -56,28 +61,33 @@ pub(super) async fn stream(
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 
-/// Where a stream of events comes from.
+/// Where a stream of events comes from, and for whom.
 struct Feed {
     context: Arc<Context>,
+    caller: Caller,
     facts: Receiver<Arc<[Fact]>>,
     /// Only tasks of this queue and the queues below it.
     only: Option<String>,
-    /// Where only some queues are wanted: those of tasks that were launched and have not ended.
-    queues: FxHashMap<u64, String>,
 }
 
 async fn next_batch(mut feed: Feed) -> Option<(Vec<Event>, Feed)> {
     let events = match feed.facts.recv().await {
         Ok(batch) => {
-            let mut events = Vec::new();
-            for fact in batch.iter() {
-                if let Some(change) = describe(&feed.context, fact).await
-                    && feed.wants(&change).await
-                {
-                    events.extend(Event::default().event("task").json_data(change));
-                }
+            if !feed
+                .context
+                .access()
+                .still_counts(&feed.caller, clock::now())
+            {
+                return None;
             }
-            events
+            let mut changes = Vec::new();
+            for fact in batch.iter() {
+                changes.extend(feed.describe(fact).await);
+            }
+            let changes = feed.visible(changes).await;
+            let events = changes.into_iter();
+            let event = |change| Event::default().event("task").json_data(change);
+            events.filter_map(|change| event(change).ok()).collect()
         }
         Err(RecvError::Lagged(n_batches)) => {
             let data = json!({"n_batches": n_batches});
@@ -93,58 +103,66 @@ async fn next_batch(mut feed: Feed) -> Option<(Vec<Event>, Feed)> {
 }
 
 impl Feed {
-    /// Whether a change is of a queue that is asked for.
-    async fn wants(&mut self, change: &TaskEventJson) -> bool {
-        let Some(only) = self.only.clone() else {
-            return true;
-        };
-        let queue = self.queue_of(change).await;
-        queue.is_some_and(|queue| {
-            let below = queue.strip_prefix(&only);
-            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
-    }
-
-    /// The queue of the task. Few kinds of changes don't tell it; then it was told when the task was launched, or
-    /// stands in the database.
-    async fn queue_of(&mut self, change: &TaskEventJson) -> Option<String> {
-        let task = change.task;
-        let known = change
-            .queue
-            .clone()
-            .or_else(|| self.queues.get(&task).cloned());
-        let queue = match known {
-            Some(queue) => queue,
-            None => {
-                let record = self.context.find_task(TaskId(task)).await.ok()?;
-                record.submission.spec.queue.to_string()
-            }
-        };
-        let is_ended = matches!(
-            change.state,
-            StateJson::Succeeded | StateJson::Failed | StateJson::Cancelled
-        );
-        if is_ended {
-            self.queues.remove(&task);
-        } else if change.attempt.is_some() {
-            self.queues.insert(task, queue.clone());
+    /// The change of a task's state that a fact tells of, if any.
+    async fn describe(&self, fact: &Fact) -> Option<TaskEventJson> {
+        if let Fact::Unblocked { first, at } = fact {
+            // The fact names a submission by its first task only; how many tasks it has stands in the database.
+            let record = self.context.find_task(&self.caller, *first).await.ok()?;
+            let spec = &record.submission.spec;
+            let mut event = of_task(*first, StateJson::Queued, *at);
+            event.count = spec.count();
+            event.queue = Some(spec.queue.to_string());
+            return Some(event);
         }
-        Some(queue)
+        change(fact)
     }
-}
 
-/// The change of a task's state that a fact tells of, if any.
-async fn describe(context: &Context, fact: &Fact) -> Option<TaskEventJson> {
-    if let Fact::Unblocked { first, at } = fact {
-        // The fact names a submission by its first task only; how many tasks it has stands in the database.
-        let record = context.find_task(*first).await.ok()?;
-        let spec = &record.submission.spec;
-        let mut event = of_task(*first, StateJson::Queued, *at);
-        event.count = spec.count();
-        event.queue = Some(spec.queue.to_string());
-        return Some(event);
+    /// Whether changes of a queue's tasks are asked for, and may be seen.
+    fn wants(&self, queue: &str) -> bool {
+        let is_below = |only: &String| {
+            let below = queue.strip_prefix(only.as_str());
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.only.as_ref().is_none_or(is_below) && self.caller.may(Right::Read, queue)
     }
-    change(fact)
+
+    /// Only the changes of tasks of queues that are asked for and that the caller may read. Most name their queue; whose doesn't is asked of the
+    /// engine, all of a batch at once, and of the database where it has ended since.
+    async fn visible(&self, mut changes: Vec<TaskEventJson>) -> Vec<TaskEventJson> {
+        if self.only.is_none() && self.caller.may_everywhere(Right::Read) {
+            return changes;
+        }
+        let mut queues: BTreeMap<u64, String> = (changes.iter())
+            .filter_map(|change| Some((change.task, change.queue.clone()?)))
+            .collect();
+        let unknown: Vec<u64> = (changes.iter())
+            .map(|change| change.task)
+            .filter(|task| !queues.contains_key(task))
+            .collect();
+        if !unknown.is_empty() {
+            let look = move |engine: &Engine| {
+                let queue = |task| Some((task, engine.find_queue(TaskId(task))?.to_string()));
+                unknown.into_iter().filter_map(queue).collect::<Vec<_>>()
+            };
+            queues.extend(self.context.inspect(look).await.unwrap_or_default());
+        }
+        let mut wanted = BTreeSet::new();
+        for change in &changes {
+            let is_wanted = match queues.get(&change.task) {
+                Some(queue) => self.wants(queue),
+                None => {
+                    let task = TaskId(change.task);
+                    let record = self.context.find_task(&self.caller, task).await;
+                    record.is_ok_and(|record| self.wants(&record.submission.spec.queue))
+                }
+            };
+            if is_wanted {
+                wanted.insert(change.task);
+            }
+        }
+        changes.retain(|change| wanted.contains(&change.task));
+        changes
+    }
 }
 
 /// The same for all facts that tell everything themselves.

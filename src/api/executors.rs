@@ -33,7 +33,7 @@ const PROGRAM_PIECE_BYTES: usize = 256 << 10;
     path = "/v1/executor/{hash}",
     operation_id = "fetch_executor",
     tag = "daemon",
-    params(("hash" = String, Path, description = "names its content; launches say it")),
+    params(("hash" = String, Path, description = "names its content, and can't be guessed; launches say it")),
     responses(
         (status = 200, description = "the program", body = Vec<u8>, content_type = "application/octet-stream"),
         (status = 404, description = "`not_found`: another program runs here, or no executors are started", body = ErrorBody),
@@ -46,7 +46,7 @@ pub(super) async fn program(
     let path = format!("/v1/executor/{hash}");
     let service = context
         .service()
-        .filter(|service| service.program_hash() == hash);
+        .filter(|service| is_same(service.program_name(), &hash));
     let service = service.ok_or(ApiError::NoRoute { path })?;
     let (file, n_bytes) = service.program().map_err(|error| {
         tracing::error!(%error, "the own program can't be read");
@@ -58,6 +58,11 @@ pub(super) async fn program(
         (header::CONTENT_LENGTH, n_bytes.to_string()),
     ];
     Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// Compares in a time that doesn't depend on where the two differ.
+fn is_same(expected: &str, given: &str) -> bool {
+    blake3::hash(expected.as_bytes()) == blake3::hash(given.as_bytes())
 }
 
 /// Reads on a thread that may wait for the disk.
@@ -112,7 +117,7 @@ pub(super) async fn put_value(
         return Err(ApiError::AttemptEnded { attempt });
     }
     let (pieces, received) = mpsc::channel(PIECES_MAX);
-    let values = context.state.values.clone();
+    let values = context.values().clone();
     let writing = tokio::task::spawn_blocking(move || {
         let mut body = BodyReader {
             pieces: received,
@@ -131,7 +136,7 @@ pub(super) async fn put_value(
             Ok(StatusCode::NO_CONTENT)
         }
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-            let path = context.state.values.path(attempt);
+            let path = context.values().path(attempt);
             let path = path.display().to_string().into();
             Err(ApiError::Store(StoreError::Full { path }))
         }

@@ -47,12 +47,12 @@ pub(super) async fn alive() -> Json<Health> {
     )
 )]
 pub(super) async fn ready(State(context): State<Arc<Context>>) -> Result<Json<Health>, ApiError> {
-    if let Some(failure) = context.state.handle.store_failure() {
+    if let Some(failure) = context.store_failure() {
         return Err(failure.into());
     }
     match tokio::time::timeout(ENGINE_WAIT, context.inspect(|_| ())).await {
         Ok(seen) => seen.and_then(|()| connected(&context)),
-        Err(_) => match context.state.handle.store_failure() {
+        Err(_) => match context.store_failure() {
             Some(failure) => Err(failure.into()),
             None => Err(ApiError::Starting),
         },
@@ -60,7 +60,7 @@ pub(super) async fn ready(State(context): State<Arc<Context>>) -> Result<Json<He
 }
 
 fn connected(context: &Context) -> Result<Json<Health>, ApiError> {
-    match context.state.trouble.borrow().clone() {
+    match context.trouble() {
         Some(why) => Err(ApiError::NotConnected { why }),
         None => Ok(OK),
     }

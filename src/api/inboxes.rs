@@ -10,6 +10,7 @@ use super::changes::{Changes, Woken};
 use super::json::{ErrorBody, FinishedTaskJson, PopAnswer, PopRequest, field};
 use super::query::{NamePath, check_wait};
 use super::{ApiError, Context};
+use crate::access::Caller;
 use crate::engine::{Fact, Reply, Request};
 use crate::store::reader::Delivery;
 
@@ -24,7 +25,8 @@ const VALUES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Gives the finished tasks of an inbox that were not acknowledged yet, oldest first.
 ///
-/// First acknowledges what `ack` names, durably. Where nothing is there, waits up to `wait_seconds`.
+/// First acknowledges what `ack` names, durably. A token gets the tasks of queues that it may read, and acknowledges
+/// those of queues into which it may submit. Where nothing is there, waits up to `wait_seconds`.
 #[utoipa::path(
     post,
     path = "/v1/inboxes/{name}/pop",
@@ -43,6 +45,7 @@ const VALUES_BYTES_MAX: usize = 16 * 1024 * 1024;
 )]
 pub(super) async fn pop(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     NamePath(inbox): NamePath,
     OptionalJson(body): OptionalJson<PopRequest>,
 ) -> Result<Json<PopAnswer>, ApiError> {
@@ -64,15 +67,13 @@ pub(super) async fn pop(
             );
             ApiError::field("ack", message)
         })?;
-        acknowledge(&context, inbox.clone(), upto).await?;
+        acknowledge(&context, &caller, inbox.clone(), upto).await?;
     }
     let mut changes = Changes::subscribe(&context, wait);
     let limit = max as usize;
     loop {
         let name = inbox.clone();
-        let deliveries = context
-            .read(move |reader| reader.inbox(&name, limit))
-            .await?;
+        let deliveries = context.deliveries(&caller, name, limit).await?;
         let is_over = changes.is_over() || wait == 0.0;
         if !deliveries.is_empty() || is_over {
             return Ok(Json(answer(&inbox, &deliveries)));
@@ -84,11 +85,18 @@ pub(super) async fn pop(
     }
 }
 
-async fn acknowledge(context: &Context, inbox: Arc<str>, upto: u64) -> Result<(), ApiError> {
-    match context
-        .request(Request::AcknowledgeInbox { inbox, upto })
-        .await?
-    {
+async fn acknowledge(
+    context: &Context,
+    caller: &Caller,
+    inbox: Arc<str>,
+    upto: u64,
+) -> Result<(), ApiError> {
+    let request = Request::AcknowledgeInbox {
+        inbox,
+        upto,
+        only: None,
+    };
+    match context.request(caller, request, true).await? {
         Reply::Done => Ok(()),
         other @ (Reply::Submitted(_) | Reply::State(_)) => Err(super::unexpected(&other)),
     }

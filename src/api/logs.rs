@@ -12,6 +12,7 @@ use super::changes::{Changes, Woken};
 use super::json::ErrorBody;
 use super::query::{Parameters, TaskPath};
 use super::{ApiError, Context};
+use crate::access::Caller;
 use crate::backend::{LogChunk, LogError, LogStream};
 use crate::engine::{AttemptId, Fact, TaskId};
 
@@ -63,10 +64,12 @@ struct Wanted {
 )]
 pub(super) async fn stdout(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     TaskPath(task): TaskPath,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    answer(&context, Wanted::read(task, LogStream::Stdout, parameters)?).await
+    let wanted = Wanted::read(task, LogStream::Stdout, parameters)?;
+    answer(&context, &caller, wanted).await
 }
 
 /// Gives the standard error of an attempt from `offset` on, at most 1 MiB at a time.
@@ -90,10 +93,12 @@ pub(super) async fn stdout(
 )]
 pub(super) async fn stderr(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     TaskPath(task): TaskPath,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    answer(&context, Wanted::read(task, LogStream::Stderr, parameters)?).await
+    let wanted = Wanted::read(task, LogStream::Stderr, parameters)?;
+    answer(&context, &caller, wanted).await
 }
 
 impl Wanted {
@@ -119,9 +124,9 @@ impl Wanted {
     }
 }
 
-async fn answer(context: &Context, wanted: Wanted) -> Result<Response, ApiError> {
+async fn answer(context: &Context, caller: &Caller, wanted: Wanted) -> Result<Response, ApiError> {
     let mut changes = Changes::subscribe(context, wanted.wait_seconds);
-    let (place, mut has_ended) = find_attempt(context, &wanted, &mut changes).await?;
+    let (place, mut has_ended) = find_attempt(context, caller, &wanted, &mut changes).await?;
     let attempt = place.attempt;
     loop {
         // Whether the attempt had ended is known before its output is read: nothing can come after that.
@@ -138,7 +143,7 @@ async fn answer(context: &Context, wanted: Wanted) -> Result<Response, ApiError>
         tokio::select! {
             woken = changes.wait(ends) => match woken {
                 Woken::Look => {
-                    let record = context.find_task(attempt.task).await?;
+                    let record = context.find_task(caller, attempt.task).await?;
                     has_ended = record.attempts.iter()
                         .any(|known| known.attempt == attempt && known.ended_at.is_some());
                 }
@@ -152,11 +157,12 @@ async fn answer(context: &Context, wanted: Wanted) -> Result<Response, ApiError>
 /// The attempt meant, and whether it has ended. Waits for a first one where waiting was asked for.
 async fn find_attempt(
     context: &Context,
+    caller: &Caller,
     wanted: &Wanted,
     changes: &mut Changes<'_>,
 ) -> Result<(Place, bool), ApiError> {
     loop {
-        let record = context.find_task(wanted.task).await?;
+        let record = context.find_task(caller, wanted.task).await?;
         let found = match wanted.attempt {
             Some(number) => record
                 .attempts
@@ -195,7 +201,7 @@ async fn read(
     place: &Place,
     wanted: &Wanted,
 ) -> Result<Option<LogChunk>, ApiError> {
-    let reading = context.state.logs.read(
+    let reading = context.logs().read(
         place.attempt,
         Arc::clone(&place.agent),
         wanted.stream,

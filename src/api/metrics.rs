@@ -27,7 +27,7 @@ const ENGINE_WAIT: Duration = Duration::from_secs(5);
 pub(super) async fn show(State(context): State<Arc<Context>>) -> Response {
     let look = tokio::time::timeout(ENGINE_WAIT, snapshot(&context)).await;
     let snapshot = look.ok().and_then(Result::ok);
-    let page = context.state.metrics.render(snapshot.as_ref());
+    let page = context.metrics().render(snapshot.as_ref());
     (
         [(
             header::CONTENT_TYPE,
@@ -41,12 +41,10 @@ pub(super) async fn show(State(context): State<Arc<Context>>) -> Response {
 /// What is known now.
 async fn snapshot(context: &Context) -> Result<Snapshot, ApiError> {
     // One more than are shown tells that there are more.
-    let inboxes_max = context.state.metrics.limits().inboxes_max + 1;
+    let inboxes_max = context.metrics().limits().inboxes_max + 1;
     let now = clock::now();
-    let inboxes = context
-        .read(move |reader| reader.inboxes(inboxes_max))
-        .await;
-    let store_failing = context.state.handle.store_failure().is_some();
+    let inboxes = context.inboxes(inboxes_max).await;
+    let store_failing = context.store_failure().is_some();
     let look = |engine: &Engine| (engine.queues(), engine.resources(), engine.claims().len());
     let (queues, resources, n_claims) = context.inspect(look).await?;
     let age = |(inbox, ended_at)| (inbox, now.since(ended_at));

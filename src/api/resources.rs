@@ -10,6 +10,7 @@ use super::body::{self, ReadBody};
 use super::json::{ErrorBody, OutsideRequest, ResourceJson, ResourcesJson};
 use super::query::NamePath;
 use super::{ApiError, Context};
+use crate::access::Caller;
 use crate::engine::{Refusal, Reply, Request as EngineRequest};
 
 /// Lists all resources with what there is and what is used.
@@ -52,6 +53,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn outside(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     NamePath(name): NamePath,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
@@ -65,7 +67,11 @@ pub(super) async fn outside(
         resource: name.into(),
         used,
     };
-    match context.request(request).await.map_err(missing)? {
+    match context
+        .request(&caller, request, true)
+        .await
+        .map_err(missing)?
+    {
         Reply::Done => Ok(StatusCode::NO_CONTENT),
         other @ (Reply::Submitted(_) | Reply::State(_)) => Err(super::unexpected(&other)),
     }

@@ -12,6 +12,7 @@ use super::json::ErrorBody;
 use super::json::outcome::outcome_word;
 use super::query::{Parameters, TaskPath};
 use super::{ApiError, Context};
+use crate::access::Caller;
 use crate::engine::{AttemptId, TaskId};
 
 /// Gives the value of an ended task: for a command, its standard output, at most 64 KiB; for Python, what
@@ -43,13 +44,14 @@ use crate::engine::{AttemptId, TaskId};
 )]
 pub(super) async fn result(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     TaskPath(task): TaskPath,
     mut parameters: Parameters,
     request: Request,
 ) -> Result<Response, ApiError> {
     let attempt = parameters.number("attempt")?;
     parameters.end(&["attempt"])?;
-    let record = context.find_task(task).await?;
+    let record = context.find_task(&caller, task).await?;
     if let Some(number) = attempt {
         return file(&context, task, number, request).await;
     }
@@ -83,7 +85,15 @@ async fn file(
     number: u32,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let path = context.state.values.path(AttemptId { task, number });
+    let path = context.values().path(AttemptId { task, number });
+    // Whoever writes values can also put links in their place.
+    let is_link = tokio::fs::symlink_metadata(&path)
+        .await
+        .is_ok_and(|found| !found.is_file());
+    if is_link {
+        tracing::error!(%task, number, "what stands in the place of a value is no file");
+        return Err(ApiError::Internal);
+    }
     let Ok(served) = ServeFile::new(path).oneshot(request).await;
     let mut response = served.map(axum::body::Body::new);
     if response.status() == StatusCode::NOT_FOUND {

@@ -14,6 +14,7 @@ use super::body::{self, ReadBody};
 use super::json::new_task::{TASKS_MAX, TaskError};
 use super::json::{AcceptedJson, AcceptedTasksJson, ErrorBody, NewTaskJson, NewTasksJson};
 use super::{ApiError, Context};
+use crate::access::Caller;
 use crate::engine::request::NewTask;
 use crate::engine::{Reply, Request as EngineRequest};
 
@@ -44,6 +45,7 @@ const LARGE_BYTES: usize = 64 * 1024;
 )]
 pub(super) async fn submit(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     request: Request,
 ) -> Result<(StatusCode, Json<AcceptedTasksJson>), ApiError> {
     let body = ReadBody::read(request, &context).await?;
@@ -66,9 +68,9 @@ pub(super) async fn submit(
     let request = EngineRequest::Submit {
         tasks: understood.tasks,
     };
-    let reply = context.state.handle.request(request).await;
+    let reply = context.request(&caller, request, single).await;
     drop(body.budget);
-    match reply.map_err(|error| ApiError::from_request(error, single))? {
+    match reply? {
         Reply::Submitted(accepted) => {
             let created = accepted.iter().any(|accepted| accepted.created);
             let status = if created {

@@ -9,9 +9,10 @@ use super::body::OptionalJson;
 use super::json::{CancelRequest, ErrorBody, ExplanationJson, TaskJson, TaskStateJson, TasksJson};
 use super::query::{Parameters, TaskPath};
 use super::{ApiError, Context};
+use crate::access::{Caller, Right};
 use crate::clock;
 use crate::engine::{Reply, Request, TaskId, TaskState};
-use crate::store::reader::{TaskFilter, TaskRecord};
+use crate::store::reader::TaskFilter;
 
 /// How many tasks a page has unless said otherwise.
 const LIMIT_DEFAULT: usize = 100;
@@ -42,13 +43,14 @@ const REASON_BYTES_MAX: usize = 1024;
 )]
 pub(super) async fn list(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     parameters: Parameters,
 ) -> Result<Json<TasksJson>, ApiError> {
     let mut filter = read_filter(parameters)?;
     let limit = filter.limit;
     // One more than asked for shows whether there is a next page.
     filter.limit += 1;
-    let mut records = context.read(move |reader| reader.list(&filter)).await?;
+    let mut records = context.list(&caller, filter).await?;
     let is_last = records.len() <= limit;
     records.truncate(limit);
     let next_after = records
@@ -94,6 +96,8 @@ fn read_filter(mut parameters: Parameters) -> Result<TaskFilter, ApiError> {
         newest,
         after,
         limit,
+        // Filled in by the context, which knows the caller.
+        visible: None,
     })
 }
 
@@ -107,14 +111,6 @@ fn read_state(word: &str) -> Result<TaskState, ApiError> {
         })
 }
 
-impl Context {
-    /// What is kept of a task.
-    pub(super) async fn find_task(&self, task: TaskId) -> Result<TaskRecord, ApiError> {
-        let found = self.read(move |reader| reader.find(task)).await?;
-        found.ok_or(ApiError::UnknownTask { task })
-    }
-}
-
 /// Shows one task with all its attempts.
 #[utoipa::path(
     get,
@@ -124,6 +120,7 @@ impl Context {
     params(("id" = u64, Path, description = "the task")),
     responses(
         (status = 200, description = "the task", body = TaskJson),
+        (status = 403, description = "`forbidden`", body = ErrorBody),
         (status = 404, description = "`unknown_task`", body = ErrorBody),
         (status = 422, description = "`invalid_field`: no id", body = ErrorBody),
         (status = 503, description = "`store_failed`", body = ErrorBody),
@@ -131,9 +128,10 @@ impl Context {
 )]
 pub(super) async fn show(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     TaskPath(task): TaskPath,
 ) -> Result<Json<TaskJson>, ApiError> {
-    let record = context.find_task(task).await?;
+    let record = context.find_task(&caller, task).await?;
     Ok(Json(TaskJson::from_record(&record)))
 }
 
@@ -150,6 +148,7 @@ pub(super) async fn show(
     responses(
         (status = 200, description = "its state now: `cancelling` or `cancelled`", body = TaskStateJson),
         (status = 400, description = "not JSON (`invalid_json`, `invalid_utf8`)", body = ErrorBody),
+        (status = 403, description = "`forbidden`", body = ErrorBody),
         (status = 404, description = "`unknown_task`", body = ErrorBody),
         (status = 409, description = "`already_ended`", body = ErrorBody),
         (status = 413, description = "`body_too_large`", body = ErrorBody),
@@ -160,6 +159,7 @@ pub(super) async fn show(
 )]
 pub(super) async fn cancel(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     TaskPath(task): TaskPath,
     OptionalJson(body): OptionalJson<CancelRequest>,
 ) -> Result<Json<TaskStateJson>, ApiError> {
@@ -177,7 +177,7 @@ pub(super) async fn cancel(
         task,
         reason: reason.map(Into::into),
     };
-    answer_state(task, &context.request(request).await?)
+    answer_state(task, &context.request(&caller, request, true).await?)
 }
 
 /// Gives a failed, cancelled or cancelling task a new attempt, with all its retries.
@@ -189,6 +189,7 @@ pub(super) async fn cancel(
     params(("id" = u64, Path, description = "the task")),
     responses(
         (status = 200, description = "its state now", body = TaskStateJson),
+        (status = 403, description = "`forbidden`", body = ErrorBody),
         (status = 404, description = "`unknown_task`", body = ErrorBody),
         (status = 409, description = "`not_retryable`: it neither failed nor was cancelled", body = ErrorBody),
         (status = 422, description = "`invalid_field`, or `unknown_queue` and the like where the configuration has changed since", body = ErrorBody),
@@ -197,11 +198,12 @@ pub(super) async fn cancel(
 )]
 pub(super) async fn retry(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     TaskPath(task): TaskPath,
 ) -> Result<Json<TaskStateJson>, ApiError> {
     // The driver looks the stored record up, between two batches and so without a race.
     let request = Request::Retry { task, stored: None };
-    answer_state(task, &context.request(request).await?)
+    answer_state(task, &context.request(&caller, request, true).await?)
 }
 
 fn answer_state(task: TaskId, reply: &Reply) -> Result<Json<TaskStateJson>, ApiError> {
@@ -223,6 +225,7 @@ fn answer_state(task: TaskId, reply: &Reply) -> Result<Json<TaskStateJson>, ApiE
     params(("id" = u64, Path, description = "the task")),
     responses(
         (status = 200, description = "place in the queue, and what is lacking", body = ExplanationJson),
+        (status = 403, description = "`forbidden`", body = ErrorBody),
         (status = 404, description = "`unknown_task`", body = ErrorBody),
         (status = 422, description = "`invalid_field`: no id", body = ErrorBody),
         (status = 503, description = "`store_failed`, `stopping`", body = ErrorBody),
@@ -230,15 +233,19 @@ fn answer_state(task: TaskId, reply: &Reply) -> Result<Json<TaskStateJson>, ApiE
 )]
 pub(super) async fn explain(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     TaskPath(task): TaskPath,
 ) -> Result<Json<ExplanationJson>, ApiError> {
     let now = clock::now();
     let explanation = context
         .inspect(move |engine| engine.explain(task, now))
         .await?;
-    if let Some(explanation) = explanation {
-        return Ok(Json(ExplanationJson::from_explanation(&explanation)));
-    }
-    let record = context.find_task(task).await?;
-    Ok(Json(ExplanationJson::from_ended(&record)))
+    // Asked also where the engine knows the task: it doesn't know the caller.
+    let record = context.find_task(&caller, task).await?;
+    let Some(explanation) = explanation else {
+        return Ok(Json(ExplanationJson::from_ended(&record)));
+    };
+    let mut explanation = ExplanationJson::from_explanation(&explanation);
+    explanation.hide_queues(|queue| !caller.may(Right::Read, queue));
+    Ok(Json(explanation))
 }

@@ -13,9 +13,9 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
+use super::connection::Connection;
 use super::wire;
 use crate::clock::Stopwatch;
-use crate::http_client;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,24 +88,26 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// For a daemon at this URL. Nothing is sent yet.
+    /// For one daemon. Nothing is sent yet.
     ///
     /// # Errors
-    /// The URL is none, as a text that says what to write.
-    pub(super) fn new(server: &str) -> Result<Self, String> {
+    /// The URL is none or a file is wrong, as a text that says what to write.
+    pub(super) fn new(connection: &Connection) -> Result<Self, String> {
+        let server = connection.server.as_str();
         let wrong = |why: &str| {
             format!(
                 "'{server}' is no URL of a daemon: {why}; write it such as http://127.0.0.1:7070"
             )
         };
         let url = Url::parse(server).map_err(|error| wrong(&error.to_string()))?;
-        if url.scheme() != "http" {
-            return Err(wrong("only http:// is spoken"));
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong("only http:// and https:// are spoken"));
         }
         if url.host().is_none() {
             return Err(wrong("it names no host"));
         }
-        let http = http_client::builder()
+        let http = connection
+            .builder()?
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .build()

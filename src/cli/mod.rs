@@ -13,6 +13,7 @@ mod cancel;
 mod check;
 mod client;
 mod completions;
+mod connection;
 mod error;
 mod events;
 mod executor;
@@ -33,6 +34,7 @@ mod submit;
 mod task;
 mod task_options;
 mod tasks;
+mod token;
 mod top;
 mod wait;
 mod wire;
@@ -40,6 +42,7 @@ mod wire;
 use apportion_policies::Registry;
 
 use self::client::Client;
+use self::connection::Connection;
 use self::error::{CliError, exit};
 use self::output::Output;
 use crate::clock;
@@ -62,16 +65,8 @@ Exit codes: 0 done, 1 the task failed, 2 usage, 3 the daemon refused or can't be
 #[derive(Debug, Parser)]
 #[command(name = "apportion", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
-    /// The URL of the daemon.
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "APPORTION_SERVER",
-        hide_env_values = true
-    )]
-    #[arg(default_value = "http://127.0.0.1:7070", help_heading = "Everywhere")]
-    server: String,
+    #[command(flatten)]
+    connection: Connection,
     /// Print JSON instead of text.
     #[arg(long, global = true, help_heading = "Everywhere")]
     json: bool,
@@ -87,6 +82,7 @@ enum Command {
     #[command(hide = true)]
     Executor(executor::Args),
     Simulate(simulate::Args),
+    Token(token::Args),
     #[command(flatten)]
     Client(ClientCommand),
     Completions(completions::Args),
@@ -171,10 +167,11 @@ fn dispatch(
         Command::Check(args) => return check::execute(args, registry, cli.json, out),
         Command::Executor(args) => return executor::execute(args),
         Command::Simulate(args) => return simulate::execute(args, registry, cli.json, out),
+        Command::Token(args) => return token::execute(args, registry, cli.json, out, now),
         Command::Completions(args) => return completions::execute(args, out),
         Command::Client(command) => command,
     };
-    let client = Client::new(&cli.server).map_err(CliError::Usage)?;
+    let client = Client::new(&cli.connection).map_err(CliError::Usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -1,6 +1,6 @@
 //! `apportion queues`: the queue tree and who uses what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::output::table;
 use super::wire::{Queue, Queues, State};
@@ -58,16 +58,24 @@ fn row(name: String, queue: &Queue) -> Vec<String> {
 }
 
 /// The paths as a tree, children below their parents and otherwise in the order given: for each the place
-/// among the paths, and its last segment, indented. The root, whose path is empty, is left out.
+/// among the paths, and what its path has beyond that of its parent, indented. Whose parent isn't there, since it may
+/// not be seen, stands below the nearest that is. The root, whose path is empty, is left out.
 pub(super) fn in_tree_order(paths: &[&str]) -> Vec<(usize, String)> {
+    let shown: BTreeSet<&str> = paths.iter().copied().collect();
+    let parent_of = |path: &str| {
+        let mut ends = path.rmatch_indices('/').map(|(end, _)| end);
+        ends.find(|end| shown.contains(&path[..*end])).unwrap_or(0)
+    };
     let mut children: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (place, path) in paths
         .iter()
         .enumerate()
         .filter(|(_, path)| !path.is_empty())
     {
-        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        children.entry(parent).or_default().push(place);
+        children
+            .entry(&path[..parent_of(path)])
+            .or_default()
+            .push(place);
     }
     let mut order = Vec::with_capacity(paths.len());
     let mut stack: Vec<usize> = children
@@ -76,12 +84,13 @@ pub(super) fn in_tree_order(paths: &[&str]) -> Vec<(usize, String)> {
         .into_iter()
         .rev()
         .collect();
+    let mut depths: BTreeMap<&str, usize> = BTreeMap::new();
     while let Some(place) = stack.pop() {
         let path = paths[place];
-        let (depth, name) = (
-            path.matches('/').count(),
-            path.rsplit('/').next().unwrap_or(path),
-        );
+        let parent = &path[..parent_of(path)];
+        let depth = depths.get(parent).map_or(0, |above| above + 1);
+        depths.insert(path, depth);
+        let name = path[parent.len()..].trim_start_matches('/');
         order.push((place, format!("{:indent$}{name}", "", indent = 2 * depth)));
         stack.extend(children.remove(path).unwrap_or_default().into_iter().rev());
     }

@@ -32,6 +32,7 @@ mod policy;
 mod python;
 mod queues;
 mod sections;
+mod server;
 mod walk;
 
 /// A valid configuration. Each key with its default stands in `config/apportion.toml`.
@@ -64,6 +65,25 @@ pub struct ServerConfig {
     pub retention: Duration,
     /// The largest request body, in bytes.
     pub body_max_bytes: usize,
+    /// How many connections there may be at once.
+    pub connections_max: usize,
+    /// The names under which callers reach this daemon, beside addresses and `localhost`.
+    pub names: Vec<String>,
+    /// How connections are encrypted; `None` where they aren't.
+    pub tls: Option<TlsConfig>,
+    /// Why it may be reached from elsewhere without tokens, where it may.
+    pub insecure: Option<String>,
+}
+
+/// `[server.tls]`: files in PEM, read at the start and at each SIGHUP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The daemon's certificate, and those between it and an authority that callers know.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+    /// Only callers with a certificate of one of these authorities are let in.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// What a task gets that says nothing.
@@ -89,6 +109,10 @@ impl Default for ServerConfig {
             data_dir: PathBuf::from("apportion-data"),
             retention: Duration::from_secs(7 * 24 * 60 * 60),
             body_max_bytes: 16 << 20,
+            connections_max: 4096,
+            names: Vec::new(),
+            tls: None,
+            insecure: None,
         }
     }
 }
@@ -213,14 +237,14 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
     let (policy, claims) = policy::section(root.get("policy"), &resources, report);
     let queues = queues::queues(root.get("queues"), &resources, report);
     let isolated = mesos::isolated(root.get("queues"), &queues, report);
-    let server = sections::server(root.get("server"), report);
+    let server = server::server(root.get("server"), report);
     let backend = with_python(
         sections::backend(root.get("backend"), &resources, isolated, report),
         python::python(root.get("python"), report),
     );
     mesos::check_address(root, &server, &backend, report);
     Config {
-        server,
+        server: server::with_advertised(server, &backend),
         outside: outside::outside(root.get("resources"), &resources, report),
         metrics: observing::metrics(root.get("metrics"), report),
         traces: observing::traces(root.get("traces"), report),

@@ -1,6 +1,9 @@
 //! `[metrics]` and `[traces]`: how much is shown, and to whom.
 
+use std::net::SocketAddr;
+
 use super::errors::Problem;
+use super::server;
 use super::walk::{Field, Report};
 
 /// `[metrics]`
@@ -10,6 +13,8 @@ pub struct MetricsConfig {
     pub queues_max: usize,
     /// How many inboxes have.
     pub inboxes_max: usize,
+    /// Where `/metrics` is served beside `server.listen`: without TLS, and without asking for a token.
+    pub listen: Option<SocketAddr>,
 }
 
 impl Default for MetricsConfig {
@@ -17,6 +22,7 @@ impl Default for MetricsConfig {
         Self {
             queues_max: 500,
             inboxes_max: 100,
+            listen: None,
         }
     }
 }
@@ -39,7 +45,10 @@ pub(super) fn metrics(field: Option<Field<'_>>, report: &mut Report<'_>) -> Metr
     let Some(section) = field.and_then(|field| field.section(report)) else {
         return metrics;
     };
-    section.refuse_others(&["queues_max", "inboxes_max"], &[], report);
+    section.refuse_others(&["queues_max", "inboxes_max", "listen"], &[], report);
+    metrics.listen = section
+        .get("listen")
+        .and_then(|field| server::address(&field, report));
     let mut set = |name: &str, target: &mut usize| {
         let value = section
             .get(name)

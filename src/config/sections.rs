@@ -1,8 +1,6 @@
-//! The sections `[server]`, `[tasks]`, `[resources]` and `[backend]`, from TOML to valid values.
+//! The sections `[tasks]`, `[resources]` and `[backend]`, from TOML to valid values.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,73 +9,11 @@ use apportion_policies::Amount;
 use super::errors::{Problem, nearest};
 use super::mesos;
 use super::walk::{Field, Report, Section};
-use super::{BackendConfig, LimitMode, LocalConfig, ServerConfig};
+use super::{BackendConfig, LimitMode, LocalConfig};
 use crate::engine::settings::{ResourceSettings, Scope};
 
 /// The most characters of a name of a resource or an attribute.
 const NAME_LENGTH_MAX: usize = 64;
-/// Bodies beyond this would make one call hold the whole daemon's memory.
-const BODY_MAX_BYTES: std::ops::RangeInclusive<u64> = 1024..=1 << 30;
-
-/// Reads `[server]`.
-pub(super) fn server(field: Option<Field<'_>>, report: &mut Report<'_>) -> ServerConfig {
-    let mut server = ServerConfig::default();
-    let Some(section) = field.and_then(|field| field.section(report)) else {
-        return server;
-    };
-    section.refuse_others(
-        &["listen", "data_dir", "retention", "body_max"],
-        &[],
-        report,
-    );
-    if let Some(field) = section.get("listen") {
-        let address = field
-            .string(report)
-            .map(|text| (text, text.parse::<SocketAddr>()));
-        match address {
-            Some((_, Ok(address))) => server.listen = address,
-            Some((text, Err(_))) => field.report(report, Problem::NameSyntax {
-                what: "address to listen on",
-                found: text.to_owned(),
-                rule: "write an IP address and a port, such as \"127.0.0.1:7070\", \"0.0.0.0:7070\" or \"[::1]:7070\"".into(),
-            }),
-            None => {}
-        }
-    }
-    if let Some(field) = section.get("data_dir") {
-        match field.string(report) {
-            Some("") => field.report(
-                report,
-                Problem::Conflict("is empty; name a directory".into()),
-            ),
-            Some(text) => server.data_dir = PathBuf::from(text),
-            None => {}
-        }
-    }
-    set(
-        &mut server.retention,
-        section
-            .get("retention")
-            .and_then(|field| field.duration(report)),
-    );
-    if let Some(field) = section.get("body_max") {
-        match field.bytes(report) {
-            Some(bytes) if BODY_MAX_BYTES.contains(&bytes) => {
-                server.body_max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            }
-            Some(bytes) => field.report(
-                report,
-                Problem::OutOfRange {
-                    range: "from 1KiB to 1GiB".into(),
-                    found: format!("{bytes} bytes"),
-                },
-            ),
-            None => {}
-        }
-    }
-    server
-}
-
 /// What `[tasks]` says; the engine takes all but the demand.
 pub(super) struct Tasks {
     pub(super) demand: BTreeMap<Arc<str>, Amount>,
@@ -474,7 +410,7 @@ pub(super) fn unknown_name(what: &'static str, found: &str, known: &[&str]) -> P
 }
 
 /// Puts a value in the place of its default, if there is one.
-fn set<T>(target: &mut T, value: Option<T>) {
+pub(super) fn set<T>(target: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *target = value;
     }

@@ -5,6 +5,7 @@ use crate::engine::settings::{PolicyConfig, Scope};
 
 mod fairness;
 mod mesos;
+mod server;
 
 /// A text with the built-in policies.
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
@@ -38,7 +39,7 @@ fn the_documented_file_says_the_defaults() {
 /// The tables of `[queues]` and `[resources]` are all alike.
 fn section_of(table: &str) -> String {
     match table {
-        "backend.mesos" => table.to_owned(),
+        "backend.mesos" | "server.tls" => table.to_owned(),
         _ => table.split('.').next().unwrap().to_owned(),
     }
 }
@@ -69,7 +70,7 @@ fn the_documented_file_is_complete() {
         }
     }
     // The errors about a wrong key list what is known, so they can't forget one.
-    let every_section = "[server]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\nkind=\"mesos\"\n?=1\n[backend.mesos]\n?=1\n[metrics]\n?=1\n[traces]\n?=1\n[python]\n?=1\n";
+    let every_section = "[server]\n?=1\n[server.tls]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\nkind=\"mesos\"\n?=1\n[backend.mesos]\n?=1\n[metrics]\n?=1\n[traces]\n?=1\n[python]\n?=1\n";
     let mut known = Vec::new();
     for error in parse(&every_section.replace('?', "zzzzzz"))
         .unwrap_err()
@@ -84,7 +85,7 @@ fn the_documented_file_is_complete() {
     keys.sort();
     known.sort();
     assert_eq!(keys, known);
-    assert_eq!(known.len(), 4 + 6 + 6 + 3 + 6 + 8 + 5 + 17 + 2 + 2 + 5);
+    assert_eq!(known.len(), 9 + 3 + 6 + 6 + 3 + 6 + 8 + 5 + 17 + 3 + 2 + 5);
 }
 
 const EVERYTHING: &str = r#"
@@ -197,7 +198,7 @@ fn all_errors_come_at_once_in_the_order_of_the_file() {
     let text = "[server]\nlisten = 7070\nretenton = \"7d\"\n[queues.a]\nweight = 0\nmax = { cpus = -1, gpus = 1 }\n";
     insta::assert_snapshot!(errors(text), @r#"
     2:10: server.listen: must be a string, but is the number 7070
-    3:1: server.retenton: unknown key; did you mean 'retention'?; known here: listen, data_dir, retention, body_max
+    3:1: server.retenton: unknown key; did you mean 'retention'?; known here: listen, data_dir, retention, body_max, connections_max, names, tls, insecure, reason
     5:10: queues.a.weight: must be above 0 and at most 4294967, with at most three digits behind the point, but is 0
     6:16: queues.a.max.cpus: '-1' is negative
     6:27: queues.a.max.gpus: unknown resource 'gpus'; did you mean 'cpus'?; known are cpus, mem; others are declared in [resources]
@@ -389,7 +390,7 @@ fn files_that_cannot_be_read() {
     std::fs::write(&latin, b"[server]\n# caf\xe9\n").unwrap();
     insta::assert_snapshot!(said(&latin), @"DIR/latin.toml:2:6: not UTF-8 from here on; save the file in UTF-8");
     std::fs::write(&latin, "[server]\nx = 1").unwrap();
-    insta::assert_snapshot!(said(&latin), @"DIR/latin.toml:2:1: server.x: unknown key; known here: listen, data_dir, retention, body_max");
+    insta::assert_snapshot!(said(&latin), @"DIR/latin.toml:2:1: server.x: unknown key; known here: listen, data_dir, retention, body_max, connections_max, names, tls, insecure, reason");
 }
 
 #[test]

@@ -117,6 +117,8 @@ pub enum Fact {
         inbox: Arc<str>,
         /// Up to this delivery.
         upto: u64,
+        /// Only these of them; `None` for all.
+        only: Option<Arc<[u64]>>,
     },
     /// Others use so much of a cluster resource.
     OutsideReported {

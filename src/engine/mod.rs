@@ -235,8 +235,8 @@ impl Engine {
             Request::Submit { tasks } => self.on_submit(now, tasks, out),
             Request::Cancel { task, reason } => self.on_cancel(now, task, reason, out),
             Request::Retry { task, stored } => self.on_retry(now, task, stored, out),
-            Request::AcknowledgeInbox { inbox, upto } => {
-                self.emit(out, Fact::InboxAcknowledged { inbox, upto });
+            Request::AcknowledgeInbox { inbox, upto, only } => {
+                self.emit(out, Fact::InboxAcknowledged { inbox, upto, only });
                 Ok(Reply::Done)
             }
             Request::ReportOutside { resource, used } => self.on_outside(now, resource, used, out),

@@ -36,6 +36,8 @@ pub enum Request {
         inbox: Arc<str>,
         /// The last delivery acknowledged.
         upto: u64,
+        /// Only these of them, where whoever asks may not see all; `None` for all.
+        only: Option<Arc<[u64]>>,
     },
     /// What others use of a cluster resource now.
     ReportOutside {

@@ -8,7 +8,7 @@ use apportion_policies::{Amount, QueueId, ResourceId, Share};
 use super::report::{AgentReport, QueueReport, ResourceReport};
 use super::request::ByName;
 use super::state::{AgentIndex, Group, LIVE_STATES};
-use super::{AttemptId, Engine, Scope};
+use super::{AttemptId, Engine, Scope, TaskId};
 
 impl Engine {
     /// Where a live attempt is, and what it demands; `None` where it has ended.
@@ -23,6 +23,14 @@ impl Engine {
             Arc::clone(&submission.spec.demand)
         });
         Some((agent, demand.unwrap_or_default()))
+    }
+
+    /// The queue of a live task; `None` where it has ended.
+    #[must_use]
+    pub fn find_queue(&self, task: TaskId) -> Option<Arc<str>> {
+        let slot = self.state.submissions.find(task)?;
+        let submission = &self.state.submissions.get(slot).submission;
+        Some(Arc::clone(&submission.spec.queue))
     }
 
     /// All queues but the root, parents before children, otherwise as configured. Costs the queues times

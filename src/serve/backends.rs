@@ -48,6 +48,8 @@ pub(super) struct Setting {
     pub(super) tasks_dir: PathBuf,
     /// Where the daemon listens.
     pub(super) address: SocketAddr,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
     pub(super) watcher: Arc<dyn Watcher>,
 }
 
@@ -105,7 +107,7 @@ fn mesos_options(
     let url = match &config.advertise {
         Some(url) => url.clone(),
         None if setting.address.ip().is_unspecified() => return Err(ServeError::NoAdvertise),
-        None => format!("http://{}", setting.address),
+        None => format!("{}://{}", setting.scheme, setting.address),
     };
     let recovered = attempts.iter().filter_map(|attempt| {
         let (agent, demand) = engine.find_attempt(*attempt)?;
@@ -120,7 +122,7 @@ fn mesos_options(
         config: config.clone(),
         framework: engine.backend_notes().get(FRAMEWORK_ID).cloned(),
         recovered: recovered.collect(),
-        program_url: format!("{url}/v1/executor/{}", service.program_hash()),
+        program_url: format!("{url}/v1/executor/{}", service.program_name()),
         webui_url: url,
         upload: Box::new(move |attempt| Upload {
             url: upload_url.clone(),

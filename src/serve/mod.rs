@@ -4,10 +4,13 @@
 //! ends what runs), then HTTP. SIGHUP reads the configuration again, SIGTERM and SIGINT stop.
 
 mod backends;
+mod http;
+mod listen;
 mod observing;
 mod outside;
 mod reload;
 mod retention;
+mod tls;
 mod traces;
 
 use backends::{Setting, Started};
@@ -18,15 +21,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use apportion_policies::Registry;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::api::{self, ApiState};
+use self::listen::{Listeners, Serving, check_guarded, scheme};
+use crate::access::{Access, TokenFileError};
+use crate::api::ApiState;
 use crate::backend::EventSender;
 use crate::backend::local::LocalError;
 use crate::backend::mesos::{MesosError, Watcher};
@@ -42,22 +45,40 @@ use crate::store::{Store, StoreError};
 /// Where in the data directory the tasks' files are.
 const TASKS_DIR: &str = "tasks";
 
-/// How long open HTTP connections may take to end once the driver has.
-const HTTP_STOP_MAX: Duration = Duration::from_secs(5);
-
 /// Why the daemon doesn't run, or doesn't any more. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
     /// The port.
-    #[error(
-        "cannot listen on {address}: {source}; stop what uses it, or set another server.listen"
-    )]
+    #[error("cannot listen on {address}: {source}; stop what uses it, or set another {key}")]
     Listen {
         /// What was asked for.
         address: SocketAddr,
+        /// The key that says so.
+        key: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// Anybody who reaches the daemon could run commands.
+    #[error(
+        "{address} is reached from other machines, and no tokens are asked for: whoever reaches it could run commands. \
+        Make a token with `apportion token new`, or listen on 127.0.0.1; \
+        where the network itself lets nobody else in, set server.insecure = true and say why in server.reason"
+    )]
+    Unguarded {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// The file of tokens.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
+    /// A certificate or a key.
+    #[error("{file}: {message}; correct server.tls")]
+    Tls {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
     },
     /// The data directory or the database in it.
     #[error(transparent)]
@@ -110,23 +131,25 @@ pub async fn run(
     registry: &Registry,
 ) -> Result<(), ServeError> {
     let mut signals = Signals::catch()?;
-    let address = config.server.listen;
-    let listen = |source| ServeError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
-    let mut daemon = Daemon::start(Arc::new(config), listener, registry.clone()).await?;
-    eprintln!("listening on http://{address}");
+    let access = Arc::new(Access::open(&config.server.data_dir)?);
+    check_guarded(&config, &access)?;
+    let scheme = scheme(&config);
+    let listeners = Listeners::bind(&config).await?;
+    let address = listeners.address()?;
+    let mut daemon = Daemon::start(Arc::new(config), access, listeners, registry.clone()).await?;
+    eprintln!("listening on {scheme}://{address}");
     let ended = loop {
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::Reload => {
                     let path = config_path.as_deref();
                     reload::reload(&daemon.handle, &daemon.config, path, registry).await;
+                    reload::reload_tls(&daemon.config, &daemon.serving.tls).await;
                 }
                 Asked::Stop => break Ok(()),
             },
             ended = &mut daemon.driver_ended => break Err(driver_error(ended)),
-            ended = &mut daemon.http => break Err(http_error(ended)),
+            ended = &mut daemon.serving.http => break Err(http_error(ended)),
         }
     };
     tokio::select! {
@@ -143,8 +166,7 @@ struct Daemon {
     handle: Handle,
     config: watch::Sender<Arc<Config>>,
     driver_ended: oneshot::Receiver<Result<(), StoreError>>,
-    http: JoinHandle<io::Result<()>>,
-    stop_http: oneshot::Sender<()>,
+    serving: Serving,
     retention: JoinHandle<()>,
     outside: JoinHandle<()>,
 }
@@ -152,7 +174,8 @@ struct Daemon {
 impl Daemon {
     async fn start(
         config: Arc<Config>,
-        listener: TcpListener,
+        access: Arc<Access>,
+        listeners: Listeners,
         registry: Registry,
     ) -> Result<Self, ServeError> {
         let tasks_dir = config.server.data_dir.join(TASKS_DIR);
@@ -161,7 +184,8 @@ impl Daemon {
         let setting = Setting {
             config: Arc::clone(&config),
             tasks_dir: tasks_dir.clone(),
-            address: listener.local_addr().map_err(ServeError::Http)?,
+            address: listeners.address()?,
+            scheme: scheme(&config),
             watcher: Arc::clone(&metrics) as Arc<dyn Watcher>,
         };
         let started = tokio::task::spawn_blocking(move || Parts::start(&setting, registry, events));
@@ -172,28 +196,21 @@ impl Daemon {
             reader,
             started,
         } = started.await.map_err(|_| ServeError::Fault)??;
-        let backend = started.backend;
         let reader = Arc::new(reader);
-        let observer = observing::observer(Arc::clone(&metrics));
-        let (done, driver_ended) = oneshot::channel();
-        let run = move || {
-            // The receiver is gone only when the whole daemon is.
-            let _ = done.send(inbox.run(engine, Box::new(store), backend, Box::new(observer)));
-        };
-        let driver = thread::Builder::new().name("driver".to_owned());
-        driver.spawn(run).map_err(|source| ServeError::System {
-            what: "a thread",
-            source,
-        })?;
+        let observer = Box::new(observing::observer(Arc::clone(&metrics)));
+        let backend = started.backend;
+        let driver_ended = drive(move || inbox.run(engine, Box::new(store), backend, observer))?;
         send_traces(&config, &handle, &reader)?;
+        let connections_max = config.server.connections_max;
         let (config, config_seen) = watch::channel(config);
         tokio::spawn(observing::keep_limits(
             Arc::clone(&metrics),
             config_seen.clone(),
         ));
         tokio::spawn(backends::keep_told(started.reloader, config_seen.clone()));
-        let router = api::router(ApiState {
+        let state = ApiState {
             handle: handle.clone(),
+            access,
             reader: Arc::clone(&reader) as Arc<dyn crate::store::reader::Reader>,
             logs: started.logs,
             values: values.clone(),
@@ -201,12 +218,7 @@ impl Daemon {
             config: config_seen.clone(),
             metrics: Arc::clone(&metrics),
             trouble: started.trouble,
-        });
-        let (stop_http, http_stops) = oneshot::channel();
-        let http = axum::serve(listener, router).with_graceful_shutdown(async {
-            // Dropped or used: both mean to stop.
-            let _: Result<(), _> = http_stops.await;
-        });
+        };
         let outside = outside::run(handle.clone(), config_seen.clone(), metrics);
         let retention = retention::run(
             handle.clone(),
@@ -218,8 +230,7 @@ impl Daemon {
             handle,
             config,
             driver_ended,
-            http: tokio::spawn(http.into_future()),
-            stop_http,
+            serving: listeners.serve(state, connections_max),
             retention: tokio::spawn(retention),
             outside: tokio::spawn(outside),
         })
@@ -237,16 +248,26 @@ impl Daemon {
             let driver = self.driver_ended.await.unwrap_or(Ok(()));
             result = result.and(driver.map_err(ServeError::from));
         }
-        drop(self.stop_http);
-        if !self.http.is_finished()
-            && tokio::time::timeout(HTTP_STOP_MAX, self.http)
-                .await
-                .is_err()
-        {
-            tracing::warn!("some HTTP connections are cut off");
-        }
+        self.serving.stop().await;
         result
     }
+}
+
+/// Runs the driver on a thread of its own.
+fn drive(
+    run: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+) -> Result<oneshot::Receiver<Result<(), StoreError>>, ServeError> {
+    let (done, driver_ended) = oneshot::channel();
+    let thread = thread::Builder::new().name("driver".to_owned());
+    let run = move || {
+        // The receiver is gone only when the whole daemon is.
+        let _ = done.send(run());
+    };
+    thread.spawn(run).map_err(|source| ServeError::System {
+        what: "a thread",
+        source,
+    })?;
+    Ok(driver_ended)
 }
 
 /// Sends traces of tasks that end, where the configuration says where to.

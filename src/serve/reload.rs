@@ -6,6 +6,7 @@ use std::sync::Arc;
 use apportion_policies::Registry;
 use tokio::sync::watch;
 
+use super::tls;
 use crate::config::{self, BackendConfig, Config, ConfigErrors};
 use crate::driver::{Handle, RequestError};
 use crate::engine::Request;
@@ -48,6 +49,24 @@ pub(super) async fn reload(
     }
 }
 
+/// Reads the certificate and its key again; what can't be used leaves those that are in use.
+pub(super) async fn reload_tls(
+    config: &watch::Sender<Arc<Config>>,
+    current: &watch::Sender<Option<Arc<rustls::ServerConfig>>>,
+) {
+    let Some(files) = config.borrow().server.tls.clone() else {
+        return;
+    };
+    match tokio::task::spawn_blocking(move || tls::load(&files)).await {
+        Ok(Ok(loaded)) => {
+            current.send_replace(Some(loaded));
+            tracing::info!("the certificate is in effect for new connections");
+        }
+        Ok(Err(error)) => tracing::error!("the certificate stays as it was: {error}"),
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
 async fn load(path: PathBuf, registry: Registry) -> Result<Config, ConfigErrors> {
     match tokio::task::spawn_blocking(move || config::load(Some(&path), &registry)).await {
         Ok(loaded) => loaded,
@@ -66,6 +85,18 @@ fn keep_what_needs_a_restart(config: &mut Config, current: &Config) {
     if config.server.data_dir != current.server.data_dir {
         warn("server.data_dir");
         config.server.data_dir.clone_from(&current.server.data_dir);
+    }
+    if config.server.tls.is_some() != current.server.tls.is_some() {
+        warn("server.tls");
+        config.server.tls.clone_from(&current.server.tls);
+    }
+    if config.server.connections_max != current.server.connections_max {
+        warn("server.connections_max");
+        config.server.connections_max = current.server.connections_max;
+    }
+    if config.metrics.listen != current.metrics.listen {
+        warn("metrics.listen");
+        config.metrics.listen = current.metrics.listen;
     }
     if config.traces != current.traces {
         warn("traces");

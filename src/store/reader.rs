@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::StoreError;
+use crate::access::Queues;
 use crate::engine::{AttemptId, Outcome, Submission, TaskId, TaskState, Time};
 
 /// Which tasks to list, in order of ids, which is that of submission.
@@ -12,6 +13,8 @@ use crate::engine::{AttemptId, Outcome, Submission, TaskId, TaskState, Time};
 pub struct TaskFilter {
     /// Only of this queue and the queues below it.
     pub queue: Option<String>,
+    /// Only of these queues; `None` for all.
+    pub visible: Option<Queues>,
     /// Only in one of these states; empty for all.
     pub states: Vec<TaskState>,
     /// Only with this in their name or key, whatever the case of ASCII letters.
@@ -87,11 +90,29 @@ pub trait Reader: Send + Sync {
     /// The database can't be read.
     fn find(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError>;
 
-    /// The first `limit` unacknowledged deliveries of an inbox, oldest first, values included.
+    /// The first `limit` unacknowledged deliveries of an inbox of tasks of these queues (`None` for all), oldest first,
+    /// values included. Passes over those of other queues, one by one.
     ///
     /// # Errors
     /// The database can't be read.
-    fn inbox(&self, inbox: &str, limit: usize) -> Result<Vec<Delivery>, StoreError>;
+    fn inbox(
+        &self,
+        inbox: &str,
+        visible: Option<&Queues>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError>;
+
+    /// The numbers of the deliveries of an inbox up to this one, of tasks of these queues, at most `limit`.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    fn deliveries_until(
+        &self,
+        inbox: &str,
+        visible: &Queues,
+        upto: u64,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError>;
 
     /// Whether the value of this attempt, kept as a file, is or may become what its task, or a delivery of
     /// it, has to show.

@@ -144,6 +144,8 @@ impl Sim {
             12 => vec![Fact::InboxAcknowledged {
                 inbox: INBOXES[usize::from(choice) % 2].into(),
                 upto: u64::from(choice / 2) % (self.n_delivered + 1),
+                // Now all of them, now every other.
+                only: (choice % 8 == 0).then(|| (0..=self.n_delivered).step_by(2).collect()),
             }],
             13 => vec![Fact::OutsideReported {
                 resource: ["db", "licences"][usize::from(choice) % 2].into(),

@@ -6,6 +6,7 @@ use super::memory::MemoryStore;
 use super::reader::{Reader, TaskFilter};
 use super::sim::{Choice, INBOXES, N_KINDS, QUEUES, Sim};
 use super::{Store, sqlite};
+use crate::access::{Pattern, Queues};
 use crate::engine::{AttemptId, Fact, TaskId, TaskState};
 
 fn recovered(store: &mut dyn Store) -> Vec<String> {
@@ -31,12 +32,20 @@ fn read(reader: &dyn Reader, next_id: u64, page: usize) -> Vec<String> {
         }
     }
     for inbox in INBOXES {
-        for limit in [page, usize::MAX] {
-            for mut delivery in reader.inbox(inbox, limit).unwrap() {
+        for (limit, visible) in [
+            (page, None),
+            (usize::MAX, None),
+            (page, Some(some_queues())),
+        ] {
+            for mut delivery in reader.inbox(inbox, visible.as_ref(), limit).unwrap() {
                 // What attempts beside the delivered one did later may show or not.
                 delivery.record.attempts.clear();
                 told.push(format!("{inbox} {limit}: {delivery:?}"));
             }
+        }
+        for upto in [0, 2, u64::MAX >> 1] {
+            let numbers = reader.deliveries_until(inbox, &some_queues(), upto, page);
+            told.push(format!("{inbox} {upto}: {numbers:?}"));
         }
     }
     told.push(format!("{:?} {:?}", reader.inboxes(1), reader.inboxes(9)));
@@ -56,15 +65,18 @@ fn read(reader: &dyn Reader, next_id: u64, page: usize) -> Vec<String> {
         .map(Some)
         .chain([None]);
     for queue in queues {
-        for (states, search) in some_states
+        let visible = [None, Some(some_queues()), Some(Queues::default())];
+        for ((states, search), visible) in some_states
             .iter()
             .flat_map(|states| SEARCHES.map(|search| (states, search)))
+            .flat_map(|asked| visible.clone().map(|visible| (asked, visible)))
         {
             for newest in [false, true] {
                 tell_pages(
                     &mut told,
                     reader,
                     TaskFilter {
+                        visible: visible.clone(),
                         queue: queue.map(str::to_owned),
                         states: states.clone(),
                         search: search.map(str::to_owned),
@@ -77,6 +89,12 @@ fn read(reader: &dyn Reader, next_id: u64, page: usize) -> Vec<String> {
         }
     }
     told
+}
+
+/// A queue, and what is below another.
+fn some_queues() -> Queues {
+    let patterns = [Pattern::One("search".into()), Pattern::Below("maps".into())];
+    Queues::new(patterns)
 }
 
 /// All pages of a list.

@@ -42,18 +42,31 @@ impl Daemon {
     /// # Errors
     /// It ended before it listened.
     pub(crate) fn try_start(folder: &Path, config: &str) -> Result<Self, String> {
+        Self::try_start_with(folder, config, |_| {})
+    }
+
+    /// The same, where something of the command is to be changed.
+    ///
+    /// # Errors
+    /// It ended before it listened.
+    pub(crate) fn try_start_with(
+        folder: &Path,
+        config: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Result<Self, String> {
         let config_file = write_config(folder, config);
         let log_file = folder.join("daemon.log");
         let log = File::create(&log_file).unwrap();
-        let mut child = Command::new(program())
+        let mut command = Command::new(program());
+        command
             .args(["serve", "--config"])
             .arg(&config_file)
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+            .stderr(log);
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let url = wait::until("the daemon to listen", Duration::from_secs(60), || {
             let said = fs::read_to_string(&log_file).unwrap_or_default();
             if let Some(status) = child.try_wait().unwrap() {
@@ -146,13 +159,17 @@ impl Drop for Daemon {
     }
 }
 
-/// Writes `folder/apportion.toml`.
+/// Writes `folder/apportion.toml`. The daemon listens on the loopback, unless `config` begins with where.
 #[must_use]
 pub(crate) fn write_config(folder: &Path, config: &str) -> PathBuf {
     let file = folder.join("apportion.toml");
     let data = folder.join("data");
+    let listen = match config.starts_with("listen =") {
+        true => "",
+        false => "listen = \"127.0.0.1:0\"\n",
+    };
     let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"{}\"\n{config}",
+        "[server]\ndata_dir = \"{}\"\n{listen}{config}",
         data.display()
     );
     fs::write(&file, text).unwrap();

@@ -107,6 +107,14 @@ impl Http {
         self.try_get(path).unwrap()
     }
 
+    /// GET with a token.
+    #[track_caller]
+    #[must_use]
+    pub(crate) fn get_as(&self, token: &str, path: &str) -> Answer {
+        let request = self.client.get(format!("{}{path}", self.url));
+        self.send(request.bearer_auth(token)).unwrap()
+    }
+
     /// POST of JSON.
     #[track_caller]
     #[must_use]

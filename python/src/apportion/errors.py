@@ -81,6 +81,14 @@ class NotFound(ApiError):
     """There is no such thing, or not any more."""
 
 
+class Unauthorized(ApiError):
+    """The daemon asks for a token, and none was given or it counts no more; `code` says which."""
+
+
+class Forbidden(ApiError):
+    """The token lacks a right; `detail` says which, and in which queue."""
+
+
 class UnknownTask(NotFound):
     """No task has this id, or it was forgotten after the daemon's `server.retention`."""
 
@@ -158,6 +166,14 @@ class Busy(ApiError):
 
 
 _BY_CODE: dict[str, type[ApiError]] = {
+    "token_missing": Unauthorized,
+    "token_malformed": Unauthorized,
+    "token_unknown": Unauthorized,
+    "token_expired": Unauthorized,
+    "token_revoked": Unauthorized,
+    "forbidden": Forbidden,
+    "wrong_token": Forbidden,
+    "too_many_connections": Busy,
     "unknown_task": UnknownTask,
     "no_output": NotFound,
     "not_found": NotFound,

@@ -164,6 +164,15 @@ impl ExplanationJson {
         }
     }
 
+    /// Takes out the names of the queues beside the task's own that are to be hidden, and of what waits in them.
+    pub fn hide_queues(&mut self, is_hidden: impl Fn(&str) -> bool) {
+        let children = self.steps.iter_mut().flat_map(|step| &mut step.children);
+        for child in children.filter(|child| !child.is_own && is_hidden(&child.queue)) {
+            child.queue = "(another queue)".to_owned();
+            child.next = None;
+        }
+    }
+
     /// Of a task that has ended, which the engine doesn't hold any more.
     #[must_use]
     pub fn from_ended(record: &TaskRecord) -> Self {

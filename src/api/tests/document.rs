@@ -16,12 +16,20 @@ const METHODS: [Method; 5] = [
     Method::DELETE,
 ];
 
+/// A path with something in each of its places.
+pub(super) fn concrete(path: &str) -> String {
+    path.replace("{id}", "1")
+        .replace("{name}", "x")
+        .replace("{hash}", "x")
+        .replace("{attempt}", "1.1")
+}
+
 fn document() -> serde_json::Value {
     serde_json::to_value(crate::api::openapi_document()).unwrap()
 }
 
 /// `GET /v1/tasks` and so on, as the document has them.
-fn documented() -> BTreeSet<String> {
+pub(super) fn documented() -> BTreeSet<String> {
     let document = document();
     let paths = document["paths"].as_object().unwrap();
     let calls = paths.iter().flat_map(|(path, item)| {
@@ -35,22 +43,16 @@ fn documented() -> BTreeSet<String> {
 async fn every_route_is_in_the_document_and_the_other_way_round() {
     let daemon = Daemon::start();
     let mut served = BTreeSet::new();
-    for (path, _) in routes() {
+    for (path, ..) in routes() {
         for method in METHODS {
             // What answers is of no interest here, only that something does; streams are not read.
-            let concrete = path
-                .replace("{id}", "1")
-                .replace("{name}", "x")
-                .replace("{hash}", "x")
-                .replace("{attempt}", "1.1");
+            let concrete = concrete(path);
             let request = Request::builder()
                 .method(&method)
                 .uri(concrete)
                 .body(Body::empty())
                 .unwrap();
-            let response = tower::ServiceExt::oneshot(daemon.router.clone(), request)
-                .await
-                .unwrap();
+            let response = daemon.respond(request).await;
             if response.status() != StatusCode::METHOD_NOT_ALLOWED {
                 served.insert(format!("{method} {path}"));
             }

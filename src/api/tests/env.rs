@@ -10,13 +10,15 @@ use std::time::Duration;
 use apportion_policies::Registry;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::response::Response;
 use futures::FutureExt;
 use http_body_util::BodyExt;
 use serde_json::Value as Json;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
+use crate::access::Access;
 use crate::api::{ApiState, router};
 use crate::backend::remote::service::Service;
 use crate::backend::values::Values;
@@ -193,7 +195,7 @@ pub(super) struct Daemon {
     pub(super) logs: Arc<FakeLogs>,
     pub(super) values: Values,
     pub(super) service: Arc<Service>,
-    _dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
     pub(super) noted: Noted,
     pub(super) is_full: Arc<AtomicBool>,
     next_offer: AtomicU64,
@@ -229,6 +231,7 @@ impl Daemon {
         let (sender, receiver) = watch::channel(config);
         let state = ApiState {
             handle: handle.clone(),
+            access: Arc::new(Access::open(dir.path()).unwrap()),
             reader: Arc::new(store.clone()),
             logs: logs.clone(),
             values: values.clone(),
@@ -252,7 +255,7 @@ impl Daemon {
             logs,
             values,
             service,
-            _dir: dir,
+            dir,
             noted,
             is_full,
             next_offer: AtomicU64::new(1),
@@ -271,8 +274,15 @@ impl Daemon {
             .unwrap();
     }
 
+    /// Answers a call that was sent to the loopback, unless it says where to.
+    pub(super) async fn respond(&self, mut request: Request<Body>) -> Response {
+        let host = HeaderValue::from_static("localhost");
+        (request.headers_mut().entry(header::HOST)).or_insert(host);
+        within(self.router.clone().oneshot(request)).await.unwrap()
+    }
+
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = within(self.router.clone().oneshot(request)).await.unwrap();
+        let response = self.respond(request).await;
         let (parts, body) = response.into_parts();
         let bytes = within(body.collect()).await.unwrap().to_bytes().to_vec();
         Answer {

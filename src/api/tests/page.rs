@@ -2,7 +2,6 @@
 
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
-use tower::ServiceExt;
 
 use super::env::Daemon;
 
@@ -12,7 +11,7 @@ async fn send(daemon: &Daemon, method: &str, path: &str, site: Option<&str>) -> 
         request = request.header("sec-fetch-site", site);
     }
     let request = request.body(Body::empty()).unwrap();
-    daemon.router.clone().oneshot(request).await.unwrap()
+    daemon.respond(request).await
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ async fn a_body_over_the_limit_is_heard_out() {
     let mut connection = TcpStream::connect(address).await.unwrap();
     let n_bytes = 30 << 20;
     let head = format!(
-        "POST /v1/tasks HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+        "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
          content-type: application/json\r\ncontent-length: {n_bytes}\r\n\r\n"
     );
     connection.write_all(head.as_bytes()).await.unwrap();

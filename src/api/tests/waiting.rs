@@ -7,7 +7,6 @@ use axum::http::Request;
 use base64::Engine as _;
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
-use tower::ServiceExt;
 
 use super::env::{Daemon, attempt, within, without_times};
 
@@ -141,15 +140,23 @@ async fn an_output_that_never_comes_is_not_waited_for() {
 }
 
 /// Server-sent events, as `name data`.
-struct Events {
+pub(super) struct Events {
     stream: BodyDataStream,
     text: String,
 }
 
 impl Events {
     async fn open(daemon: &Daemon, path: &str) -> Self {
-        let request = Request::get(path).body(Body::empty()).unwrap();
-        let response = daemon.router.clone().oneshot(request).await.unwrap();
+        Self::open_as(daemon, path, None).await
+    }
+
+    pub(super) async fn open_as(daemon: &Daemon, path: &str, token: Option<&str>) -> Self {
+        let mut request = Request::get(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let response = daemon.respond(request).await;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self {
             stream: response.into_body().into_data_stream(),
@@ -158,7 +165,7 @@ impl Events {
     }
 
     /// The next event; `None` at the end of the stream.
-    async fn next(&mut self) -> Option<(String, Json)> {
+    pub(super) async fn next(&mut self) -> Option<(String, Json)> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| {

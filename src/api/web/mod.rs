@@ -7,9 +7,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, Request};
-use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::Next;
+use axum::extract::Path;
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -18,9 +17,6 @@ use super::{ApiError, Context};
 /// What the page may load, and from where; styles are set by scripts through the object model, never in markup.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
-
-/// Says from where a browser's request comes; other clients don't send it.
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// One file of the page.
 struct File {
@@ -40,8 +36,8 @@ macro_rules! files {
 }
 
 const INDEX: &str = include_str!("page/index.html");
-const SCRIPTS: [File; 12] = files!("text/javascript; charset=utf-8":
-    "cluster.js", "dom.js", "explanation.js", "format.js", "live.js", "main.js", "output.js", "question.js",
+const SCRIPTS: [File; 13] = files!("text/javascript; charset=utf-8":
+    "cluster.js", "dom.js", "door.js", "explanation.js", "format.js", "live.js", "main.js", "output.js", "question.js",
     "queues.js", "server.js", "task.js", "tasks.js");
 const STYLES: [File; 1] = files!("text/css; charset=utf-8": "style.css");
 const IMAGES: [File; 1] = files!("image/svg+xml": "icon.svg");
@@ -73,30 +69,6 @@ fn answer(content_type: &'static str, text: &'static str) -> Response {
         (header::CACHE_CONTROL, "no-cache"),
     ];
     (headers, text).into_response()
-}
-
-/// Refuses what a page of another site makes a browser send, and keeps browsers from guessing content types: a
-/// task's output must not become a page.
-///
-/// A person who has the daemon on the loopback visits other sites too; without this, any of them could cancel
-/// tasks by a form.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let changes = !matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
-    let site = request.headers().get(FETCH_SITE).map(HeaderValue::as_bytes);
-    let is_foreign = site.is_some_and(|site| site != b"same-origin" && site != b"none");
-    let mut response = if changes && is_foreign {
-        ApiError::CrossSite.into_response()
-    } else {
-        next.run(request).await
-    };
-    response.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    response
 }
 
 #[cfg(test)]

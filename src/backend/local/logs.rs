@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use super::layout;
 use crate::backend::{LogChunk, LogError, LogStream, Logs};
@@ -54,11 +56,14 @@ fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogCh
             .is_some_and(Path::is_dir)
             .then(LogChunk::default)
     };
-    let file = match File::open(path) {
+    let file = match open_output(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing()),
         file => file?,
     };
     let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(nothing());
+    }
     let total_bytes = metadata.len();
     let n_left = usize::try_from(total_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; limit.min(n_left)];
@@ -74,10 +79,24 @@ fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogCh
     }
     bytes.truncate(n_read);
     // If the attempt has ended meanwhile and its file was empty, that may now be another attempt's.
-    if !fs::metadata(path).is_ok_and(|now| now.ino() == metadata.ino()) {
+    if !fs::symlink_metadata(path).is_ok_and(|now| now.ino() == metadata.ino()) {
         return Ok(nothing());
     }
     Ok(Some(LogChunk { bytes, total_bytes }))
+}
+
+/// Opens an output. A task may have put a link to somebody else's file in its place, or a pipe on which opening would
+/// wait forever.
+fn open_output(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let opened = File::options()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path);
+    opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ELOOP | Errno::ENXIO) => io::ErrorKind::NotFound.into(),
+        _ => error,
+    })
 }
 
 /// The value of a command that has ended: the first [`VALUE_BYTES_MAX`] of its standard output. Empty
@@ -168,5 +187,19 @@ mod tests {
             assert_eq!(value.bytes.len(), length.min(VALUE_BYTES_MAX));
             assert_eq!(value.truncated, truncated);
         }
+    }
+
+    #[test]
+    fn neither_a_link_nor_a_pipe_in_the_place_of_an_output_is_followed() {
+        let dir = with_stdout(b"");
+        let path = layout::output_file(dir.path(), ATTEMPT, LogStream::Stdout);
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "secret").unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&secret, &path).unwrap();
+        assert_eq!(read_value(dir.path(), ATTEMPT).unwrap(), Value::default());
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(read_value(dir.path(), ATTEMPT).unwrap(), Value::default());
     }
 }

@@ -18,7 +18,7 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 #[derive(Debug)]
 pub struct Service {
     program: File,
-    program_hash: String,
+    program_name: String,
     key: [u8; blake3::KEY_LEN],
 }
 
@@ -30,20 +30,21 @@ impl Service {
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         // Kept open: whatever takes the program's name later, this is the one that fits this daemon.
         let program = File::open(OWN_PROGRAM)?;
-        let mut hasher = blake3::Hasher::new();
+        let key = read_or_make_key(&data_dir.join(KEY_FILE))?;
+        let mut hasher = blake3::Hasher::new_keyed(&key);
         hasher.update_reader(&program)?;
         Ok(Self {
-            program_hash: hasher.finalize().to_hex().to_string(),
+            program_name: hasher.finalize().to_hex().to_string(),
             program,
-            key: read_or_make_key(&data_dir.join(KEY_FILE))?,
+            key,
         })
     }
 
     /// What names the program's content, in hexadecimal digits: another program has another name, so that agents may
-    /// keep it.
+    /// keep it. Nobody can guess it, so whoever names it was told by a launch.
     #[must_use]
-    pub fn program_hash(&self) -> &str {
-        &self.program_hash
+    pub fn program_name(&self) -> &str {
+        &self.program_name
     }
 
     /// The program, to be read with `read_at`, since its own place is everybody's, and its length in bytes.
@@ -148,9 +149,12 @@ mod tests {
         let mut bytes = vec![0; usize::try_from(n_bytes).unwrap()];
         file.read_exact_at(&mut bytes, 0).unwrap();
         assert!(bytes.starts_with(b"\x7fELF"));
-        assert_eq!(
+        let again = Service::open(dir.path()).unwrap();
+        assert_eq!(again.program_name(), service.program_name());
+        // Who has the program only can't name it.
+        assert_ne!(
             blake3::hash(&bytes).to_hex().as_str(),
-            service.program_hash()
+            service.program_name()
         );
     }
 }

@@ -226,9 +226,9 @@ fn errors_say_what_to_do() {
     apportion: can't reach http://127.0.0.1:1: connection refused; is the daemon running? start one with `apportion serve`, or set --server
     --- exit code 3
     "#);
-    insta::assert_snapshot!(run(&["--server", "https://x", "tasks"]).text(), @r#"
+    insta::assert_snapshot!(run(&["--server", "ftp://x", "tasks"]).text(), @r#"
     --- stderr
-    apportion: 'https://x' is no URL of a daemon: only http:// is spoken; write it such as http://127.0.0.1:7070
+    apportion: 'ftp://x' is no URL of a daemon: only http:// and https:// are spoken; write it such as http://127.0.0.1:7070
     --- exit code 2
     "#);
     insta::assert_snapshot!(run(&["--server", "localhost", "tasks"]).text(), @r#"

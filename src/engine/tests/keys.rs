@@ -126,7 +126,11 @@ fn an_inbox_is_acknowledged_by_a_fact() {
     let mut env = TestEnv::new(&["a"]);
     let inbox = "in".into();
     assert_eq!(
-        env.request(Request::AcknowledgeInbox { inbox, upto: 3 }),
+        env.request(Request::AcknowledgeInbox {
+            inbox,
+            upto: 3,
+            only: None
+        }),
         Ok(Reply::Done)
     );
     assert!(matches!(

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::codec::int;
 use super::reader::{Detail, Records};
 use super::search;
+use crate::access::{Pattern, Queues};
 use crate::engine::{TaskId, TaskState};
 use crate::store::reader::{TaskFilter, TaskRecord};
 
@@ -27,7 +28,7 @@ pub(super) fn list(
         let wanted = filter.limit - page.len();
         let ids = if let Some(text) = &filter.search {
             search::matching_ids(connection, filter, text, way, wanted)?
-        } else if filter.queue.is_none() && filter.states.is_empty() {
+        } else if filter.queue.is_none() && filter.visible.is_none() && filter.states.is_empty() {
             all_ids(connection, way, wanted)?
         } else {
             Page::new(way, wanted).filtered(connection, filter)?
@@ -173,7 +174,7 @@ impl Page {
         } else {
             &filter.states
         };
-        for queue in queues(connection, filter.queue.as_deref())? {
+        for queue in wanted_queues(connection, filter)? {
             for state in states {
                 self.add_rows(connection, &queue, *state)?;
                 // Only these can be the state in which a task was submitted.
@@ -241,6 +242,39 @@ impl Page {
         }
         Ok(())
     }
+}
+
+/// The queues that have tasks and that the filter asks for.
+fn wanted_queues(
+    connection: &Connection,
+    filter: &TaskFilter,
+) -> rusqlite::Result<BTreeSet<String>> {
+    let root = filter.queue.as_deref();
+    let Some(visible) = filter.visible.as_ref().filter(|visible| !visible.are_all()) else {
+        return queues(connection, root);
+    };
+    // Whichever is smaller is walked: the subtree, or what may be seen.
+    let mut found = match root {
+        Some(root) => queues(connection, Some(root))?,
+        None => visible_queues(connection, visible)?,
+    };
+    found.retain(|queue| visible.contains(queue));
+    Ok(found)
+}
+
+/// The queues in or around the parts that may be seen.
+fn visible_queues(connection: &Connection, visible: &Queues) -> rusqlite::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for pattern in visible.patterns() {
+        match pattern {
+            Pattern::All => return queues(connection, None),
+            Pattern::One(path) => {
+                found.insert(path.to_string());
+            }
+            Pattern::Below(path) => found.append(&mut queues(connection, Some(path))?),
+        }
+    }
+    Ok(found)
 }
 
 /// The queues of a subtree (of the whole tree for `None`) that have tasks, found by skipping from one to

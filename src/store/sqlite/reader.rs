@@ -9,6 +9,7 @@ use super::codec::{self, OUTCOME_COLUMNS, SUBMISSION_COLUMNS, Shared, count, int
 use super::error::classify;
 use super::listing;
 use super::open::{BUSY_WAIT, STATEMENTS_MAX};
+use crate::access::Queues;
 use crate::engine::request::StoredTask;
 use crate::engine::{AttemptId, Outcome, Submission, TaskId, TaskState, Time};
 use crate::store::StoreError;
@@ -96,8 +97,23 @@ impl Reader for SqliteReader {
         self.read(|connection| Records::new(connection).find(task, Detail::Full))
     }
 
-    fn inbox(&self, inbox: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
-        self.read(|connection| deliveries(connection, inbox, limit))
+    fn inbox(
+        &self,
+        inbox: &str,
+        visible: Option<&Queues>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        self.read(|connection| deliveries(connection, inbox, visible, limit))
+    }
+
+    fn deliveries_until(
+        &self,
+        inbox: &str,
+        visible: &Queues,
+        upto: u64,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        self.read(|connection| deliveries_until(connection, inbox, visible, upto, limit))
     }
 
     fn inboxes(&self, limit: usize) -> Result<Vec<(String, Time)>, StoreError> {
@@ -298,21 +314,27 @@ fn attempt(row: &Row<'_>, task: TaskId, shared: &mut Shared) -> rusqlite::Result
 fn deliveries(
     connection: &Connection,
     inbox: &str,
+    visible: Option<&Queues>,
     limit: usize,
 ) -> rusqlite::Result<Vec<Delivery>> {
     let mut records = Records::new(connection);
     let mut query = connection.prepare_cached(&format!(
         "SELECT state, n_attempts, NULL, ended_at, {OUTCOME_COLUMNS}, value, seq, task \
-         FROM inbox WHERE inbox = ?1 ORDER BY seq LIMIT ?2"
+         FROM inbox WHERE inbox = ?1 ORDER BY seq"
     ))?;
-    let mut rows = query.query((inbox, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut rows = query.query([inbox])?;
     let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
         let (token, task) = (count(row, 14)?, TaskId(count(row, 15)?));
         // Forgotten tasks' deliveries are on their way out.
         let Some((submission, _)) = records.submission(task)? else {
             continue;
         };
+        if visible.is_some_and(|visible| !visible.contains(&submission.spec.queue)) {
+            continue;
+        }
         let was_retried = time_option(row, 3)?.is_some();
         let record = if was_retried {
             let row = task_row(row)?;
@@ -321,6 +343,30 @@ fn deliveries(
             records.find(task, Detail::Full)?
         };
         found.extend(record.map(|record| Delivery { token, record }));
+    }
+    Ok(found)
+}
+
+/// The numbers of the deliveries up to this one that are of tasks of these queues.
+fn deliveries_until(
+    connection: &Connection,
+    inbox: &str,
+    visible: &Queues,
+    upto: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<u64>> {
+    let mut query = connection.prepare_cached(
+        "SELECT i.seq, t.queue FROM inbox i JOIN tasks t ON t.id = i.task \
+         WHERE i.inbox = ?1 AND i.seq <= ?2 ORDER BY i.seq",
+    )?;
+    let mut rows = query.query((inbox, int(upto)))?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        if visible.contains(row.get_ref(1)?.as_str()?) {
+            found.push(count(row, 0)?);
+        }
     }
     Ok(found)
 }

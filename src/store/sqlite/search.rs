@@ -5,8 +5,61 @@ use rusqlite::{Connection, params_from_iter, types::Value};
 
 use super::codec::int;
 use super::listing::Way;
+use crate::access::{Pattern, Queues};
 use crate::engine::TaskState;
 use crate::store::reader::TaskFilter;
+
+/// Below `a/b` is what stands between `a/b/` and `a/b0`, in byte order.
+const BELOW: &str = "(s.queue > ? AND s.queue < ?)";
+
+fn bounds_below(root: &str) -> [Value; 2] {
+    [format!("{root}/"), format!("{root}0")].map(Value::from)
+}
+
+/// The condition that a submission is of one of these queues, and its values.
+fn visible(visible: Option<&Queues>) -> (String, Vec<Value>) {
+    let Some(visible) = visible.filter(|visible| !visible.are_all()) else {
+        return (String::new(), Vec::new());
+    };
+    let mut conditions = vec!["FALSE"];
+    let mut values = Vec::new();
+    for pattern in visible.patterns() {
+        match pattern {
+            Pattern::All => conditions.push("TRUE"),
+            Pattern::One(path) => {
+                conditions.push("s.queue = ?");
+                values.push(path.to_string().into());
+            }
+            Pattern::Below(path) => {
+                conditions.push(BELOW);
+                values.extend(bounds_below(path));
+            }
+        }
+    }
+    (format!("AND ({})", conditions.join(" OR ")), values)
+}
+
+/// The values of the conditions on submissions, in their order.
+fn values_of_submission(
+    filter: &TaskFilter,
+    text: &str,
+    way: Way,
+    of_visible: Vec<Value>,
+) -> Vec<Value> {
+    let text = text.to_ascii_lowercase();
+    let mut values = vec![
+        Value::from(way.low + 1),
+        Value::from(way.high),
+        text.clone().into(),
+        text.into(),
+    ];
+    if let Some(root) = &filter.queue {
+        values.push(root.clone().into());
+        values.extend(bounds_below(root));
+    }
+    values.extend(of_visible);
+    values
+}
 
 /// The first `limit` ids on the way that the filter asks for, by a text among others.
 pub(super) fn matching_ids(
@@ -21,28 +74,16 @@ pub(super) fn matching_ids(
         some => some,
     };
     let marks = vec!["?"; states.len()].join(", ");
-    // Below `a/b` is what stands between `a/b/` and `a/b0`, in byte order.
     let queue = match filter.queue {
-        Some(_) => "AND (s.queue = ? OR (s.queue > ? AND s.queue < ?))",
-        None => "",
+        Some(_) => format!("AND (s.queue = ? OR {BELOW})"),
+        None => String::new(),
     };
+    let (visible, of_visible) = visible(filter.visible.as_ref());
     let submissions = format!(
         "submissions s WHERE s.first + s.count > ? AND s.first < ? \
-         AND (instr(lower(s.name), ?) > 0 OR instr(lower(s.key), ?) > 0) {queue}"
+         AND (instr(lower(s.name), ?) > 0 OR instr(lower(s.key), ?) > 0) {queue} {visible}"
     );
-    let of_submission: Vec<Value> = {
-        let text = text.to_ascii_lowercase();
-        let mut values = vec![
-            Value::from(way.low + 1),
-            Value::from(way.high),
-            text.clone().into(),
-            text.into(),
-        ];
-        if let Some(root) = &filter.queue {
-            values.extend([root.clone(), format!("{root}/"), format!("{root}0")].map(Value::from));
-        }
-        values
-    };
+    let of_submission = values_of_submission(filter, text, way, of_visible);
     let of_states = states
         .iter()
         .map(|state| Value::from(state.as_str().to_owned()));

@@ -270,6 +270,7 @@ fn a_forgotten_array_is_out_of_sight_at_once_and_swept_in_steps() {
             states: states.into(),
             search: None,
             newest: false,
+            visible: None,
             after: None,
             limit: 10,
         };
@@ -314,6 +315,7 @@ fn an_array_costs_one_row_until_its_tasks_start() {
             states: states.into(),
             search: None,
             newest: false,
+            visible: None,
             after: Some(TaskId(after)),
             limit: 3,
         };
@@ -388,7 +390,7 @@ fn a_file_of_the_first_version_is_brought_to_this_one() {
     .unwrap();
     old.close().unwrap();
     let (mut store, reader) = open(directory.path()).unwrap();
-    let delivered = reader.inbox("release", 9).unwrap();
+    let delivered = reader.inbox("release", None, 9).unwrap();
     let value = &delivered[0].record.outcome.as_ref().unwrap().value;
     assert_eq!((&*value.bytes, value.file), (&b"ok"[..], None));
     let mut python = spec("maps", 1);

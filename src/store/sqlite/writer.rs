@@ -96,10 +96,8 @@ impl Writer<'_> {
                 n_attempts,
                 at: _,
             } => self.retried(*task, *n_attempts),
-            Fact::InboxAcknowledged { inbox, upto } => {
-                self.statement("DELETE FROM inbox WHERE inbox = ?1 AND seq <= ?2")?
-                    .execute(params![&**inbox, int(*upto)])?;
-                Ok(())
+            Fact::InboxAcknowledged { inbox, upto, only } => {
+                self.acknowledged(inbox, *upto, only.as_deref())
             }
             Fact::OutsideReported { resource, used, at } => self.outside(resource, *used, *at),
             Fact::BackendNoted { name, value } => self.noted(name, value.as_deref()),
@@ -113,6 +111,19 @@ impl Writer<'_> {
             | Fact::RestoredKey { .. }
             | Fact::RestoredNextId(_) => Ok(()),
         }
+    }
+
+    fn acknowledged(&self, inbox: &str, upto: u64, only: Option<&[u64]>) -> rusqlite::Result<()> {
+        let Some(only) = only else {
+            self.statement("DELETE FROM inbox WHERE inbox = ?1 AND seq <= ?2")?
+                .execute(params![inbox, int(upto)])?;
+            return Ok(());
+        };
+        let mut delete = self.statement("DELETE FROM inbox WHERE inbox = ?1 AND seq = ?2")?;
+        for seq in only.iter().filter(|seq| **seq <= upto) {
+            delete.execute(params![inbox, int(*seq)])?;
+        }
+        Ok(())
     }
 
     fn outside(&self, resource: &str, used: Amount, at: Time) -> rusqlite::Result<()> {

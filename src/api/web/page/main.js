@@ -3,6 +3,7 @@
 import { notice, replace } from './dom.js';
 import { Live } from './live.js';
 import { AgentsView, ResourcesView } from './cluster.js';
+import './door.js';
 import { QueuesView } from './queues.js';
 import { TasksView } from './tasks.js';
 import { TaskView } from './task.js';

@@ -21,6 +21,7 @@ export class QueuesView {
 
   async load() {
     this.queues = (await get('/v1/queues')).queues;
+    this.paths = new Set(this.queues.map((queue) => queue.path));
     if (this.folded === null) {
       const inner = this.queues.filter((queue) => !queue.is_leaf).map((queue) => queue.path);
       this.folded = new Set(this.queues.length > OPEN_MAX ? inner : []);
@@ -47,9 +48,10 @@ export class QueuesView {
   }
 
   row(queue) {
-    const parts = queue.path.split('/');
-    const depth = this.filter ? 0 : parts.length - 1;
-    const name = this.filter ? queue.path : parts.at(-1);
+    // Parents that may not be seen are not there: the row stands below the nearest that is.
+    const above = this.filter ? [] : ancestors(queue.path).filter((path) => this.paths.has(path));
+    const depth = above.length;
+    const name = above.length ? queue.path.slice(above.at(-1).length + 1) : queue.path;
     const isFolded = this.folded.has(queue.path);
     const fold = queue.is_leaf ? el('span', { class: 'fold' }) : el('button', {
       class: 'fold', id: `fold-${queue.path}`, 'aria-expanded': String(!isFolded),

@@ -1,16 +1,17 @@
 //! A store in memory, for tests: nothing outlives the process. It says in the plainest way what a store
 //! has to remember, so the others are compared with it.
 
+mod reading;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use apportion_policies::Amount;
 
-use super::reader::{AttemptRecord, Delivery, Reader, TaskFilter, TaskRecord};
+use super::reader::{AttemptRecord, TaskRecord};
 use super::{Store, StoreError};
 use crate::engine::fact::{LiveAttempt, LiveTask};
 use crate::engine::request::StoredTask;
-use crate::engine::spec::TaskSpec;
 use crate::engine::{AttemptId, Fact, Outcome, Submission, TaskId, TaskState, Time};
 
 /// A store that forgets with the process. Clones share what it holds, so that one can be read, or
@@ -89,103 +90,8 @@ impl Store for MemoryStore {
     }
 }
 
-impl Reader for MemoryStore {
-    fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
-        let kept = self.kept();
-        let submissions = kept.submissions.values();
-        let mut all: Vec<TaskId> = submissions.flat_map(|(one, _)| ids(one)).collect();
-        if filter.newest {
-            all.reverse();
-        }
-        let is_after = |task: &TaskId, after| (*task > after) != filter.newest && *task != after;
-        Ok(all
-            .into_iter()
-            .filter(|task| filter.after.is_none_or(|after| is_after(task, after)))
-            .filter_map(|task| kept.record(task))
-            .filter(|record| filter.states.is_empty() || filter.states.contains(&record.state))
-            .filter(|record| is_below(&record.submission.spec.queue, filter.queue.as_deref()))
-            .filter(|record| holds(&record.submission.spec, filter.search.as_deref()))
-            .take(filter.limit)
-            .map(brief)
-            .collect())
-    }
-
-    fn find(&self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
-        Ok(self.kept().record(task))
-    }
-
-    fn inbox(&self, inbox: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
-        let kept = self.kept();
-        let own = kept.inbox.iter().filter(|(_, (name, _))| &**name == inbox);
-        Ok(own
-            .take(limit)
-            .map(|(token, (_, record))| Delivery {
-                token: *token,
-                record: record.clone(),
-            })
-            .collect())
-    }
-
-    fn inboxes(&self, limit: usize) -> Result<Vec<(String, Time)>, StoreError> {
-        let kept = self.kept();
-        let mut oldest: BTreeMap<String, Time> = BTreeMap::new();
-        for (name, record) in kept.inbox.values() {
-            let ended_at = record.ended_at.unwrap_or_default();
-            oldest.entry(name.to_string()).or_insert(ended_at);
-        }
-        Ok(oldest.into_iter().take(limit).collect())
-    }
-
-    fn is_value_wanted(&self, attempt: AttemptId) -> Result<bool, StoreError> {
-        let kept = self.kept();
-        let shows = |record: &TaskRecord| {
-            let file = record
-                .outcome
-                .as_ref()
-                .and_then(|outcome| outcome.value.file);
-            record.task == attempt.task && file.is_some_and(|file| file.attempt == attempt.number)
-        };
-        let is_live = |record: &TaskRecord| {
-            let mut attempts = record.attempts.iter();
-            attempts.any(|known| known.attempt == attempt && known.ended_at.is_none())
-        };
-        let is_delivered = kept.inbox.values().any(|(_, record)| shows(record));
-        let record = kept.record(attempt.task);
-        Ok(is_delivered || record.is_some_and(|record| shows(&record) || is_live(&record)))
-    }
-}
-
 fn ids(submission: &Submission) -> impl Iterator<Item = TaskId> + use<> {
     (submission.first.0..submission.end().0).map(TaskId)
-}
-
-fn holds(spec: &TaskSpec, text: Option<&str>) -> bool {
-    let Some(text) = text.map(str::to_ascii_lowercase) else {
-        return true;
-    };
-    let mut places = [Some(&*spec.name), spec.key.as_deref()]
-        .into_iter()
-        .flatten();
-    places.any(|place| place.to_ascii_lowercase().contains(&text))
-}
-
-fn is_below(queue: &str, root: Option<&str>) -> bool {
-    let Some(root) = root else { return true };
-    queue
-        .strip_prefix(root)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// What a list shows of a task: no value, only the last attempt.
-fn brief(mut record: TaskRecord) -> TaskRecord {
-    if let Some(outcome) = &mut record.outcome {
-        outcome.value.bytes = Arc::default();
-    }
-    let last = record.n_attempts;
-    record
-        .attempts
-        .retain(|attempt| attempt.attempt.number == last);
-    record
 }
 
 impl Kept {
@@ -282,9 +188,8 @@ impl Kept {
             Fact::Retried {
                 task, n_attempts, ..
             } => self.retry(*task, *n_attempts),
-            Fact::InboxAcknowledged { inbox, upto } => {
-                self.inbox
-                    .retain(|token, (name, _)| token > upto || name != inbox);
+            Fact::InboxAcknowledged { inbox, upto, only } => {
+                self.acknowledge(inbox, *upto, only.as_deref());
             }
             Fact::OutsideReported { resource, used, at } => {
                 self.outside.insert(Arc::clone(resource), (*used, *at));
@@ -305,6 +210,12 @@ impl Kept {
             | Fact::RestoredKey { .. }
             | Fact::RestoredNextId(_) => {}
         }
+    }
+
+    fn acknowledge(&mut self, inbox: &str, upto: u64, only: Option<&[u64]>) {
+        let is_meant = |token: &u64| *token <= upto && only.is_none_or(|only| only.contains(token));
+        self.inbox
+            .retain(|token, (name, _)| !is_meant(token) || **name != *inbox);
     }
 
     fn unblock(&mut self, first: TaskId) {

@@ -1,0 +1,5 @@
+//! Who is let in: tokens, encryption and listeners of the real daemon, and what intruders try.
+
+mod intruders;
+mod tls;
+mod tokens;
