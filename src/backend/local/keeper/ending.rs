@@ -151,13 +151,8 @@ impl Keeper {
             peak = cgroups.memory_peak_bytes(&cgroup);
             cgroups.give_back(cgroup);
         }
-        // Its end may have been seen before its last word was read. All its processes are gone, so this doesn't wait.
-        if let Some(worker) = attempt
-            .worker
-            .as_mut()
-            .filter(|worker| worker.done.is_none())
-        {
-            worker.read(id, self.clock.elapsed());
+        if let Some(worker) = &mut attempt.worker {
+            worker.read_last_word(id, self.clock.elapsed());
         }
         let (end, usage) = (attempt.end(n_oom_kills), attempt.usage(peak));
         let usage = python::usage_with_worker(&attempt, usage);

@@ -145,6 +145,12 @@ pub(super) struct Worker {
 impl Worker {
     /// One whose process is yet to be started, with the socket that is to be its standard input.
     pub(super) fn new(key: Key) -> io::Result<(Self, Stdio)> {
+        let (worker, its_end) = Self::pair(key)?;
+        Ok((worker, Stdio::from(OwnedFd::from(its_end))))
+    }
+
+    /// The same, with its end of the socket as it is.
+    fn pair(key: Key) -> io::Result<(Self, UnixStream)> {
         let (socket, its_end) = UnixStream::pair()?;
         socket.set_write_timeout(Some(ORDER_WAIT))?;
         let worker = Self {
@@ -157,7 +163,7 @@ impl Worker {
             cpu_before: Duration::ZERO,
             done: None,
         };
-        Ok((worker, Stdio::from(OwnedFd::from(its_end))))
+        Ok((worker, its_end))
     }
 
     /// Tells it what to run.
@@ -215,6 +221,15 @@ impl Worker {
         }
     }
 
+    /// Reads all that is left of what it said, once its process has ended: its end may be seen before its word.
+    /// Doesn't wait, should somebody else hold its end of the socket.
+    pub(super) fn read_last_word(&mut self, attempt: WireAttempt, now: Duration) {
+        self.is_closed |= self.socket.set_nonblocking(true).is_err();
+        while !self.is_closed && self.done.is_none() {
+            self.read(attempt, now);
+        }
+    }
+
     /// Removes what its task left of files that are nobody's: a value of which it did not tell, what it was
     /// to run and never read.
     pub(super) fn clear_up(&mut self) {
@@ -228,5 +243,180 @@ impl Worker {
         if let Some(call_file) = self.call_file.take() {
             let _ = fs::remove_file(call_file);
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::thread;
+
+    use super::*;
+
+    pub(in super::super) const ID: WireAttempt = WireAttempt(7, 2);
+
+    pub(in super::super) fn settings() -> WirePython {
+        WirePython {
+            interpreter: "python3".into(),
+            tasks_max: 100,
+            memory_growth_bytes: 1 << 30,
+            idle_max: 2,
+            idle_millis: 1000,
+        }
+    }
+
+    /// A task of a queue with these variables.
+    pub(in super::super) fn order(env: &[(&'static str, &'static str)]) -> LaunchOrder<'static> {
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        LaunchOrder {
+            attempt: ID,
+            argv: Vec::new(),
+            env: env.collect(),
+            cpu_milli: Some(1000),
+            mem_bytes: None,
+            python: None,
+        }
+    }
+
+    pub(in super::super) fn python(queue: &'static str) -> PythonOrder<'static> {
+        PythonOrder {
+            call: Some("Y2FsbA==".into()),
+            value: "/nowhere/7.2".into(),
+            queue: queue.into(),
+        }
+    }
+
+    pub(in super::super) fn key() -> Key {
+        Key::of(&order(&[]), &python("maps"), &settings())
+    }
+
+    #[test]
+    fn tasks_share_a_worker_only_where_nothing_but_the_grant_differs() {
+        let of = |order: &LaunchOrder<'_>, queue| Key::of(order, &python(queue), &settings());
+        let one = of(
+            &order(&[("A", "1"), ("B", "2"), ("APPORTION_TASK_ID", "7")]),
+            "maps",
+        );
+        let same = [("B", "2"), ("APPORTION_TASK_ID", "8"), ("A", "1")];
+        assert_eq!(of(&order(&same), "maps"), one);
+        let mut big = order(&same);
+        big.mem_bytes = Some(1 << 30);
+        let others = [
+            of(&order(&same), "search"),
+            of(&order(&[("A", "1")]), "maps"),
+            of(&order(&[("A", "1"), ("B", "3")]), "maps"),
+            of(
+                &order(&[("A", "1"), ("B", "2"), (INTERPRETER, "/usr/bin/pypy3")]),
+                "maps",
+            ),
+            of(&big, "maps"),
+        ];
+        for other in others {
+            assert_ne!(other, one);
+        }
+        assert_eq!(
+            of(&order(&[(INTERPRETER, "pypy3")]), "maps").interpreter,
+            "pypy3"
+        );
+    }
+
+    #[test]
+    fn it_is_told_what_to_run_and_only_its_grant_of_the_environment() {
+        let (mut worker, its_end) = Worker::pair(key()).unwrap();
+        let mut order = order(&[("A", "1"), ("APPORTION_TASK_ID", "7")]);
+        worker
+            .order(Path::new("/tasks"), &order, &python("maps"))
+            .unwrap();
+        let mut long = python("maps");
+        long.call = None;
+        order.attempt = WireAttempt(8, 1);
+        worker.order(Path::new("/tasks"), &order, &long).unwrap();
+        drop(worker);
+        let told: Vec<serde_json::Value> = BufReader::new(its_end)
+            .lines()
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+            .collect();
+        assert_eq!(told[0]["attempt"], serde_json::json!([7, 2]));
+        assert_eq!(
+            told[0]["env"],
+            serde_json::json!({"APPORTION_TASK_ID": "7"})
+        );
+        assert_eq!(told[0]["call"], "Y2FsbA==");
+        assert!(told[1]["call"].is_null());
+        assert!(
+            told[1]["call_file"]
+                .as_str()
+                .unwrap()
+                .starts_with("/tasks/"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn only_the_first_word_about_its_own_task_counts() {
+        let (mut worker, mut its_end) = Worker::pair(key()).unwrap();
+        let said = concat!(
+            "no JSON\n",
+            "{\"attempt\": [7, 1], \"value\": \"b2xk\", \"last\": false}\n",
+            "{\"attempt\": [7, 2], \"raised\": \"ValueError\", \"last\": true}\n",
+            "{\"attempt\": [7, 2], \"value\": \"bmV3\", \"last\": false}\n",
+        );
+        its_end.write_all(said.as_bytes()).unwrap();
+        assert!(worker.poll_fd().is_some());
+        worker.read(ID, Duration::from_secs(1));
+        let (done, at) = worker.done.as_ref().unwrap();
+        assert_eq!(done.end(), WireEnd::Raised("ValueError".into()));
+        assert_eq!((done.value(), done.last), (WireValue::Nothing, true));
+        assert_eq!(*at, Duration::from_secs(1));
+        assert!(worker.poll_fd().is_none(), "nothing more is asked for");
+    }
+
+    #[test]
+    fn a_last_word_is_read_whole_though_it_comes_in_pieces() {
+        let (mut worker, mut its_end) = Worker::pair(key()).unwrap();
+        let value = "x".repeat(90_000);
+        let said = format!("{{\"attempt\": [7, 2], \"value\": \"{value}\", \"last\": true}}\n");
+        let said = said.into_bytes();
+        its_end.write_all(&said).unwrap();
+        drop(its_end);
+        worker.read_last_word(ID, Duration::ZERO);
+        let (done, _) = worker.done.as_ref().unwrap();
+        assert_eq!(done.value(), WireValue::Inline(value));
+    }
+
+    #[test]
+    fn a_last_word_that_never_comes_is_not_waited_for() {
+        let (mut worker, its_end) = Worker::pair(key()).unwrap();
+        // Somebody still holds its end, such as a process that left its attempt.
+        worker.read_last_word(ID, Duration::ZERO);
+        assert!(worker.done.is_none());
+        drop(its_end);
+    }
+
+    #[test]
+    fn what_nobody_will_read_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut worker, its_end) = Worker::pair(key()).unwrap();
+        let reader = thread::spawn(move || BufReader::new(its_end).lines().count());
+        let value = dir.path().join("7.2").to_str().unwrap().to_owned();
+        let mut python = python("maps");
+        (python.value, python.call) = (value.clone().into(), None);
+        worker.order(dir.path(), &order(&[]), &python).unwrap();
+        let call_file = layout::call_file(dir.path(), AttemptId::from(ID));
+        fs::create_dir_all(call_file.parent().unwrap()).unwrap();
+        let left = [
+            PathBuf::from(&value),
+            format!("{value}.part").into(),
+            call_file,
+        ];
+        for file in &left {
+            fs::write(file, "left").unwrap();
+        }
+        worker.clear_up();
+        assert!(left.iter().all(|file| !file.exists()), "{left:?}");
+        drop(worker);
+        assert_eq!(reader.join().unwrap(), 1);
     }
 }

@@ -168,3 +168,94 @@ impl Workers {
         idle.chain(self.ended.into_iter().filter_map(|(_, cgroup)| cgroup))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
+    use super::super::worker::tests::{key, order, python, settings};
+    use super::*;
+
+    /// A process that stays, in a group of its own, as that of a worker. It reads nothing, and holds its end of the
+    /// socket.
+    fn worker() -> (Worker, Child, i32) {
+        let (worker, stdin) = Worker::new(key()).unwrap();
+        let mut command = Command::new("sleep");
+        let child = command
+            .arg("1000")
+            .stdin(stdin)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        (worker, child, pid)
+    }
+
+    fn keep(workers: &mut Workers, since_secs: u64) -> i32 {
+        let (worker, child, pid) = worker();
+        workers.keep(worker, child, pid, None, Duration::from_secs(since_secs));
+        pid
+    }
+
+    fn reuse(workers: &mut Workers, queue: &'static str) -> Option<Idle> {
+        workers.reuse(Path::new("/tasks"), &order(&[]), &python(queue))
+    }
+
+    /// Ends a process that is nobody's any more.
+    fn end(mut idle: Idle) {
+        idle.child.kill().unwrap();
+        idle.child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_one_that_worked_last_is_used_again_and_only_for_its_own_kind() {
+        let mut workers = Workers::new(settings());
+        let (first, second) = (keep(&mut workers, 1), keep(&mut workers, 2));
+        assert!(reuse(&mut workers, "search").is_none());
+        let again = reuse(&mut workers, "maps").unwrap();
+        assert_eq!(again.pid, second);
+        let other = reuse(&mut workers, "maps").unwrap();
+        assert_eq!(other.pid, first);
+        assert!(reuse(&mut workers, "maps").is_none());
+        end(again);
+        end(other);
+    }
+
+    #[test]
+    fn one_that_is_gone_is_passed_over() {
+        let mut workers = Workers::new(settings());
+        let (first, second) = (keep(&mut workers, 1), keep(&mut workers, 2));
+        let gone = workers.idle.last_mut().unwrap();
+        gone.child.kill().unwrap();
+        gone.child.wait().unwrap();
+        let used = reuse(&mut workers, "maps").unwrap();
+        assert_eq!(used.pid, first);
+        assert!(workers.holds(second), "until it is waited for");
+        workers.on_reaped(second, None);
+        assert!(!workers.holds(second));
+        end(used);
+    }
+
+    #[test]
+    fn those_that_waited_longest_end_first_when_they_are_too_many_or_too_old() {
+        let mut workers = Workers::new(settings());
+        let pids: Vec<i32> = (1..=3).map(|at| keep(&mut workers, at)).collect();
+        assert_eq!(workers.idle.len(), 2, "as many as may wait");
+        assert_eq!(workers.ended[0].0, pids[0]);
+        assert_eq!(workers.expire_at(), Some(Duration::from_secs(3)));
+        workers.expire(Duration::from_millis(2999));
+        assert_eq!(workers.idle.len(), 2);
+        workers.expire(Duration::from_secs(3));
+        assert_eq!(
+            workers.idle.iter().map(|idle| idle.pid).collect::<Vec<_>>(),
+            [pids[2]]
+        );
+        workers.expire(Duration::from_secs(100));
+        assert_eq!(workers.expire_at(), None);
+        for pid in pids {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            assert!(nix::sys::wait::waitpid(pid, None).is_ok(), "it was ended");
+        }
+    }
+}
