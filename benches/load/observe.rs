@@ -27,11 +27,18 @@ enum Watched {
     Not,
     /// As it is by default, and scraped each second.
     Scraped,
-    /// That, and logs in JSON with each decision, and a trace of each task.
+    /// That, and logs in JSON with each decision.
+    Logged,
+    /// That, and a trace of each task.
     Wholly,
 }
 
-const WAYS: [Watched; 3] = [Watched::Not, Watched::Scraped, Watched::Wholly];
+const WAYS: [Watched; 4] = [
+    Watched::Not,
+    Watched::Scraped,
+    Watched::Logged,
+    Watched::Wholly,
+];
 
 /// The loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +58,7 @@ struct Taken {
 pub(crate) fn measure(run: &mut Run) {
     let sink = Sink::start();
     for load in [Load::Submissions, Load::Processes] {
-        let mut taken: [Vec<Taken>; 3] = Default::default();
+        let mut taken: [Vec<Taken>; 4] = Default::default();
         for round in 1..=run.options.rounds {
             for (watched, taken) in WAYS.into_iter().zip(&mut taken) {
                 run.tell(format!("{load:?}, watched: {watched:?}, round {round}"));
@@ -62,7 +69,7 @@ pub(crate) fn measure(run: &mut Run) {
     }
 }
 
-fn report(run: &mut Run, load: Load, taken: &[Vec<Taken>; 3]) {
+fn report(run: &mut Run, load: Load, taken: &[Vec<Taken>; 4]) {
     let load = match load {
         Load::Submissions => format!("{BATCH} tasks a call, {N_CLIENTS} clients"),
         Load::Processes => format!("true, {SIDE_BY_SIDE} side by side"),
@@ -70,7 +77,10 @@ fn report(run: &mut Run, load: Load, taken: &[Vec<Taken>; 3]) {
     let wall = |way: &[Taken]| median(way.iter().map(|taken| taken.wall_micros));
     let cpu = |way: &[Taken]| median(way.iter().map(|taken| taken.cpu_micros));
     let [unwatched, watched @ ..] = taken;
-    for (way, name) in watched.iter().zip(["scraped", "all of it"]) {
+    for (way, name) in watched
+        .iter()
+        .zip(["scraped", "and decisions logged", "and traced"])
+    {
         run.report.add(
             Figure::new("observe", format!("{load}, {name}"), wall(way), "us/task")
                 .beside(wall(unwatched), "unwatched")
@@ -97,9 +107,13 @@ fn once(run: &mut Run, load: Load, watched: Watched, sink: &Sink) -> Taken {
             ..Extra::default()
         },
         Watched::Scraped => Extra::default(),
-        Watched::Wholly => Extra {
+        Watched::Logged | Watched::Wholly => Extra {
             queue: "decision_log = true\n",
-            sections: &traces,
+            sections: if watched == Watched::Wholly {
+                &traces
+            } else {
+                ""
+            },
             arguments: &["--log-format", "json"],
         },
     };

@@ -18,14 +18,19 @@ use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig, WithHtt
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter, SpanLinks};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::MissedTickBehavior;
 
 use crate::config::TracesConfig;
 use crate::driver::Handle;
 use crate::engine::{Fact, OutcomeKind, TaskId, Time};
 use crate::store::reader::{AttemptRecord, Reader, TaskRecord};
 
-/// So many spans are sent together.
-const SPANS_AT_ONCE: usize = 512;
+/// So many spans are sent together, at most.
+const SPANS_AT_ONCE: usize = 2048;
+/// The traces of so many tasks don't wait for more to be sent with them.
+const TASKS_AT_ONCE: usize = 512;
+/// How long others wait: a call for each task would cost more than all the rest of its trace.
+const SEND_EVERY: Duration = Duration::from_secs(1);
 /// How long sending may take.
 const SEND_MAX: Duration = Duration::from_secs(10);
 
@@ -61,42 +66,76 @@ pub(super) async fn run(
     reader: Arc<dyn Reader>,
 ) {
     let mut committed = handle.subscribe();
-    let mut is_failing = false;
+    let mut sender = Sender {
+        exporter,
+        reader,
+        ended: Vec::new(),
+        is_failing: false,
+    };
+    let mut due = tokio::time::interval(SEND_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let facts = tokio::select! {
             facts = committed.recv() => facts,
-            () = handle.stopped() => return,
+            _ = due.tick() => {
+                sender.send().await;
+                continue;
+            }
+            () = handle.stopped() => break,
         };
-        let facts = match facts {
-            Ok(facts) => facts,
+        match facts {
+            Ok(facts) => {
+                let ended = facts.iter().filter_map(ended_task);
+                let traced = ended.filter(|task| task.0.is_multiple_of(one_in));
+                sender.ended.extend(traced);
+                if sender.ended.len() >= TASKS_AT_ONCE {
+                    sender.send().await;
+                }
+            }
             Err(RecvError::Lagged(n_batches)) => {
                 tracing::warn!(
                     n_batches,
                     "too many tasks end to trace them all; raise traces.one_in"
                 );
-                continue;
             }
-            Err(RecvError::Closed) => return,
-        };
-        let ended: Vec<TaskId> = (facts.iter().filter_map(ended_task))
-            .filter(|task| task.0.is_multiple_of(one_in))
-            .collect();
-        if ended.is_empty() {
-            continue;
+            Err(RecvError::Closed) => break,
         }
-        let reader = Arc::clone(&reader);
+    }
+    sender.send().await;
+}
+
+/// Sends traces, those of many tasks together.
+struct Sender {
+    exporter: opentelemetry_otlp::SpanExporter,
+    reader: Arc<dyn Reader>,
+    /// Tasks whose traces are yet to be sent.
+    ended: Vec<TaskId>,
+    is_failing: bool,
+}
+
+impl Sender {
+    async fn send(&mut self) {
+        let ended = std::mem::take(&mut self.ended);
+        if ended.is_empty() {
+            return;
+        }
+        let reader = Arc::clone(&self.reader);
         let read = tokio::task::spawn_blocking(move || spans_of(&*reader, &ended));
-        let spans = read.await.unwrap_or_default();
-        for batch in spans.chunks(SPANS_AT_ONCE) {
-            let sent = exporter.export(batch.to_vec()).await;
+        let mut spans = read.await.unwrap_or_default();
+        while !spans.is_empty() {
+            let rest = spans.split_off(spans.len().min(SPANS_AT_ONCE));
+            let sent = self
+                .exporter
+                .export(std::mem::replace(&mut spans, rest))
+                .await;
             match &sent {
-                Err(error) if !is_failing => {
+                Err(error) if !self.is_failing => {
                     tracing::warn!(%error, "traces can't be sent; is traces.otlp the right address?");
                 }
-                Ok(()) if is_failing => tracing::info!("traces are sent again"),
+                Ok(()) if self.is_failing => tracing::info!("traces are sent again"),
                 _ => {}
             }
-            is_failing = sent.is_err();
+            self.is_failing = sent.is_err();
         }
     }
 }

@@ -28,6 +28,10 @@ T = TypeVar("T")
 BATCH_TASKS_MAX = 1000
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 POP_WAIT_SECONDS = 10.0
+# While so many calls are pending, results are let gather for a moment, so that one answer brings several: each costs
+# the daemon a commit.
+GATHER_FROM = 32
+GATHER_SECONDS = 0.02
 
 _executors: weakref.WeakSet[Executor] = weakref.WeakSet()
 
@@ -301,8 +305,11 @@ def _collect_all(executor: Executor) -> None:
     while True:
         with executor._state:
             executor._state.wait_for(lambda: executor._pending or executor._shut_down)
-            if not executor._pending:
-                break
+            n_pending = len(executor._pending)
+        if not n_pending:
+            break
+        if n_pending >= GATHER_FROM:
+            time.sleep(GATHER_SECONDS)
         try:
             ack = executor._collect(ack)
         except (ApiError, Unreachable) as error:

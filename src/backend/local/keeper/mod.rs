@@ -167,9 +167,12 @@ fn set_up(name: &CStr) -> io::Result<()> {
 /// How long an earlier guard and keeper may take to end by themselves.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(5);
 
+/// How long what they left may take to be gone once it was killed.
+const LEFTOVERS_WAIT: Duration = Duration::from_secs(10);
+
 /// Ends what an earlier keeper with this identity left behind. Returns how many processes there were.
 fn end_leftovers(home: &Home) -> usize {
     // A keeper that is still clearing up would take the cgroups away from under this one.
     process::outlast(&keeper_args(home), PREDECESSOR_WAIT);
-    process::end_marked(MARK, &home.identity)
+    process::end_marked(MARK, &home.identity, LEFTOVERS_WAIT)
 }

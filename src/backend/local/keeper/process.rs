@@ -165,8 +165,21 @@ pub(super) fn end_all_descendants() {
 
 /// SIGKILLs all processes in whose environment `variable` has this value, and which are neither this
 /// process nor above it: what an earlier keeper of the same tasks left, should it have been killed
-/// together with its guard. Returns how many there were.
-pub(super) fn end_marked(variable: &str, value: &str) -> usize {
+/// together with its guard. Returns how many there were, once none of them is left, or when they take longer than
+/// `patience`: a process that waits for a disk doesn't hear even SIGKILL.
+pub(super) fn end_marked(variable: &str, value: &str, patience: Duration) -> usize {
+    let ended = kill_marked(variable, value);
+    let since = Stopwatch::start();
+    // What was killed gives its memory back before it is gone, and tells of no environment meanwhile.
+    let is_left = |pid: &i32| Process::read(*pid).is_some_and(|process| !process.is_zombie);
+    while ended.iter().any(is_left) && since.elapsed() < patience {
+        std::thread::sleep(PAUSE);
+    }
+    ended.len()
+}
+
+/// Sends SIGKILL to what is marked so, until a look finds nothing new.
+fn kill_marked(variable: &str, value: &str) -> BTreeSet<i32> {
     let mut ended = BTreeSet::new();
     loop {
         let processes = all();
@@ -180,14 +193,14 @@ pub(super) fn end_marked(variable: &str, value: &str) -> usize {
                     .is_some_and(|own| own.get(variable).map(String::as_str) == Some(value))
             })
             .collect();
-        // One that was sent SIGKILL may take a moment to go, or not go while it waits for a disk.
+        // One that was sent SIGKILL may take a moment to go.
         let n_known = ended.len();
         for pid in marked {
             send(pid, Signal::SIGKILL);
             ended.insert(pid);
         }
         if ended.len() == n_known {
-            return ended.len();
+            return ended;
         }
     }
 }
@@ -275,6 +288,36 @@ mod tests {
         let mut found = descendants(2, &processes.into());
         found.sort_unstable();
         assert_eq!(found, [3, 5], "4 is dead, but what descends from it is not");
+    }
+
+    #[test]
+    fn what_is_marked_is_gone_once_it_was_ended() {
+        use std::io::BufRead as _;
+        use std::process::{Command, Stdio};
+
+        let mark = format!("{}", std::process::id());
+        // The more memory it has, the longer it takes to go.
+        let script =
+            "x=$(head -c 100000000 /dev/zero | tr '\\0' x); echo ready; sleep 1000; echo \"$x\"";
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .env("APPORTION_TEST_MARK", &mark)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = io::BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let pid = i32::try_from(child.id()).unwrap();
+        let patience = Duration::from_secs(60);
+        assert!(end_marked("APPORTION_TEST_MARK", &mark, patience) >= 1);
+        assert!(
+            Process::read(pid).unwrap().is_zombie,
+            "only to be waited for"
+        );
+        child.wait().unwrap();
+        assert_eq!(end_marked("APPORTION_TEST_MARK", &mark, patience), 0);
     }
 
     #[test]
