@@ -24,7 +24,8 @@ pub(super) fn list(
     let mut records = Records::new(connection);
     let mut page = Vec::new();
     let mut way = Way::new(filter);
-    while page.len() < filter.limit {
+    // Nothing has an id above the largest, and none can be counted beyond it.
+    while way.low < i64::MAX && page.len() < filter.limit {
         let wanted = filter.limit - page.len();
         let ids = if let Some(text) = &filter.search {
             search::matching_ids(connection, filter, text, way, wanted)?

@@ -359,6 +359,25 @@ fn an_array_costs_one_row_until_its_tasks_start() {
 }
 
 #[test]
+fn nothing_comes_after_the_largest_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, reader) = open(directory.path()).unwrap();
+    store.commit(&[submitted(1, 3)]).unwrap();
+    for (queue, search) in [(None, None), (Some("maps"), None), (None, Some("tile"))] {
+        for after in [3, (1 << 63) - 1, 1 << 63, u64::MAX] {
+            let filter = TaskFilter {
+                queue: queue.map(str::to_owned),
+                search: search.map(str::to_owned),
+                after: Some(TaskId(after)),
+                limit: 10,
+                ..TaskFilter::default()
+            };
+            assert!(reader.list(&filter).unwrap().is_empty(), "{filter:?}");
+        }
+    }
+}
+
+#[test]
 fn a_reader_does_not_wait_for_the_writer() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, reader) = open(directory.path()).unwrap();
