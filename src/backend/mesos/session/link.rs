@@ -146,6 +146,7 @@ impl Session {
         let config = &self.settings.config;
         let framework_info =
             framework_info(config, self.framework.as_deref(), &self.settings.webui_url);
+        self.asked_for_offers = self.wants_offers;
         let suppressed_roles = if self.wants_offers {
             Vec::new()
         } else {
@@ -321,6 +322,10 @@ impl Session {
         });
         self.actions.push(Action::Health(None));
         self.actions.extend(master.map(Action::AskAgents));
+        if self.asked_for_offers != self.wants_offers {
+            // That changed while the subscription was under way.
+            self.say_whether_offers_are_wanted();
+        }
         self.start_round(now);
         self.kill_again(now, true);
     }

@@ -216,6 +216,8 @@ pub(crate) struct Session {
     /// The attempts of each ACCEPT that is under way.
     accepts: BTreeMap<u64, Vec<AttemptId>>,
     wants_offers: bool,
+    /// What the last SUBSCRIBE said of that.
+    asked_for_offers: bool,
     is_stopping: bool,
     actions: Vec<Action>,
 }
@@ -265,6 +267,7 @@ impl Session {
             next_call: 1,
             accepts: BTreeMap::new(),
             wants_offers: true,
+            asked_for_offers: true,
             is_stopping: false,
             actions: Vec::new(),
         }
@@ -291,19 +294,11 @@ impl Session {
             Decision::Decline { agent: _, offers } => self.decline(now, &offers),
             Decision::Suppress => {
                 self.wants_offers = false;
-                let roles = vec![self.settings.config.role.to_string()];
-                self.call(Call {
-                    suppress: Some(call::Suppress { roles }),
-                    ..kind(call::Type::Suppress)
-                });
+                self.say_whether_offers_are_wanted();
             }
             Decision::Revive => {
                 self.wants_offers = true;
-                let roles = vec![self.settings.config.role.to_string()];
-                self.call(Call {
-                    revive: Some(call::Revive { roles }),
-                    ..kind(call::Type::Revive)
-                });
+                self.say_whether_offers_are_wanted();
             }
             Decision::Acknowledge { receipt } => self.acknowledge(receipt),
             Decision::Kill { attempt, grace } => self.kill(now, attempt, grace),
@@ -313,6 +308,23 @@ impl Session {
     /// The configuration changed: what is launched from now on follows it.
     pub(crate) fn on_placement(&mut self, placement: Placement) {
         self.settings.config.placement = placement;
+    }
+
+    /// Tells the master, where there is a subscription.
+    fn say_whether_offers_are_wanted(&mut self) {
+        let roles = vec![self.settings.config.role.to_string()];
+        let call = if self.wants_offers {
+            Call {
+                revive: Some(call::Revive { roles }),
+                ..kind(call::Type::Revive)
+            }
+        } else {
+            Call {
+                suppress: Some(call::Suppress { roles }),
+                ..kind(call::Type::Suppress)
+            }
+        };
+        self.call(call);
     }
 
     /// Ends the subscription. Mesos keeps the tasks for `failover_timeout`; the next daemon finds them again.

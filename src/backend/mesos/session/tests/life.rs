@@ -285,3 +285,19 @@ fn nothing_is_due_without_a_master() {
     env.masters(&[]);
     assert_eq!(env.session.wake_at(), None::<Time>);
 }
+
+#[test]
+fn what_changes_while_a_subscription_is_under_way_is_told_after_it() {
+    let mut env = Env::subscribed();
+    env.decide(Decision::Suppress);
+    env.session
+        .on_stream_closed(env.now, env.generation, "gone");
+    env.advance(1);
+    let subscribe = env.wanted().pop().unwrap();
+    assert_eq!(subscribe, "subscribe http://m1:5050 as F suppressed");
+    env.decide(Decision::Revive);
+    assert!(env.wanted().is_empty(), "there is nobody to tell");
+    env.subscribe();
+    let wanted = env.wanted();
+    assert!(wanted.contains(&"revive".to_owned()), "{wanted:?}");
+}
