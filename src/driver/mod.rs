@@ -1,9 +1,11 @@
 //! The loop between everything outside and the engine, and how others reach it.
 //!
 //! Receive a batch, let the engine turn it into facts and decisions, commit the facts, and only then act
-//! on the decisions and answer the callers. That order is written in `run.rs` and nowhere else. The loop
-//! has a thread of its own and owns the engine; others hold a [`Handle`], or the backend's [`EventSender`].
+//! on the decisions and answer the callers. That order is written in `order.rs` and nowhere else; `run.rs` waits:
+//! for the next batch, and for a store that fails. The loop has a thread of its own and owns the engine; others
+//! hold a [`Handle`], or the backend's [`EventSender`].
 
+pub(crate) mod order;
 mod run;
 mod stats;
 

@@ -315,6 +315,24 @@ fn others_use_counts_before_claims_keep() {
     assert_eq!(env.launched(), []);
 }
 
+#[test]
+fn what_was_declined_is_no_longer_kept_once_it_is_asked_for() {
+    let mut env = TestEnv::new(&["small patience=100000", "big patience=60"]);
+    env.decline_offers();
+    env.agent("m", "cpus=8");
+    env.submit(task("small").demand("cpus=4"));
+    let big = env.submit(task("big").demand("cpus=8"));
+    env.offer("m", "cpus=8");
+    assert_eq!(env.launched(), [(1, 1)]);
+    for _ in 0..30 {
+        env.advance(10.0);
+    }
+    // Asked for, and nothing came.
+    assert_eq!(claims(&env, "cpus"), [(big, 0)]);
+    env.offer("m", "cpus=4");
+    assert_eq!(claims(&env, "cpus"), [(big, 4)]);
+}
+
 #[derive(Clone, Debug)]
 struct Busy {
     agents: Vec<u64>,
