@@ -20,6 +20,7 @@ pub mod config;
 pub mod driver;
 pub mod engine;
 pub mod executor;
+pub mod faults;
 pub mod http_client;
 pub mod metrics;
 pub mod proto;

@@ -37,6 +37,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("driver", &["engine", "store", "backend", "clock"]),
     ("sim", &["engine"]),
+    ("faults", &["engine", "store", "backend", "driver", "proto"]),
     ("config", &["engine", "backend", "sim"]),
     ("metrics", &["engine", "driver", "backend", "clock"]),
     (
@@ -70,6 +71,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "serve",
             "executor",
             "sim",
+            "faults",
             "clock",
             "http_client",
         ],

@@ -34,6 +34,7 @@ mod submit;
 mod task;
 mod task_options;
 mod tasks;
+mod test_faults;
 mod token;
 mod top;
 mod wait;
@@ -85,6 +86,8 @@ enum Command {
     Token(token::Args),
     #[command(flatten)]
     Client(ClientCommand),
+    #[command(hide = true)]
+    TestFaults(test_faults::Args),
     Completions(completions::Args),
 }
 
@@ -168,6 +171,7 @@ fn dispatch(
         Command::Executor(args) => return executor::execute(args),
         Command::Simulate(args) => return simulate::execute(args, registry, cli.json, out),
         Command::Token(args) => return token::execute(args, registry, cli.json, out, now),
+        Command::TestFaults(args) => return test_faults::execute(args, cli.json, out),
         Command::Completions(args) => return completions::execute(args, out),
         Command::Client(command) => command,
     };

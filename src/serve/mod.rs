@@ -40,7 +40,7 @@ use crate::driver::{self, Handle};
 use crate::engine::{AttemptId, Engine};
 use crate::metrics::Metrics;
 use crate::store::sqlite::{self, SqliteReader, SqliteStore};
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 
 /// Where in the data directory the tasks' files are.
 const TASKS_DIR: &str = "tasks";
@@ -328,14 +328,10 @@ fn recover(
 ) -> Result<(Engine, Vec<AttemptId>), StoreError> {
     let watch = Stopwatch::start();
     let mut engine = Engine::with_registry(config.engine.clone(), registry);
-    let mut n_facts = 0_u64;
-    store.recover(&mut |fact| {
-        engine.apply(&fact);
-        n_facts += 1;
-    })?;
-    let attempts = engine.recovered(clock::now());
+    let path = config.server.data_dir.join(sqlite::DATABASE_FILE);
+    let path = path.to_string_lossy();
+    let attempts = store::recover(store, &mut engine, clock::now(), &path)?;
     tracing::info!(
-        n_facts,
         n_attempts = attempts.len(),
         seconds = watch.elapsed().as_secs_f64(),
         "recovered from {}",

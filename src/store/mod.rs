@@ -1,11 +1,11 @@
 //! Where facts are kept: the trait that the driver writes to, and its implementations.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::engine::request::StoredTask;
-use crate::engine::{Fact, TaskId};
+use crate::engine::{AttemptId, Engine, Fact, TaskId, Time};
 
-#[cfg(test)]
 pub(crate) mod memory;
 pub mod reader;
 pub mod sqlite;
@@ -30,6 +30,31 @@ pub trait Store: Send {
     /// # Errors
     /// The database can't be read.
     fn find_ended(&mut self, task: TaskId) -> Result<Option<StoredTask>, StoreError>;
+}
+
+/// Brings a new engine to where the last commit left it; `path` names the store to people. Returns the attempts that
+/// lived, in order.
+///
+/// # Errors
+/// The database is damaged or can't be read, or what it holds contradicts itself.
+pub fn recover(
+    store: &mut dyn Store,
+    engine: &mut Engine,
+    now: Time,
+    path: &str,
+) -> Result<Vec<AttemptId>, StoreError> {
+    // The engine asserts what it folds. Facts that it never told can't be believed, so they end the daemon, too;
+    // but they are the file's fault. Nothing of the engine is used after that.
+    let folded = catch_unwind(AssertUnwindSafe(|| {
+        store.recover(&mut |fact| engine.apply(&fact))?;
+        Ok(engine.recovered(now))
+    }));
+    folded.unwrap_or_else(|_| {
+        Err(StoreError::Corrupt {
+            path: path.into(),
+            message: "what it holds contradicts itself".into(),
+        })
+    })
 }
 
 /// What goes wrong with a store. The text says what to do.

@@ -130,7 +130,7 @@ proptest! {
     fn sqlite_keeps_what_memory_keeps(choices in choices(), batch in 1..10_usize, page in 1..9_usize) {
         let directory = tempfile::tempdir().unwrap();
         let (mut store, mut reader) = sqlite::open(directory.path()).unwrap();
-        let mut memory = MemoryStore::new();
+        let mut memory = MemoryStore::default();
         let mut sim = Sim::default();
         let facts: Vec<Vec<Fact>> = choices.into_iter().map(|choice| sim.act(choice)).collect();
         for (n, batch) in facts.chunks(batch).enumerate() {

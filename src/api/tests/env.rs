@@ -219,7 +219,7 @@ impl Daemon {
     ) {
         let config = Arc::new(config::parse(CONFIG, &Registry::default()).unwrap());
         let (handle, events, inbox) = driver::channel();
-        let store = MemoryStore::new();
+        let store = MemoryStore::default();
         let metrics = Metrics::install(clock::now());
         let noted = Noted::default();
         let logs = Arc::new(FakeLogs::default());

@@ -12,7 +12,7 @@
 mod discovery;
 mod framework;
 pub mod logs;
-mod resources;
+pub(crate) mod resources;
 pub(crate) mod session;
 mod shell;
 mod talk;

@@ -13,7 +13,7 @@ use apportion_policies::Amount;
 use crate::proto::mesos::v1::{self, Resource, value};
 
 /// Amounts by name.
-pub(super) type ByName = BTreeMap<Arc<str>, Amount>;
+pub(crate) type ByName = BTreeMap<Arc<str>, Amount>;
 
 /// The thousandths that Mesos itself counts; `None` where there is nothing, or no number.
 fn milli(resource: &Resource) -> Option<u64> {
@@ -39,7 +39,7 @@ fn is_usable(resource: &Resource, role: &str) -> bool {
 }
 
 /// The sum of what may be used, by name.
-pub(super) fn usable(resources: &[Resource], role: &str) -> ByName {
+pub(crate) fn usable(resources: &[Resource], role: &str) -> ByName {
     let mut sums = ByName::new();
     for resource in resources.iter().filter(|entry| is_usable(entry, role)) {
         if let Some(amount) = milli(resource).and_then(Amount::from_milli) {
@@ -73,7 +73,7 @@ pub(super) fn raise(sums: &mut ByName, amounts: &ByName) {
 }
 
 /// A plain entry of so much, unreserved, for this role.
-pub(super) fn scalar(name: &str, milli: u64, role: &str) -> Resource {
+pub(crate) fn scalar(name: &str, milli: u64, role: &str) -> Resource {
     Resource {
         name: name.to_owned(),
         r#type: value::Type::Scalar as i32,

@@ -1,5 +1,5 @@
-//! A store in memory, for tests: nothing outlives the process. It says in the plainest way what a store
-//! has to remember, so the others are compared with it.
+//! A store in memory, for simulated faults and for tests: nothing outlives the process. It says in the plainest way
+//! what a store has to remember, so the others are compared with it.
 
 mod reading;
 
@@ -52,12 +52,6 @@ struct Attempt {
 }
 
 impl MemoryStore {
-    /// An empty one.
-    #[must_use]
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,314 @@
+//! One life of the daemon: the driver's own code, the engine, the Mesos session, and what is under way inside.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, oneshot, watch};
+
+use super::clients::Ask;
+use super::cluster::ROLE;
+use super::course::Course;
+use super::disk::{Disk, Fate};
+use super::happening::{Happening, Life};
+use super::local::Local;
+use super::{BackendKind, Defect};
+use crate::backend::Backend;
+use crate::backend::mesos::session::{OutCall, Session, SessionSettings};
+use crate::backend::mesos::{FRAMEWORK_ID, Recovered};
+use crate::backend::remote::launch::Upload;
+use crate::backend::settings::{Masters, MesosConfig, Placement, PythonConfig};
+use crate::driver::order::{Core, Listeners};
+use crate::driver::{BatchStats, Message, RequestError};
+use crate::engine::settings::{ClaimSettings, PolicyConfig, QueueConfig, ResourceSettings};
+use crate::engine::{AttemptId, Decision, Engine, EngineSettings, Event, Fact, Reply, Scope, Time};
+use crate::store::{self, StoreError};
+
+use apportion_policies::Amount;
+
+/// How many times an attempt may be lost.
+pub(super) const LOST_MAX: u32 = 10;
+
+/// What the driver decided, on its way to the backend.
+#[derive(Clone)]
+struct Decided {
+    decisions: Arc<Mutex<VecDeque<Decision>>>,
+    fate: Fate,
+}
+
+impl Backend for Decided {
+    fn act(&mut self, decision: Decision) {
+        if self.fate.acts() {
+            let mut decisions = self
+                .decisions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            decisions.push_back(decision);
+        }
+    }
+
+    fn reconcile(&mut self, _attempts: Vec<AttemptId>) {}
+
+    fn shut_down(&mut self) {}
+}
+
+/// What runs the tasks, as the daemon holds it.
+pub(super) enum Side {
+    Mesos {
+        session: Box<Session>,
+        /// Calls that wait for the one under way.
+        calls: VecDeque<OutCall>,
+        /// The call under way.
+        calling: Option<u64>,
+        /// The subscription that is current.
+        generation: u64,
+    },
+    Local(Local),
+}
+
+/// One life of the daemon.
+pub(super) struct Daemon {
+    pub(super) life: Life,
+    pub(super) core: Core,
+    pub(super) side: Side,
+    pub(super) fate: Fate,
+    decided: Decided,
+    /// What was asked and is not answered yet.
+    asked: Vec<(Ask, oneshot::Receiver<Result<Reply, RequestError>>)>,
+    /// Whether the driver waits for the store.
+    pub(super) is_stalled: bool,
+    drive_number: u64,
+    drive_at: Option<u64>,
+    shell_number: u64,
+    shell_at: Option<u64>,
+}
+
+fn amount(units: u64) -> Amount {
+    Amount::from_milli(units * 1000).unwrap_or(Amount::MAX)
+}
+
+/// Queues in a small tree, three resources, short pauses.
+pub(super) fn engine_settings() -> EngineSettings {
+    let resource = |name: &str, scope| ResourceSettings {
+        name: name.into(),
+        scope,
+    };
+    let mut queues: Vec<QueueConfig> = ["a", "b", "c", "c/x", "c/y"]
+        .map(|path| QueueConfig::new(path.into()))
+        .into();
+    queues[4].max = vec![("cpus".into(), amount(3))];
+    EngineSettings {
+        resources: vec![
+            resource("cpus", Scope::Host),
+            resource(
+                "db",
+                Scope::Cluster {
+                    capacity: amount(3),
+                },
+            ),
+            resource("mem", Scope::Host),
+        ],
+        queues,
+        policy: PolicyConfig::new("drf".into()),
+        claims: ClaimSettings::default(),
+        lost_max: LOST_MAX,
+        kill_grace: Duration::from_secs(2),
+        retry_pause: Duration::from_secs(1),
+        retry_pause_max: Duration::from_secs(8),
+        live_max: 10_000,
+    }
+}
+
+fn mesos_settings() -> SessionSettings {
+    let config = MesosConfig {
+        masters: Masters::Urls(Vec::new()),
+        role: ROLE.into(),
+        user: "nobody".to_owned(),
+        name: "apportion".to_owned(),
+        hostname: None,
+        advertise: None,
+        credentials: None,
+        ca_file: None,
+        failover_timeout: Duration::from_secs(7 * 24 * 3600),
+        heartbeat_timeout: Duration::from_secs(75),
+        decline_for: Duration::from_secs(300),
+        unreachable_for: Duration::from_secs(60),
+        executor: [("mem".into(), amount(64))].into(),
+        executor_idle: Duration::from_secs(60),
+        placement: Placement {
+            isolated_queues: BTreeSet::from(["b".into()]),
+            cluster_resources: BTreeSet::from(["db".into()]),
+        },
+        python: PythonConfig::default(),
+    };
+    SessionSettings {
+        config,
+        program_url: "http://scheduler:7070/v1/executor/hash".to_owned(),
+        webui_url: "http://scheduler:7070".to_owned(),
+        upload: Box::new(|attempt| Upload {
+            url: "http://scheduler:7070".to_owned(),
+            token: attempt.to_string(),
+        }),
+    }
+}
+
+impl Daemon {
+    /// Starts one from what is on the disk.
+    ///
+    /// # Errors
+    /// The disk can't be read.
+    pub(super) fn start(
+        life: Life,
+        disk: &Disk,
+        kind: BackendKind,
+        course: &mut Course,
+        now: Time,
+        defect: Option<Defect>,
+    ) -> Result<Self, StoreError> {
+        let fate = Fate::default();
+        let mut store = disk.open(fate.clone());
+        let mut engine = Engine::new(engine_settings());
+        let attempts = store::recover(&mut store, &mut engine, now, "disk")?;
+        course.tell("daemon", || {
+            format!("starts with {} attempts", attempts.len())
+        });
+        let side = match kind {
+            BackendKind::Mesos => {
+                engine.decline_offers();
+                let session = session(&engine, &attempts, course, defect);
+                Side::Mesos {
+                    session: Box::new(session),
+                    calls: VecDeque::new(),
+                    calling: None,
+                    generation: 0,
+                }
+            }
+            BackendKind::Local => Side::Local(Local::new(&attempts)),
+        };
+        let decided = Decided {
+            decisions: Arc::default(),
+            fate: fate.clone(),
+        };
+        let listeners = Listeners {
+            observer: Box::new(|_: &[Fact], _: &BatchStats| ()),
+            committed: broadcast::channel(1).0,
+            failure: watch::channel(None).0,
+        };
+        let core = Core::new(
+            engine,
+            Box::new(store),
+            Box::new(decided.clone()),
+            listeners,
+        );
+        Ok(Self {
+            life,
+            core,
+            side,
+            fate,
+            decided,
+            asked: Vec::new(),
+            is_stalled: false,
+            drive_number: 0,
+            drive_at: None,
+            shell_number: 0,
+            shell_at: None,
+        })
+    }
+
+    /// Somebody asks for something.
+    pub(super) fn ask(&mut self, course: &mut Course, ask: Ask) {
+        let (answer, answered) = oneshot::channel();
+        let message = Message::Request(Box::new(ask.request()), answer);
+        self.core.messages.push(message);
+        self.asked.push((ask, answered));
+        self.drive_by(course.now + 5, course);
+    }
+
+    /// The backend tells the driver something.
+    pub(super) fn tell(&mut self, course: &mut Course, event: Event) {
+        self.core.events.push(vec![event]);
+        let soon = course.between(0, 20);
+        self.drive_by(course.now + soon, course);
+    }
+
+    /// What was answered since this was asked last, in the order of asking. Where the daemon has died, nobody
+    /// knows what became of the rest.
+    pub(super) fn take_answered(&mut self) -> Vec<(Ask, Option<Result<Reply, RequestError>>)> {
+        let mut left = Vec::new();
+        let mut answered = Vec::new();
+        for (ask, mut answer) in self.asked.drain(..) {
+            match answer.try_recv() {
+                Ok(reply) => answered.push((ask, Some(reply))),
+                Err(oneshot::error::TryRecvError::Empty) => left.push((ask, answer)),
+                Err(oneshot::error::TryRecvError::Closed) => answered.push((ask, None)),
+            }
+        }
+        self.asked = left;
+        answered
+    }
+
+    /// Everything that was asked, when it dies.
+    pub(super) fn take_asked(&mut self) -> Vec<Ask> {
+        self.asked.drain(..).map(|(ask, _)| ask).collect()
+    }
+
+    /// The next decision that reaches the backend.
+    pub(super) fn next_decision(&self) -> Option<Decision> {
+        let decisions = self.decided.decisions.lock();
+        decisions
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    }
+
+    /// The driver makes its next batch by then.
+    pub(super) fn drive_by(&mut self, at: u64, course: &mut Course) {
+        if self.drive_at.is_none_or(|planned| at < planned) {
+            self.drive_at = Some(at);
+            self.drive_number += 1;
+            course.plan_at(at, Happening::Drive(self.life, self.drive_number));
+        }
+    }
+
+    /// Whether this is the batch that was planned last; then it is made.
+    pub(super) fn takes_drive(&mut self, number: u64) -> bool {
+        let takes = number == self.drive_number && self.drive_at.take().is_some();
+        takes && !self.is_stalled
+    }
+
+    /// The backend's shell wakes by then.
+    pub(super) fn shell_by(&mut self, at: u64, course: &mut Course) {
+        if self.shell_at.is_none_or(|planned| at < planned) {
+            self.shell_at = Some(at);
+            self.shell_number += 1;
+            course.plan_at(at, Happening::Shell(self.life, self.shell_number));
+        }
+    }
+
+    /// Whether the shell wakes now.
+    pub(super) fn takes_shell(&mut self, number: u64) -> bool {
+        number == self.shell_number && self.shell_at.take().is_some()
+    }
+}
+
+fn session(
+    engine: &Engine,
+    attempts: &[AttemptId],
+    course: &mut Course,
+    defect: Option<Defect>,
+) -> Session {
+    let recovered = attempts.iter().filter_map(|attempt| {
+        let (agent, demand) = engine.find_attempt(*attempt)?;
+        Some(Recovered {
+            attempt: *attempt,
+            agent,
+            demand,
+        })
+    });
+    let recovered = if defect == Some(Defect::AttemptsAreForgotten) {
+        Vec::new()
+    } else {
+        recovered.collect()
+    };
+    let framework = engine.backend_notes().get(FRAMEWORK_ID).cloned();
+    Session::new(mesos_settings(), framework, recovered, course.dice.u64(..))
+}
