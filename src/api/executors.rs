@@ -97,6 +97,7 @@ async fn next_piece(
         (status = 404, description = "`not_found`: no executors are started here", body = ErrorBody),
         (status = 408, description = "`body_too_slow`", body = ErrorBody),
         (status = 409, description = "`attempt_ended`", body = ErrorBody),
+        (status = 422, description = "no attempt is called so: `invalid_field`", body = ErrorBody),
         (status = 503, description = "`store_full`", body = ErrorBody),
     )
 )]

@@ -103,7 +103,7 @@ pub(super) async fn stderr(
 
 impl Wanted {
     fn read(task: TaskId, stream: LogStream, mut parameters: Parameters) -> Result<Self, ApiError> {
-        let offset = parameters.number("offset")?.unwrap_or_default();
+        let offset = parameters.natural("offset")?.unwrap_or_default();
         let attempt = parameters.number("attempt")?;
         let wait_seconds = parameters.wait("wait_seconds", WAIT_SECONDS_MAX)?;
         parameters.end(&["offset", "attempt", "wait_seconds"])?;

@@ -49,6 +49,13 @@ impl Parameters {
             .transpose()
     }
 
+    /// The same, read as an id or a place: as large as the document says, 63 bits.
+    pub(super) fn natural(&mut self, name: &str) -> Result<Option<u64>, ApiError> {
+        let number = self.number::<i64>(name)?;
+        let natural = number.map(u64::try_from).transpose();
+        natural.map_err(|_| ApiError::field(name, "is not a number in its range"))
+    }
+
     /// The same, read as seconds to wait, cut at `max`.
     pub(super) fn wait(&mut self, name: &str, max: f64) -> Result<f64, ApiError> {
         let seconds = self.number::<f64>(name)?.unwrap_or_default();

@@ -80,7 +80,7 @@ fn read_filter(mut parameters: Parameters) -> Result<TaskFilter, ApiError> {
             return Err(ApiError::field("order", known));
         }
     };
-    let after = parameters.number("after")?.map(TaskId);
+    let after = parameters.natural("after")?.map(TaskId);
     let limit = parameters.number("limit")?.unwrap_or(LIMIT_DEFAULT);
     if limit == 0 || limit > LIMIT_MAX {
         return Err(ApiError::field(

@@ -95,8 +95,8 @@ pub struct ReasonJson {
     pub code: String,
     /// The same for people.
     pub message: String,
-    /// The parts of the message as data.
-    #[schema(value_type = Object)]
+    /// The parts of the message as data; `null` where it has none.
+    #[schema(value_type = Option<Object>)]
     pub detail: Value,
 }
 
