@@ -173,6 +173,11 @@ impl Weight {
     pub const fn milli(self) -> u32 {
         self.0.get()
     }
+
+    /// The same, known not to be zero.
+    pub(crate) const fn in_milli(self) -> NonZeroU32 {
+        self.0
+    }
 }
 
 impl Default for Weight {

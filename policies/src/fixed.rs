@@ -12,6 +12,9 @@ use crate::decay::FRACTION_BITS;
 /// shrinks below what is in use.
 const SHARE_MAX: u128 = 1 << 60;
 
+/// So much times 1000, and half of the largest divisor, fit 64 bits.
+const FEW: u64 = 1 << 53;
+
 /// `dividend / divisor` to the nearest integer. The sum of the dividend and half the divisor must stay
 /// within 128 bits.
 const fn rounded(dividend: u128, divisor: u128) -> u128 {
@@ -35,19 +38,22 @@ pub(crate) fn counted_share(counted: u64, total: Amount) -> u64 {
 
 /// A share divided by a weight, in 2^-48.
 pub(crate) fn level(share: u64, weight: Weight) -> u64 {
-    narrow(rounded(
-        u128::from(share) * 1000,
-        u128::from(weight.milli()),
-    ))
+    per(share, u64::from(weight.milli()))
 }
 
 /// A share divided by a weight, in 2^-36: coarse enough that shares which are equal as fractions are
 /// equal here, whatever was rounded on the way.
 pub(crate) fn key(share: u64, weight: Weight) -> u64 {
-    narrow(rounded(
-        u128::from(share) * 1000,
-        u128::from(weight.milli()) << 12,
-    ))
+    per(share, u64::from(weight.milli()) << 12)
+}
+
+/// A share divided by thousandths.
+fn per(share: u64, milli: u64) -> u64 {
+    // Shares are hardly ever above one, and dividing 64 bits is much cheaper than 128.
+    if share <= FEW {
+        return (share * 1000 + milli / 2) / milli;
+    }
+    narrow(rounded(u128::from(share) * 1000, u128::from(milli)))
 }
 
 /// What a child adds to the sum that a common level multiplies: `weight · share / own level`, in

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::amount::{Amount, Weight};
 
@@ -12,23 +13,23 @@ use crate::amount::{Amount, Weight};
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
     part: u64,
-    whole: u128,
+    /// The denominator is the product of these two. Apart, they make a share half as large.
+    total: NonZeroU64,
+    weight: NonZeroU32,
 }
 
 impl Share {
     /// Nothing of anything.
-    pub const ZERO: Self = Self { part: 0, whole: 1 };
+    pub const ZERO: Self = Self::count(0);
 
     /// `used / total`. A total of zero gives zero: a resource that isn't there counts in no share.
     #[must_use]
     pub fn new(used: Amount, total: Amount) -> Self {
-        if total.is_zero() {
-            return Self::ZERO;
-        }
-        Self {
+        NonZeroU64::new(total.milli()).map_or(Self::ZERO, |total| Self {
             part: used.milli(),
-            whole: u128::from(total.milli()),
-        }
+            total,
+            weight: NonZeroU32::MIN,
+        })
     }
 
     /// A bare number: a count, or an amount where all that it is compared with have the same total.
@@ -36,7 +37,8 @@ impl Share {
     pub const fn count(number: u64) -> Self {
         Self {
             part: number,
-            whole: 1,
+            total: NonZeroU64::MIN,
+            weight: NonZeroU32::MIN,
         }
     }
 
@@ -44,14 +46,15 @@ impl Share {
     pub(crate) fn fixed(share: u128) -> Self {
         Self {
             part: u64::try_from(share).unwrap_or(u64::MAX),
-            whole: 1 << 48,
+            total: const { NonZeroU64::new(1 << 48).expect("not zero") },
+            weight: NonZeroU32::MIN,
         }
     }
 
     /// How far two shares are apart, in 2^-48, as a share.
     #[must_use]
     pub fn apart(self, other: Self) -> Self {
-        let fixed = |share: Self| (u128::from(share.part) << 48) / share.whole;
+        let fixed = |share: Self| (u128::from(share.part) << 48) / share.whole();
         Self::fixed(fixed(self).abs_diff(fixed(other)))
     }
 
@@ -61,32 +64,40 @@ impl Share {
     /// If the share was divided by a weight before.
     #[must_use]
     pub fn per(self, weight: Weight) -> Self {
-        assert!(self.whole < 1 << 48, "a share is divided by a weight once");
+        assert!(
+            self.weight == NonZeroU32::MIN,
+            "a share is divided by a weight once"
+        );
         Self {
-            part: self.part,
-            whole: self.whole * u128::from(weight.milli()),
+            weight: weight.in_milli(),
+            ..self
         }
+    }
+
+    const fn whole(self) -> u128 {
+        self.total.get() as u128 * self.weight.get() as u128
     }
 
     /// Numerator and denominator, not reduced.
     #[must_use]
     pub const fn parts(self) -> (u64, u128) {
-        (self.part, self.whole)
+        (self.part, self.whole())
     }
 
     /// As a decimal, for people and metrics; never for an order.
     #[must_use]
     pub fn as_f64(self) -> f64 {
-        self.part as f64 / self.whole as f64
+        self.part as f64 / self.whole() as f64
     }
 }
 
 impl Ord for Share {
     fn cmp(&self, other: &Self) -> Ordering {
-        if self.whole == other.whole {
+        if (self.total, self.weight) == (other.total, other.weight) {
             return self.part.cmp(&other.part);
         }
-        (u128::from(self.part) * other.whole).cmp(&(u128::from(other.part) * self.whole))
+        let (one, two) = (u128::from(self.part), u128::from(other.part));
+        (one * other.whole()).cmp(&(two * self.whole()))
     }
 }
 
@@ -107,11 +118,11 @@ impl Eq for Share {}
 impl fmt::Display for Share {
     /// As a reduced fraction: `2/3`, `0`, `1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut a, mut b) = (u128::from(self.part), self.whole);
+        let (mut a, mut b) = (u128::from(self.part), self.whole());
         while b != 0 {
             (a, b) = (b, a % b);
         }
-        match (u128::from(self.part) / a, self.whole / a) {
+        match (u128::from(self.part) / a, self.whole() / a) {
             (part, 1) => write!(f, "{part}"),
             (part, whole) => write!(f, "{part}/{whole}"),
         }

@@ -9,7 +9,9 @@
 
 mod books;
 mod entitlement;
+mod fairness;
 mod guarantees;
+mod hierarchy;
 mod numbers;
 mod order;
 mod properties;

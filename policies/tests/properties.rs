@@ -6,12 +6,56 @@
 use std::cell::Cell;
 use std::num::NonZeroU64;
 
-use apportion_policies::{PolicySpec, QueueSettings};
+use apportion_policies::{PolicySpec, QueueSettings, Weight};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::sim::{Sim, spec};
+
+/// A change that no decision may depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Nothing,
+    /// One resource is counted in thousandths of what it was.
+    Unit,
+    /// Queues have other names, in another order. Ties by path can't be: no two tasks are equally old.
+    Names,
+    /// All weights are doubled.
+    Weights,
+    /// There is a resource more, for which nobody asks.
+    Resource,
+}
+
+impl Change {
+    pub const ALL: [Self; 4] = [Self::Unit, Self::Names, Self::Weights, Self::Resource];
+
+    fn amount(self, resource: usize, units: u64) -> String {
+        let factor = if self == Self::Unit && resource == 1 {
+            1000
+        } else {
+            1
+        };
+        (units * factor).to_string()
+    }
+
+    fn path(self, path: &str) -> String {
+        if self != Self::Names {
+            return path.to_owned();
+        }
+        let parts = path.split('/').map(|part| {
+            let number: u64 = part[1..].parse().unwrap();
+            format!("z{}", 99 - number)
+        });
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    fn weight(self, text: &str) -> Weight {
+        let weight: Weight = text.parse().unwrap();
+        let factor = if self == Self::Weights { 2 } else { 1 };
+        Weight::from_milli(weight.milli() * factor).unwrap()
+    }
+}
 
 #[derive(Clone, Debug)]
 struct QueuePlan {
@@ -44,7 +88,7 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct World {
+pub struct World {
     default: usize,
     half_life: Option<u64>,
     agents: Vec<(u64, u64)>,
@@ -156,7 +200,7 @@ fn passes() -> impl Strategy<Value = Step> {
     spans.prop_map(|milliseconds| Step::Pass { milliseconds })
 }
 
-fn mixed_worlds() -> impl Strategy<Value = World> {
+pub fn mixed_worlds() -> impl Strategy<Value = World> {
     let agents = vec((1..12_u64, 1..12_u64), 1..4);
     let shape = (0..4_u64, 0..4_u64, prop_oneof![3 => Just(0), 1 => 1..3_u64]);
     let shapes = vec(shape, 1..8);
@@ -177,7 +221,7 @@ fn mixed_worlds() -> impl Strategy<Value = World> {
 }
 
 /// Much waits everywhere, and tasks come and go.
-fn grouped_worlds() -> impl Strategy<Value = World> {
+pub fn grouped_worlds() -> impl Strategy<Value = World> {
     let agents = vec((6..30_u64, 6..30_u64), 1..3);
     let cpus = (1..4_u64, Just(0), Just(0));
     let mem = (Just(0), 1..4_u64, Just(0));
@@ -215,7 +259,7 @@ fn policy(sim: &mut Sim, number: usize, half_life: Option<u64>) -> PolicySpec {
     spec
 }
 
-fn sim_of(world: &World) -> Sim {
+fn sim_of(world: &World, change: Change) -> Sim {
     let mut sim = Sim::new("drf");
     for resource in RESOURCES {
         sim.resource(resource);
@@ -223,35 +267,52 @@ fn sim_of(world: &World) -> Sim {
     let default = policy(&mut sim, world.default, world.half_life);
     sim.tree.set_default_policy(default);
     for (cpus, mem) in &world.agents {
-        sim.agent(&[("cpus", &cpus.to_string()), ("mem", &mem.to_string())]);
+        let (cpus, mem) = (change.amount(0, *cpus), change.amount(1, *mem));
+        sim.agent(&[("cpus", &cpus), ("mem", &mem)]);
     }
-    sim.cluster("licences", &world.licences.to_string());
+    sim.cluster("licences", &change.amount(2, world.licences));
+    if change == Change::Resource {
+        sim.cluster("tapes", "7");
+    }
     for plan in &world.queues {
         let mut amounts = |limit: Option<(usize, u64)>| {
-            let limit = limit.map(|(id, units)| (RESOURCES[id], units.to_string()));
+            let limit = limit.map(|(id, units)| (RESOURCES[id], change.amount(id, units)));
             let limit = limit.iter().map(|(name, text)| (*name, text.as_str()));
             sim.demand_with_zeros(&limit.collect::<Vec<_>>())
         };
         let (min, max) = (amounts(plan.min), amounts(plan.max));
         let policy = (plan.policy < 6).then(|| policy(&mut sim, plan.policy, plan.half_life));
         let settings = QueueSettings {
-            weight: plan.weight.parse().unwrap(),
+            weight: change.weight(plan.weight),
             min,
             max,
             policy,
             ..QueueSettings::default()
         };
-        sim.queue(&plan.path, settings);
+        sim.queue(&change.path(&plan.path), settings);
     }
     sim
 }
 
 /// The simulated world checks each decision. How many there were.
 fn run(world: &World) -> u64 {
-    let mut sim = sim_of(world);
+    play(world, Change::Nothing, sim_of(world, Change::Nothing)).1
+}
+
+/// Who was launched, in order, by places in the list of leaves; without the reference.
+pub fn run_changed(world: &World, change: Change) -> Vec<usize> {
+    let sim = sim_of(world, change).without_reference();
+    play(world, change, sim).0
+}
+
+fn play(world: &World, change: Change, mut sim: Sim) -> (Vec<usize>, u64) {
     let paths = || world.queues.iter().map(|queue| &queue.path);
     let is_leaf = |path: &&String| !paths().any(|other| other.starts_with(&format!("{path}/")));
-    let leaves: Vec<_> = paths().filter(is_leaf).collect();
+    let leaves: Vec<_> = paths()
+        .filter(is_leaf)
+        .map(|path| change.path(path))
+        .collect();
+    let mut launched = Vec::new();
     for step in &world.steps {
         match step {
             Step::Submit {
@@ -261,13 +322,14 @@ fn run(world: &World) -> u64 {
                 priority,
             } => {
                 let (cpus, mem, licences) = world.shapes[shape % world.shapes.len()];
-                let amounts = [cpus, mem, licences].map(|amount| amount.to_string());
+                let amounts = [cpus, mem, licences];
+                let amounts = [0, 1, 2].map(|id| change.amount(id, amounts[id]));
                 let texts = amounts.iter().map(String::as_str);
                 let demand: Vec<_> = RESOURCES.into_iter().zip(texts).collect();
-                sim.submit_priority(leaves[leaf % leaves.len()], *count, &demand, *priority);
+                sim.submit_priority(&leaves[leaf % leaves.len()], *count, &demand, *priority);
             }
             Step::Offer { agent, limit } => {
-                sim.offer_agent(agent % sim.n_agents(), *limit);
+                launched.extend(sim.offer_agent(agent % sim.n_agents(), *limit));
             }
             Step::Pass { milliseconds } => sim.advance(*milliseconds),
             Step::Finish { which } => {
@@ -278,8 +340,10 @@ fn run(world: &World) -> u64 {
             }
         }
     }
-    sim.offer_limited(5);
-    sim.n_decided
+    launched.extend(sim.offer_limited(5));
+    let place = |path| leaves.iter().position(|leaf| *leaf == path).unwrap();
+    let places = launched.into_iter().map(place).collect();
+    (places, sim.n_decided)
 }
 
 /// Few cases, since the reference is slow; more with the variable `PROPTEST_CASES`: 20,000 of them, built with

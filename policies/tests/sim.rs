@@ -205,11 +205,12 @@ impl Sim {
             let shape = self.tree.acquire_shape(shape);
             self.seq += 1;
             let tasks = self.waiting.entry((leaf, shape)).or_default();
-            tasks.push(TaskRank {
+            let rank = TaskRank {
                 priority: Reverse(priority),
                 seq: self.seq,
-            });
-            tasks.sort();
+            };
+            let place = tasks.partition_point(|other| *other < rank);
+            tasks.insert(place, rank);
             self.update(leaf, shape);
         }
     }

@@ -3,6 +3,7 @@
 use super::index::Index;
 use super::queue::{Found, Next, Node, Order};
 use super::siblings::{Heads, Place};
+use super::tournament::Walk;
 use super::update::leaf_key;
 use super::{bits, guarantee};
 use crate::fixed;
@@ -84,19 +85,21 @@ impl Index {
         let bounds = std::mem::take(&mut inner.siblings.bounds);
         let level_bounds = std::mem::take(&mut inner.siblings.level_bounds);
         let mut best = self.best_of_classes(queue, heads);
-        for (bound, child) in &bounds {
-            if best.first.is_some_and(|first| *bound > first.place.key) {
-                break;
-            }
-            self.consider(tree, *child as usize, going, &mut best);
+        let mut walk = Walk::default();
+        while let Some(place) = bounds.next(&mut walk, |bound| {
+            (best.first).is_none_or(|first| *bound <= first.place.key)
+        }) {
+            let child = self.inner(queue).siblings.children[place] as usize;
+            self.consider(tree, child, going, &mut best);
         }
         let reached = best.first.map(|first| first.place.key);
-        for (bound, child) in &level_bounds {
-            if best.level.is_some_and(|level| *bound >= level) {
-                break;
-            }
-            if self.children[*child as usize].bound > reached {
-                self.consider(tree, *child as usize, going, &mut best);
+        let mut walk = Walk::default();
+        while let Some(place) = level_bounds.next(&mut walk, |bound| {
+            best.level.is_none_or(|level| *bound < level)
+        }) {
+            let child = self.inner(queue).siblings.children[place] as usize;
+            if self.children[child].bound > reached {
+                self.consider(tree, child, going, &mut best);
             }
         }
         let siblings = &mut self.inner_mut(queue).siblings;
@@ -117,7 +120,8 @@ impl Index {
             let Node::Leaf(found) = &self.nodes[leaf as usize] else {
                 unreachable!("classes hold leaves");
             };
-            let level = self.inner(queue).siblings.level_of_leaf(leaf);
+            let levels = &self.inner(queue).siblings.standing_leaves;
+            let level = levels.value(place.path as usize);
             let leaf = QueueId::new(leaf as usize);
             let rank = found.rank(shape);
             let choice = Choice { leaf, shape };

@@ -3,8 +3,9 @@
 use super::bits::Counted;
 use super::facts::Facts;
 use super::memo::Memo;
-use super::queue::{Child, Inner, Leaf, Node, Order, Shares, Sums};
-use super::siblings::{LeastFirst, Siblings, narrow};
+use super::queue::{Child, Inner, Leaf, Node, Order, Shares, Sums, UsedShares};
+use super::siblings::{Siblings, narrow};
+use super::tournament::Tournament;
 use crate::ids::QueueId;
 use crate::registry::Registry;
 use crate::tree::QueueTree;
@@ -16,7 +17,7 @@ pub(super) struct Index {
     pub(super) nodes: Vec<Node>,
     pub(super) children: Vec<Child>,
     pub(super) resources: usize,
-    /// Room for the shares of the child at hand.
+    /// Room for the shares of the queue at hand.
     pub(super) room: Vec<u64>,
 }
 
@@ -56,6 +57,10 @@ impl Index {
         };
         if let Some(parent) = parent {
             child.parent = parent;
+            let places = &mut self.inner_mut(parent).siblings.children;
+            let n_places = places.len().max(path as usize + 1);
+            places.resize(n_places, 0);
+            places[path as usize] = narrow(queue.index());
             if self.inner(parent).has_sums() {
                 child.given = vec![0; self.resources];
             }
@@ -73,12 +78,12 @@ impl Index {
         let above = parent.map(|parent| self.inner(parent));
         let has_shares = above.is_some_and(|above| above.order.is_drf());
         let shares = has_shares.then(|| Shares {
-            used: vec![0; self.resources],
+            used: UsedShares::default(),
             standing: vec![0; self.resources],
             sums: has_scaled_share(tree, queue, &order).then(|| Sums::new(self.resources)),
         });
         let ranks = above.is_some_and(|above| !above.order.is_drf() || above.ranks.is_some());
-        let ranks = ranks.then(LeastFirst::default);
+        let ranks = ranks.then(Tournament::default);
         self.nodes.push(Node::Inner(Box::new(Inner {
             order,
             is_limited,

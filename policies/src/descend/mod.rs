@@ -1,7 +1,7 @@
 //! The adapter that makes rankings a policy, by descending the queue tree.
 //!
 //! It keeps an index beside the tree: for each inner queue its children in the order in which they
-//! would be served, leaves in one priority queue per waiting shape, so that a decision looks only at
+//! would be served, leaves in one tournament per waiting shape, so that a decision looks only at
 //! the shapes that fit and never at all siblings. A change moves the entries of one leaf and of the
 //! queues above it.
 //!

@@ -7,7 +7,8 @@ use super::bits::{self, Counted};
 use super::facts::Facts;
 use super::guarantee;
 use super::memo::Memo;
-use super::siblings::{LeastFirst, Siblings, least};
+use super::siblings::{Siblings, Stand};
+use super::tournament::Tournament;
 use crate::amount::{Amount, Weight};
 use crate::fixed;
 use crate::ids::{QueueId, ResourceId, ShapeId};
@@ -67,9 +68,11 @@ pub(super) struct Leaf {
     pub(super) is_guaranteed: bool,
     /// In order of shapes.
     pub(super) heads: Vec<Head>,
-    /// The classes that a narrow leaf stands in.
-    pub(super) slots: Vec<(ShapeId, usize)>,
-    /// The dominant share, in 2^-48; kept where the parent needs it.
+    /// Where a narrow leaf stands, in order of shapes.
+    pub(super) stands: Vec<Stand>,
+    /// Kept where the parent needs them.
+    pub(super) used: UsedShares,
+    /// The largest of these.
     pub(super) share: u64,
     /// The least dominant share of a task that waits, in 2^-48.
     pub(super) task_share: u64,
@@ -93,11 +96,20 @@ pub(super) struct Found {
     pub(super) level: Option<u64>,
 }
 
+/// Per resource, the share of what counts of a queue's use.
+#[derive(Default)]
+pub(super) struct UsedShares {
+    /// What counts, as the tree tells it.
+    counted: Vec<u64>,
+    /// In 2^-48.
+    shares: Vec<u64>,
+}
+
 /// The shares of an inner queue whose parent orders by dominant share, in 2^-48.
 #[derive(Default)]
 pub(super) struct Shares {
-    /// Per resource, what is really used.
-    pub(super) used: Vec<u64>,
+    /// What is really used.
+    pub(super) used: UsedShares,
     /// Per resource, the standing share.
     pub(super) standing: Vec<u64>,
     /// Present where the children are ordered by dominant share, too.
@@ -132,7 +144,7 @@ pub(super) struct Inner {
     pub(super) task_share: u64,
     pub(super) siblings: Siblings,
     /// Children by the best rank of a task that waits there; kept where a ranking above asks for it.
-    pub(super) ranks: Option<LeastFirst<TaskRank>>,
+    pub(super) ranks: Option<Tournament<TaskRank>>,
     pub(super) shares: Option<Shares>,
     pub(super) memo: Memo,
     /// Room for the shapes that can go in the decision at hand.
@@ -228,7 +240,8 @@ impl Inner {
 
     /// The best rank below that could go, whatever the offer.
     pub(super) fn best(&self) -> Option<TaskRank> {
-        self.ranks.as_ref().and_then(least)
+        let (rank, _) = self.ranks.as_ref()?.first()?;
+        Some(rank)
     }
 
     /// One shape more, or one fewer, with this footprint may go.
@@ -259,24 +272,18 @@ impl Inner {
         share: impl Fn(ResourceId) -> S,
     ) -> S {
         let largest = |footprint: usize| {
-            facts
-                .resources(footprint)
-                .iter()
-                .map(|resource| share(*resource))
-                .max()
-                .unwrap_or(zero)
+            let resources = facts.resources(footprint).iter();
+            resources.map(|id| share(*id)).max().unwrap_or(zero)
         };
-        self.footprints
-            .iter()
-            .map(|(footprint, _)| largest(*footprint))
-            .min()
-            .unwrap_or(zero)
+        let footprints = self.footprints.iter();
+        let shares = footprints.map(|(footprint, _)| largest(*footprint));
+        shares.min().unwrap_or(zero)
     }
 
     /// The share of one resource if the children are scaled to a common level, in 2^-48.
     pub(super) fn share_at(&self, resource: usize, level: Option<u64>) -> u64 {
         let Some(shares) = &self.shares else { return 0 };
-        let used = shares.used[resource];
+        let used = shares.used.as_slice()[resource];
         let (Some(sums), Some(level)) = (&shares.sums, level) else {
             return used;
         };
@@ -289,7 +296,7 @@ impl Inner {
     /// The queue's share where the shapes of `going` can go and the children are scaled to `level`.
     pub(super) fn share_for(&self, facts: &Facts, going: &[u64], level: Option<u64>) -> u64 {
         let Some(shares) = &self.shares else { return 0 };
-        let counting = (0..shares.used.len())
+        let counting = (0..shares.standing.len())
             .filter(|resource| facts.counts(*resource, self.waiting.words(), going));
         counting
             .map(|resource| self.share_at(resource, level))
@@ -313,6 +320,32 @@ impl Inner {
             Share::new(amount, tree.totals().get(resource))
         };
         counting.map(share).max().unwrap_or(Share::ZERO)
+    }
+}
+
+impl UsedShares {
+    /// As the tree has it now. Divides only where something changed.
+    pub(super) fn update(&mut self, tree: &QueueTree, queue: QueueId) {
+        let totals = tree.totals();
+        let n_resources = totals.as_slice().len();
+        self.counted.resize(n_resources, 0);
+        self.shares.resize(n_resources, 0);
+        for (index, (counted, share)) in self.counted.iter_mut().zip(&mut self.shares).enumerate() {
+            let resource = ResourceId::new(index);
+            let now = tree.counted(queue, resource);
+            if now != *counted {
+                *counted = now;
+                *share = fixed::counted_share(now, totals.get(resource));
+            }
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u64] {
+        &self.shares
+    }
+
+    pub(super) fn largest(&self) -> u64 {
+        self.shares.iter().copied().max().unwrap_or(0)
     }
 }
 

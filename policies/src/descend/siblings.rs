@@ -1,36 +1,13 @@
 //! The children of one inner queue, kept in the orders in which decisions ask for them.
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
-
-use priority_queue::PriorityQueue;
-use rustc_hash::{FxBuildHasher, FxHashMap};
-
 use super::bits;
 use super::tournament::Tournament;
 use crate::ids::ShapeId;
 use crate::ranking::Key;
 
-/// A priority queue of children by their index in the tree, the least priority first.
-pub(super) type LeastFirst<P> = PriorityQueue<u32, Reverse<P>, FxBuildHasher>;
-
-/// The least priority of a queue.
-pub(super) fn least<P: Ord + Copy>(queue: &LeastFirst<P>) -> Option<P> {
-    queue.peek().map(|(_, Reverse(priority))| *priority)
-}
-
-/// Sets a child's priority, or with `None` takes the child out.
-pub(super) fn set<P: Ord>(queue: &mut LeastFirst<P>, child: usize, priority: Option<P>) {
-    let child = narrow(child);
-    match priority {
-        Some(priority) => queue.push(child, Reverse(priority)),
-        None => queue.remove(&child).map(|(_, old)| old),
-    };
-}
-
-/// Indexes of queues are ids, and those have 32 bits.
-pub(super) fn narrow(queue: usize) -> u32 {
-    u32::try_from(queue).expect("ids of queues have 32 bits")
+/// Indexes of queues and of places are ids, and those have 32 bits.
+pub(super) fn narrow(index: usize) -> u32 {
+    u32::try_from(index).expect("ids have 32 bits")
 }
 
 /// The whole order of siblings: key, then submission of the next task, then path.
@@ -42,12 +19,24 @@ pub(super) struct Place {
     pub(super) path: u32,
 }
 
-/// The narrow leaves with one waiting shape: all fit an offer or none does.
-pub(super) struct Class {
+/// The narrow leaves with one waiting shape: all fit an offer or none does. Each has a place, which is
+/// used again when it leaves.
+struct Class {
     shape: ShapeId,
-    by_place: LeastFirst<Place>,
+    by_place: Tournament<Place>,
     /// By level, kept where the children's shares are summed.
-    by_level: LeastFirst<u64>,
+    by_level: Tournament<u64>,
+    /// The leaf of each place.
+    leaves: Vec<u32>,
+    free: Vec<u32>,
+}
+
+/// Where a narrow leaf stands for one of its shapes.
+#[derive(Clone, Copy)]
+pub(super) struct Stand {
+    pub(super) shape: ShapeId,
+    class: u32,
+    place: u32,
 }
 
 /// What the classes that can go have to offer.
@@ -64,114 +53,132 @@ const FEW_SHAPES: u32 = 8;
 
 /// See the module's text. A narrow leaf stands in the class of each shape that it could launch. All
 /// other children stand in `bounds`, by a lower bound of their key for any offer.
+///
+/// But for classes, a child's place is that among the siblings' paths.
 #[derive(Default)]
 pub(super) struct Siblings {
+    /// The children, by their place.
+    pub(super) children: Vec<u32>,
     classes: Vec<Class>,
-    slots: FxHashMap<ShapeId, usize>,
+    /// In order of shapes.
+    class_ids: Vec<(ShapeId, u32)>,
     /// The first leaf of each class.
-    first: Tournament<(Place, u32)>,
+    first: Tournament<Place>,
     /// The least level of each class.
     levels: Tournament<u64>,
-    pub(super) bounds: BTreeSet<(Key, u32)>,
+    pub(super) bounds: Tournament<Key>,
     /// As `bounds`, by a lower bound of the level; kept where the children's shares are summed.
-    pub(super) level_bounds: BTreeSet<(u64, u32)>,
+    pub(super) level_bounds: Tournament<u64>,
     /// Levels of the leaves that wait, whatever the offer.
-    pub(super) standing_leaves: LeastFirst<u64>,
+    pub(super) standing_leaves: Tournament<u64>,
     /// Levels of the inner queues that wait, by their standing shares.
-    pub(super) standing_inner: LeastFirst<u64>,
+    pub(super) standing_inner: Tournament<u64>,
 }
 
 impl Siblings {
-    /// The place of a shape's class, made where there is none yet.
-    pub(super) fn slot(&mut self, shape: ShapeId) -> usize {
-        *self.slots.entry(shape).or_insert_with(|| {
-            self.classes.push(Class {
-                shape,
-                by_place: LeastFirst::default(),
-                by_level: LeastFirst::default(),
-            });
-            self.classes.len() - 1
-        })
+    /// Gives a narrow leaf a place in the class of a shape; the class is made where there is none yet.
+    pub(super) fn enter(&mut self, shape: ShapeId, leaf: usize) -> Stand {
+        let found = self.class_ids.binary_search_by_key(&shape, |(id, _)| *id);
+        let class = match found {
+            Ok(index) => self.class_ids[index].1,
+            Err(index) => {
+                let id = narrow(self.classes.len());
+                self.classes.push(Class {
+                    shape,
+                    by_place: Tournament::default(),
+                    by_level: Tournament::default(),
+                    leaves: Vec::new(),
+                    free: Vec::new(),
+                });
+                self.class_ids.insert(index, (shape, id));
+                id
+            }
+        };
+        let Class { leaves, free, .. } = &mut self.classes[class as usize];
+        let place = free.pop().unwrap_or_else(|| {
+            leaves.push(0);
+            narrow(leaves.len() - 1)
+        });
+        leaves[place as usize] = narrow(leaf);
+        Stand {
+            shape,
+            class,
+            place,
+        }
     }
 
-    /// Puts a narrow leaf into a class, or moves it there.
-    pub(super) fn put(&mut self, slot: usize, leaf: usize, place: Place, level: Option<u64>) {
-        set(&mut self.classes[slot].by_place, leaf, Some(place));
-        if level.is_some() {
-            set(&mut self.classes[slot].by_level, leaf, level);
-        }
-        self.update_heads(slot);
+    /// Moves a narrow leaf within a class.
+    pub(super) fn put(&mut self, stand: Stand, place: Place, level: Option<u64>) {
+        let class = &mut self.classes[stand.class as usize];
+        class.by_place.set(stand.place as usize, Some(place));
+        class.by_level.set(stand.place as usize, level);
+        self.update_heads(stand.class as usize);
     }
 
     /// Takes a narrow leaf out of a class.
-    pub(super) fn take(&mut self, slot: usize, leaf: usize) {
-        let class = &mut self.classes[slot];
-        set(&mut class.by_place, leaf, None);
-        set(&mut class.by_level, leaf, None);
-        self.update_heads(slot);
+    pub(super) fn leave(&mut self, stand: Stand) {
+        let class = &mut self.classes[stand.class as usize];
+        class.by_place.set(stand.place as usize, None);
+        class.by_level.set(stand.place as usize, None);
+        class.free.push(stand.place);
+        self.update_heads(stand.class as usize);
     }
 
-    fn update_heads(&mut self, slot: usize) {
-        let class = &self.classes[slot];
-        let first = class.by_place.peek();
-        let first = first.map(|(leaf, Reverse(place))| (*place, *leaf));
-        if self.first.value(slot) != first {
-            self.first.set(slot, first);
-        }
-        let level = least(&class.by_level);
-        if self.levels.value(slot) != level {
-            self.levels.set(slot, level);
-        }
+    fn update_heads(&mut self, class: usize) {
+        let Class {
+            by_place, by_level, ..
+        } = &self.classes[class];
+        self.first
+            .set(class, by_place.first().map(|(place, _)| place));
+        self.levels
+            .set(class, by_level.first().map(|(level, _)| level));
+    }
+
+    fn class_of(&self, shape: ShapeId) -> Option<usize> {
+        let found = self.class_ids.binary_search_by_key(&shape, |(id, _)| *id);
+        Some(self.class_ids[found.ok()?].1 as usize)
     }
 
     /// The heads of the classes of these shapes. Costs about the logarithm of the classes if most
     /// shapes can go or few can, and at most these shapes.
     pub(super) fn heads(&self, going: &[u64]) -> Heads {
-        let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
-        let slots = || bits::shapes_of(going).filter_map(|shape| self.slots.get(&shape).copied());
-        let is_going = |slot: usize| bits::contains(going, self.classes[slot].shape);
-        let (first, level) = if shapes <= FEW_SHAPES {
-            let levels = || self.levels.least_of(slots());
-            (
-                self.first.least_of(slots()),
-                self.has_levels().then(levels).flatten(),
-            )
-        } else {
-            let levels = || self.levels.least(is_going, slots());
-            (
-                self.first.least(is_going, slots()),
-                self.has_levels().then(levels).flatten(),
-            )
-        };
-        Heads {
-            first: first.map(|((place, leaf), slot)| (place, leaf, self.classes[slot].shape)),
-            level: level.map(|(level, _)| level),
+        if self.classes.is_empty() {
+            return Heads::default();
         }
-    }
-
-    /// Whether any class has a level: only where the children's shares are summed.
-    fn has_levels(&self) -> bool {
-        !self.levels.is_empty()
-    }
-
-    /// The level of a leaf that waits; kept where the children's shares are summed.
-    pub(super) fn level_of_leaf(&self, leaf: u32) -> Option<u64> {
-        let level = self.standing_leaves.get_priority(&leaf);
-        level.map(|Reverse(level)| *level)
+        let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
+        let classes = || bits::shapes_of(going).filter_map(|shape| self.class_of(shape));
+        let is_going = |class: usize| bits::contains(going, self.classes[class].shape);
+        let has_levels = !self.levels.is_empty();
+        let (first, level) = if shapes <= FEW_SHAPES {
+            let level = has_levels.then(|| self.levels.least_of(classes()));
+            (self.first.least_of(classes()), level)
+        } else {
+            let level = has_levels.then(|| self.levels.least(is_going, classes()));
+            (self.first.least(is_going, classes()), level)
+        };
+        let first = first.and_then(|(place, class)| {
+            let class = &self.classes[class];
+            let (_, leaf) = class.by_place.first()?;
+            Some((place, class.leaves[leaf], class.shape))
+        });
+        Heads {
+            first,
+            level: level.flatten().map(|(level, _)| level),
+        }
     }
 
     /// The least level over the children that wait, by their standing shares.
     pub(super) fn standing_level(&self) -> Option<u64> {
-        let levels = [least(&self.standing_leaves), least(&self.standing_inner)];
-        levels.into_iter().flatten().min()
+        least([&self.standing_leaves, &self.standing_inner])
     }
 
     /// A lower bound of the least level over the children that can go, for any offer.
     pub(super) fn least_level(&self) -> Option<u64> {
-        let bound = self.level_bounds.first().map(|(level, _)| *level);
-        [least(&self.standing_leaves), bound]
-            .into_iter()
-            .flatten()
-            .min()
+        least([&self.standing_leaves, &self.level_bounds])
     }
+}
+
+fn least(levels: [&Tournament<u64>; 2]) -> Option<u64> {
+    let levels = levels.into_iter().filter_map(Tournament::first);
+    levels.map(|(level, _)| level).min()
 }

@@ -5,13 +5,24 @@
 const SEARCH_MAX: u32 = 48;
 
 /// One optional value per place, with the place of the least value of every aligned run of 2, 4, 8 …
-/// places. Setting a value costs the logarithm of the places; asking for the least among some of them
-/// costs as much if the least of all is one of them, and at most those that are asked for.
+/// places. Setting a value costs the logarithm of the places, and moves no other value; asking for the
+/// least of all costs nothing, for the least among some of them as much as setting if the least of all
+/// is one of them, and at most those that are asked for.
 pub(super) struct Tournament<P> {
     values: Vec<Option<P>>,
     /// A heap-shaped tree: node 1 is the root, node n has the children 2n and 2n + 1, and the nodes
     /// from `values.len()` on are the places themselves, and left out.
     winners: Vec<u32>,
+}
+
+/// The deepest tree has so many levels: places are 32-bit numbers.
+const LEVELS_MAX: usize = 33;
+
+/// How far a walk through the places has come; see [`Tournament::next`].
+pub(super) struct Walk {
+    /// The nodes yet to be looked at, the next one last.
+    nodes: [u32; LEVELS_MAX],
+    n_nodes: usize,
 }
 
 impl<P> Default for Tournament<P> {
@@ -34,21 +45,66 @@ impl<P: Ord + Copy> Tournament<P> {
         *self.values.get(place)?
     }
 
-    /// Sets the value of a place. Places may come in any order.
+    /// Sets the value of a place. Places may come in any order; those that have no value yet cost as much
+    /// memory as those that do.
     pub(super) fn set(&mut self, place: usize, value: Option<P>) {
         if place >= self.values.len() {
+            if value.is_none() {
+                return;
+            }
             self.grow(place);
         }
+        if self.values[place] == value {
+            return;
+        }
         self.values[place] = value;
-        let mut node = (self.values.len() + place) / 2;
-        while node > 0 {
-            let winner = self.winner_of_children(node);
-            if self.winners[node] == winner && winner as usize != place {
+        let mut node = self.values.len() + place;
+        let (mut winner, mut least) = (place, value);
+        while node > 1 {
+            let rival = self.winner(node ^ 1);
+            let other = self.values[rival];
+            if is_less(&other, &least) {
+                (winner, least) = (rival, other);
+            }
+            node /= 2;
+            // Above, only what this place had won can change.
+            if winner != place && self.winners[node] as usize == winner {
                 break;
             }
-            self.winners[node] = winner;
-            node /= 2;
+            self.winners[node] = narrow(winner);
         }
+    }
+
+    /// The least value of all, with its place.
+    pub(super) fn first(&self) -> Option<(P, usize)> {
+        if self.values.is_empty() {
+            return None;
+        }
+        let winner = self.winner(1);
+        Some((self.values[winner]?, winner))
+    }
+
+    /// Goes on with a walk through the places: the next one with a value that `is_due`, roughly the least
+    /// first. What `is_due` refuses once it must refuse for good, and with it all that is greater.
+    pub(super) fn next(&self, walk: &mut Walk, is_due: impl Fn(&P) -> bool) -> Option<usize> {
+        while walk.n_nodes > 0 {
+            walk.n_nodes -= 1;
+            let node = walk.nodes[walk.n_nodes] as usize;
+            if self.values.is_empty() {
+                return None;
+            }
+            let winner = self.winner(node);
+            if !self.values[winner].as_ref().is_some_and(&is_due) {
+                continue;
+            }
+            if node >= self.values.len() {
+                return Some(winner);
+            }
+            let right_won = usize::from(self.winner(2 * node) != winner);
+            walk.push(2 * node + 1 - right_won);
+            walk.push(2 * node + right_won);
+        }
+        None
     }
 
     /// The least value among some places, with its place. Both arguments name the same places: one
@@ -113,12 +169,8 @@ impl<P: Ord + Copy> Tournament<P> {
 
     fn winner_of_children(&self, node: usize) -> u32 {
         let (left, right) = (self.winner(2 * node), self.winner(2 * node + 1));
-        let winner = match (&self.values[left], &self.values[right]) {
-            (Some(one), Some(other)) if other < one => right,
-            (None, Some(_)) => right,
-            _ => left,
-        };
-        u32::try_from(winner).expect("places are classes of 32-bit shapes")
+        let right_wins = is_less(&self.values[right], &self.values[left]);
+        narrow(if right_wins { right } else { left })
     }
 
     fn grow(&mut self, place: usize) {
@@ -129,6 +181,35 @@ impl<P: Ord + Copy> Tournament<P> {
             self.winners[node] = self.winner_of_children(node);
         }
     }
+}
+
+impl Default for Walk {
+    /// Nothing has been looked at.
+    fn default() -> Self {
+        let mut nodes = [0; LEVELS_MAX];
+        nodes[0] = 1;
+        Self { nodes, n_nodes: 1 }
+    }
+}
+
+impl Walk {
+    fn push(&mut self, node: usize) {
+        self.nodes[self.n_nodes] = narrow(node);
+        self.n_nodes += 1;
+    }
+}
+
+/// Whether the one goes before the other; no value goes last.
+fn is_less<P: Ord>(one: &Option<P>, other: &Option<P>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one < other,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
+fn narrow(place: usize) -> u32 {
+    u32::try_from(place).expect("places are numbers of 32 bits")
 }
 
 #[cfg(test)]
@@ -157,7 +238,33 @@ mod tests {
                     prop_assert!(asked[place] && plain[place] == Some(value));
                 }
                 prop_assert_eq!(tournament.least_of(few()).map(|(value, _)| value), least);
+                let first = plain.iter().flatten().min().copied();
+                prop_assert_eq!(tournament.first().map(|(value, _)| value), first);
             }
+        }
+
+        #[test]
+        fn walks_through_what_is_due(
+            values in proptest::collection::vec((0..40_usize, proptest::option::of(0..9_u32)), 0..80),
+            limit in 0..9_u32,
+        ) {
+            let mut tournament = Tournament::default();
+            let mut plain = vec![None; 40];
+            for (place, value) in values {
+                tournament.set(place, value);
+                plain[place] = value;
+            }
+            let mut walk = Walk::default();
+            let mut seen = Vec::new();
+            while let Some(place) = tournament.next(&mut walk, |value| *value <= limit) {
+                if seen.is_empty() {
+                    prop_assert_eq!(plain[place], plain.iter().flatten().min().copied());
+                }
+                seen.push(place);
+            }
+            seen.sort_unstable();
+            let due = (0..40).filter(|place| plain[*place].is_some_and(|value| value <= limit));
+            prop_assert_eq!(seen, due.collect::<Vec<_>>());
         }
     }
 }

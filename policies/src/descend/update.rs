@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::guarantee;
 use super::index::Index;
 use super::queue::{Child, Head, Inner, Leaf, Node, Order, have_one_priority};
-use super::siblings::{Place, Siblings, narrow, set};
+use super::siblings::{Place, Siblings};
 use crate::amount::Amount;
 use crate::fixed;
 use crate::ids::{QueueId, ResourceId, ShapeId};
@@ -81,10 +81,8 @@ impl Index {
         let is_idle = leaf.heads.is_empty();
         let has_sums = parent.has_sums();
         if has_sums || matches!(parent.order, Order::Drf { rounded: true }) {
-            for (resource, share) in self.room.iter_mut().enumerate() {
-                *share = used_share(tree, id, resource);
-            }
-            leaf.share = self.room.iter().copied().max().unwrap_or(0);
+            leaf.used.update(tree, id);
+            leaf.share = leaf.used.largest();
         }
         let own = leaf.share.max(leaf.task_share);
         let level = has_sums.then(|| fixed::level(own, child.weight));
@@ -93,15 +91,13 @@ impl Index {
             .as_mut()
             .and_then(|shares| shares.sums.as_mut())
         {
-            sums.give(child, is_idle, &self.room, own);
-            set(
-                &mut parent.siblings.standing_leaves,
-                queue,
-                level.filter(|_| !is_idle),
-            );
+            sums.give(child, is_idle, leaf.used.as_slice(), own);
+            let level = level.filter(|_| !is_idle);
+            let levels = &mut parent.siblings.standing_leaves;
+            levels.set(child.path as usize, level);
         }
         if let Some(ranks) = &mut parent.ranks {
-            set(ranks, queue, leaf.best());
+            ranks.set(child.path as usize, leaf.best());
         }
         place_leaf(tree, queue, leaf, child, parent, &self.facts, level);
     }
@@ -122,9 +118,9 @@ impl Index {
             unreachable!("a queue with children is an inner queue");
         };
         if let Some(ranks) = &mut parent.ranks {
-            set(ranks, queue, inner.best());
+            ranks.set(child.path as usize, inner.best());
         }
-        let least_share = inner.update_shares(tree, id, &self.facts);
+        let least_share = inner.update_shares(tree, id, &self.facts, &mut self.room);
         let can_go = inner.going().iter().any(|word| *word != 0);
         let bound =
             can_go.then(|| inner_bound(tree, id, inner, child, parent, &self.facts, least_share));
@@ -136,18 +132,13 @@ impl Index {
             let own = shares.dominant().max(inner.task_share);
             sums.give(child, is_idle, &shares.standing, own);
             let level = (!is_idle).then(|| fixed::level(own, child.weight));
-            set(&mut parent.siblings.standing_inner, queue, level);
+            let levels = &mut parent.siblings.standing_inner;
+            levels.set(child.path as usize, level);
             let least = fixed::level(least_share.max(inner.task_share), child.weight);
             level_bound = can_go.then_some(least);
         }
-        set_bounds(&mut parent.siblings, queue, child, bound, level_bound);
+        set_bounds(&mut parent.siblings, child, bound, level_bound);
     }
-}
-
-/// What counts of a queue's use of a resource, in 2^-48.
-fn used_share(tree: &QueueTree, queue: QueueId, resource: usize) -> u64 {
-    let resource = ResourceId::new(resource);
-    fixed::counted_share(tree.counted(queue, resource), tree.totals().get(resource))
 }
 
 /// Puts a leaf where its parent looks for it: into the class of each shape that may go if those are
@@ -185,20 +176,19 @@ fn place_leaf(
             path: child.path,
         };
         let siblings = &mut parent.siblings;
-        leaf.update_slots(siblings, queue);
+        leaf.update_stands(siblings, queue);
         let heads = leaf.heads.iter().filter(|head| head.is_allowed);
-        for (head, (_, slot)) in heads.zip(&leaf.slots) {
-            siblings.put(*slot, queue, place(head.rank), level);
+        for (head, stand) in heads.zip(&leaf.stands) {
+            siblings.put(*stand, place(head.rank), level);
         }
-        set_bounds(siblings, queue, child, None, None);
+        set_bounds(siblings, child, None, None);
     } else {
-        for (_, slot) in leaf.slots.drain(..) {
-            parent.siblings.take(slot, queue);
+        for stand in leaf.stands.drain(..) {
+            parent.siblings.leave(stand);
         }
         let bound = leaf.best().map(key);
         set_bounds(
             &mut parent.siblings,
-            queue,
             child,
             bound,
             level.filter(|_| bound.is_some()),
@@ -253,28 +243,14 @@ fn inner_bound(
 /// Sets what stands of a child among the bounds; `None` takes it out.
 fn set_bounds(
     siblings: &mut Siblings,
-    queue: usize,
     child: &mut Child,
     bound: Option<Key>,
     level_bound: Option<u64>,
 ) {
-    let queue = narrow(queue);
-    if child.bound != bound {
-        if let Some(old) = child.bound {
-            siblings.bounds.remove(&(old, queue));
-        }
-        siblings.bounds.extend(bound.map(|new| (new, queue)));
-        child.bound = bound;
-    }
-    if child.level_bound != level_bound {
-        if let Some(old) = child.level_bound {
-            siblings.level_bounds.remove(&(old, queue));
-        }
-        siblings
-            .level_bounds
-            .extend(level_bound.map(|new| (new, queue)));
-        child.level_bound = level_bound;
-    }
+    let place = child.path as usize;
+    siblings.bounds.set(place, bound);
+    siblings.level_bounds.set(place, level_bound);
+    (child.bound, child.level_bound) = (bound, level_bound);
 }
 
 impl Leaf {
@@ -331,23 +307,27 @@ impl Leaf {
     }
 
     /// Leaves the classes of shapes that no longer may go, enters those of new ones.
-    fn update_slots(&mut self, siblings: &mut Siblings, queue: usize) {
+    fn update_stands(&mut self, siblings: &mut Siblings, queue: usize) {
         let heads = || {
             self.heads
                 .iter()
                 .filter(|head| head.is_allowed)
                 .map(|head| head.shape)
         };
-        if self.slots.iter().map(|(shape, _)| *shape).eq(heads()) {
+        if self.stands.iter().map(|stand| stand.shape).eq(heads()) {
             return;
         }
-        for (shape, slot) in &self.slots {
-            if !heads().any(|known| known == *shape) {
-                siblings.take(*slot, queue);
+        let mut old = self.stands.iter().copied().peekable();
+        let mut stands = Vec::with_capacity(NARROW_MAX);
+        for shape in heads() {
+            while let Some(gone) = old.next_if(|stand| stand.shape < shape) {
+                siblings.leave(gone);
             }
+            let kept = old.next_if(|stand| stand.shape == shape);
+            stands.push(kept.unwrap_or_else(|| siblings.enter(shape, queue)));
         }
-        let slots = heads().map(|shape| (shape, siblings.slot(shape))).collect();
-        self.slots = slots;
+        old.for_each(|gone| siblings.leave(gone));
+        self.stands = stands;
     }
 }
 
@@ -451,21 +431,30 @@ impl Inner {
 
     /// Brings the shares up to date with the use and the children's sums. A lower bound of the share
     /// for any offer, in 2^-48; zero where nothing can go or shares aren't kept.
-    fn update_shares(&mut self, tree: &QueueTree, queue: QueueId, facts: &Facts) -> u64 {
+    fn update_shares(
+        &mut self,
+        tree: &QueueTree,
+        queue: QueueId,
+        facts: &Facts,
+        room: &mut [u64],
+    ) -> u64 {
         let Some(shares) = &mut self.shares else {
             return 0;
         };
-        for (resource, share) in shares.used.iter_mut().enumerate() {
-            *share = used_share(tree, queue, resource);
-        }
+        shares.used.update(tree, queue);
         let level = self.siblings.standing_level();
-        for resource in 0..shares.standing.len() {
-            let share = self.share_at(resource, level);
-            if let Some(shares) = &mut self.shares {
-                shares.standing[resource] = share;
+        let least = self.siblings.least_level();
+        for (resource, room) in room.iter_mut().enumerate() {
+            *room = self.share_at(resource, level);
+        }
+        if let Some(shares) = &mut self.shares {
+            shares.standing.copy_from_slice(room);
+        }
+        if least != level {
+            for (resource, room) in room.iter_mut().enumerate() {
+                *room = self.share_at(resource, least);
             }
         }
-        let least = self.siblings.least_level();
-        self.least_share(facts, 0, |resource| self.share_at(resource.index(), least))
+        self.least_share(facts, 0, |resource| room[resource.index()])
     }
 }
