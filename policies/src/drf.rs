@@ -12,8 +12,8 @@
 //!   never counts as more than it really uses.
 //! - A resource doesn't count towards an inner queue's share while tasks that demand it wait below
 //!   that queue and none of them can go.
-//! - A queue below its guarantee (`min`) goes before all that aren't; its siblings are then no measure for
-//!   the scaling, it is.
+//! - A queue below its guarantee (`min`) goes before all that aren't. The scaling never takes a child's use below
+//!   what fills its guarantee, so that a guarantee inside a group takes nothing from the group's siblings.
 //! - With a half-life, past use counts in place of what is held, but not against `max` or for `min`. An
 //!   inner queue with another half-life than the one above isn't scaled: its children's shares are of
 //!   another kind.

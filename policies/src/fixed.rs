@@ -7,6 +7,7 @@
 
 use crate::amount::{Amount, Weight};
 use crate::decay::FRACTION_BITS;
+use crate::share::Share;
 
 /// Shares count at most as so much (2^12 times the total); real ones are at most 1, unless a total
 /// shrinks below what is in use.
@@ -56,6 +57,13 @@ fn per(share: u64, milli: u64) -> u64 {
     narrow(rounded(u128::from(share) * 1000, u128::from(milli)))
 }
 
+/// The level of a part of a share, in 2^-48. The part is at most one, of two amounts.
+pub(crate) fn level_of_part(share: u64, weight: Weight, part: Share) -> u64 {
+    let (part, whole) = part.parts();
+    let share = u128::from(share) * 1000 * u128::from(part);
+    narrow(rounded(share, whole * u128::from(weight.milli())))
+}
+
 /// What a child adds to the sum that a common level multiplies: `weight · share / own level`, in
 /// thousandths of 2^-32. Zero where the level is zero: then the share is, too.
 pub(crate) fn due(share: u64, own: u64, weight: Weight) -> u64 {
@@ -72,17 +80,30 @@ pub(crate) fn due(share: u64, own: u64, weight: Weight) -> u64 {
     ))
 }
 
-/// `level · sum of dues` in 2^-48, or `None` where the product passes 128 bits.
-pub(crate) fn scaled(level: u64, dues: u128) -> Option<u128> {
+/// Thousandths of 2^-32 in one, by which what a level multiplies is finer than a share.
+const FINE: u128 = 1000 << 32;
+
+/// A share as finely as a product of a level and a due.
+pub(crate) fn fine(share: u64) -> u128 {
+    u128::from(share) * FINE
+}
+
+/// What a level makes of a due, finely.
+pub(crate) fn at_level(level: u64, due: u64) -> u128 {
+    u128::from(level) * u128::from(due)
+}
+
+/// `level · sum of dues`, and what is there besides, finely, in 2^-48, or `None` where the sum passes 128 bits.
+pub(crate) fn scaled(level: u64, dues: u128, besides: u128) -> Option<u128> {
     let product = match u64::try_from(dues) {
         Ok(few) => u128::from(level) * u128::from(few),
         Err(_) => u128::from(level).checked_mul(dues)?,
     };
-    // Adding half of 1000·2^32 and dividing by it, in two steps that come to the same.
-    let product = product.checked_add(500 << 32)? >> 32;
-    Some(match u64::try_from(product) {
+    // Adding half of what is divided by, and dividing in two steps that come to the same.
+    let sum = product.checked_add(besides)?.checked_add(FINE / 2)? >> 32;
+    Some(match u64::try_from(sum) {
         Ok(small) => u128::from(small / 1000),
-        Err(_) => product / 1000,
+        Err(_) => sum / 1000,
     })
 }
 
@@ -120,7 +141,8 @@ mod tests {
     fn scaling_by_the_own_level_gives_the_share_back() {
         let weight = Weight::from_milli(3000).unwrap();
         let (part, own) = (share(amount(2), amount(7)), share(amount(5), amount(7)));
-        let back = scaled(level(own, weight), u128::from(due(part, own, weight))).unwrap();
+        let dues = u128::from(due(part, own, weight));
+        let back = scaled(level(own, weight), dues, 0).unwrap();
         assert!(back.abs_diff(u128::from(part)) < 1 << 18);
     }
 
@@ -135,10 +157,15 @@ mod tests {
         for weight in [light, heavy] {
             key(most, weight);
             let level = level(most, weight);
-            scaled(level, u128::from(due(most, most, weight)) * 100_000);
+            scaled(
+                level,
+                u128::from(due(most, most, weight)) * 100_000,
+                fine(most) * 100_000,
+            );
             due(most - 1, most, weight);
         }
-        assert_eq!(scaled(u64::MAX, u128::MAX), None);
+        assert_eq!(scaled(u64::MAX, u128::MAX, 0), None);
+        assert_eq!(scaled(1, 1, u128::MAX), None);
         assert_eq!(due(0, 0, light), 0);
     }
 }

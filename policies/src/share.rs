@@ -84,6 +84,22 @@ impl Share {
         (self.part, self.whole())
     }
 
+    /// A number below 2^49 that is never greater for a lesser share: the exponent of 2 and the first 40 bits of what the
+    /// share comes to. Shares with the same number must be compared.
+    pub(crate) fn coarse(self) -> u64 {
+        const BITS: u32 = 40;
+        if self.part == 0 {
+            return 0;
+        }
+        // As many bits of the quotient as a division gives: at least 47, since the denominator has 80 at most.
+        let shift = 63 + self.part.leading_zeros();
+        let quotient = (u128::from(self.part) << shift) / self.whole();
+        let n_bits = 128 - quotient.leading_zeros();
+        let first = (quotient >> (n_bits - BITS)) as u64;
+        let exponent = u64::from(n_bits + 256 - shift);
+        (exponent << (BITS - 1)) + first - (1 << (BITS - 1))
+    }
+
     /// As a decimal, for people and metrics; never for an order.
     #[must_use]
     pub fn as_f64(self) -> f64 {
@@ -125,6 +141,41 @@ impl fmt::Display for Share {
         match (u128::from(self.part) / a, self.whole() / a) {
             (part, 1) => write!(f, "{part}"),
             (part, whole) => write!(f, "{part}/{whole}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shares() -> impl Strategy<Value = Share> {
+        let amounts = prop_oneof![0..30_u64, 0..1_u64 << 48];
+        let weights = prop_oneof![1..9_u32, 1..=u32::MAX];
+        let count = any::<u64>().prop_map(Share::count);
+        let amount = |milli| Amount::from_milli(milli).expect("below 2^48");
+        let share = (amounts.clone(), amounts, weights).prop_map(move |(part, total, weight)| {
+            let weight = Weight::from_milli(weight).expect("above zero");
+            Share::new(amount(part), amount(total)).per(weight)
+        });
+        prop_oneof![1 => count, 5 => share]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn coarse_numbers_go_up_with_the_shares(one in shares(), other in shares()) {
+            let product = |share: Share, by: Share| {
+                u128::from(share.part).checked_mul(by.whole())
+            };
+            prop_assert!(one.coarse() < 1 << 49);
+            if product(one, other).and(product(other, one)).is_some() {
+                let coarse = one.coarse().cmp(&other.coarse());
+                prop_assert!(coarse == one.cmp(&other) || coarse == Ordering::Equal);
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 )]
 
 mod books;
+mod clauses;
 mod entitlement;
 mod fairness;
 mod guarantees;

@@ -21,8 +21,40 @@ pub enum Rounding {
     None,
 }
 
+/// A clause of the definition left out or done otherwise, to show what it is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wrong {
+    /// A queue is blocked only if it wants something of which nothing at all is left.
+    BlockedOnlyIfUsedUp,
+    /// A queue is blocked only if its task is more than all there is.
+    BlockedOnlyByTotals,
+    /// A queue at its `max` isn't blocked.
+    MaxDoesNotBlock,
+    /// All children that wait are measures.
+    AllThatWaitAreMeasures,
+    /// A share below one task counts as it is.
+    NothingCountsAsNothing,
+    /// Children without a share are no measures.
+    NothingIsLeftOut,
+    /// Children are scaled without their weights.
+    WeightsDoNotScale,
+    /// Blocked children that wait count in full.
+    BlockedCountInFull,
+    /// A child that can't go may count for more than it uses.
+    MoreThanIsUsed,
+    /// Every resource counts.
+    NothingIsSaturated,
+    /// A resource is saturated if nobody in the whole tree who wants it can go.
+    SaturatedForAll,
+    /// A resource counts only if a child that can go wants it.
+    OnlyWhatIsWantedCounts,
+    /// What fills a guarantee is scaled down.
+    GuaranteesAreScaled,
+}
+
 pub struct Reference {
     rounding: Rounding,
+    wrong: Option<Wrong>,
     /// Of every queue, for the decision at hand.
     standing: Vec<Standing>,
 }
@@ -56,8 +88,20 @@ impl Reference {
     pub fn new(rounding: Rounding) -> Self {
         Self {
             rounding,
+            wrong: None,
             standing: Vec::new(),
         }
+    }
+
+    pub fn wrong(wrong: Wrong) -> Self {
+        Self {
+            wrong: Some(wrong),
+            ..Self::new(Rounding::None)
+        }
+    }
+
+    fn is(&self, wrong: Wrong) -> bool {
+        self.wrong == Some(wrong)
     }
 
     /// To the nearest multiple of 2^-bits.
@@ -127,7 +171,7 @@ impl Reference {
             let levels = children
                 .iter()
                 .filter_map(|child| self.standing_level(tree, *child));
-            self.shares_at(tree, queue, levels.min())
+            self.shares_at(tree, queue, levels.min(), |_| true)
         } else {
             self.used_shares(tree, queue)
         };
@@ -140,7 +184,21 @@ impl Reference {
     }
 
     fn level(&self, tree: &QueueTree, queue: QueueId, share: &Number, task: &Number) -> Number {
-        self.round(share.max(task) / weight(tree, queue), 48)
+        self.round(self.own(share, task) / self.scaling_weight(tree, queue), 48)
+    }
+
+    fn own(&self, share: &Number, task: &Number) -> Number {
+        if self.is(Wrong::NothingCountsAsNothing) {
+            return share.clone();
+        }
+        share.max(task).clone()
+    }
+
+    fn scaling_weight(&self, tree: &QueueTree, queue: QueueId) -> Number {
+        if self.is(Wrong::WeightsDoNotScale) {
+            return Number::one();
+        }
+        weight(tree, queue)
     }
 
     fn standing_level(&self, tree: &QueueTree, queue: QueueId) -> Option<Number> {
@@ -149,34 +207,52 @@ impl Reference {
     }
 
     /// V_n(M).
-    fn shares_at(&self, tree: &QueueTree, queue: QueueId, level: Option<Number>) -> Vec<Number> {
+    fn shares_at(
+        &self,
+        tree: &QueueTree,
+        queue: QueueId,
+        level: Option<Number>,
+        is_going: impl Fn(QueueId) -> bool,
+    ) -> Vec<Number> {
         let used = self.used_shares(tree, queue);
         let Some(level) = level else { return used };
         if !is_scaled(tree, queue) {
             return used;
         }
         let mut idle = vec![Number::zero(); used.len()];
-        let mut dues = idle.clone();
+        let mut scaled = idle.clone();
         for child in tree.children(queue) {
             let standing = self.standing(*child);
             for (resource, share) in standing.shares.iter().enumerate() {
-                let Some(task) = &standing.task else {
+                let is_full = self.is(Wrong::BlockedCountInFull) && !is_going(*child);
+                let Some(task) = standing.task.as_ref().filter(|_| !is_full) else {
                     idle[resource] += share;
                     continue;
                 };
-                let own = (&standing.dominant).max(task);
+                let own = self.own(&standing.dominant, task);
                 if !own.is_zero() {
-                    let due = weight(tree, *child) * whole(1000) * share / own;
-                    dues[resource] += self.round(due, 32);
+                    // What fills a guarantee is not scaled down.
+                    let weight = self.scaling_weight(tree, *child);
+                    let filled = &own * filled(tree, *child) / &weight;
+                    let is_scaled = self.is(Wrong::GuaranteesAreScaled) || filled <= level;
+                    let level = if is_scaled {
+                        level.clone()
+                    } else {
+                        self.round(filled, 48)
+                    };
+                    let due = weight * whole(1000) * share / own;
+                    scaled[resource] += level * self.round(due, 32);
                 }
             }
         }
-        let sum = |resource: usize| {
-            &idle[resource] + self.round(&level * &dues[resource] / whole(1000), 48)
-        };
+        let sum =
+            |resource: usize| &idle[resource] + self.round(&scaled[resource] / whole(1000), 48);
         used.into_iter()
             .enumerate()
-            .map(|(resource, used)| used.min(sum(resource)))
+            .map(|(resource, used)| match self.is(Wrong::MoreThanIsUsed) {
+                true => sum(resource),
+                false => used.min(sum(resource)),
+            })
             .collect()
     }
 
@@ -205,26 +281,95 @@ impl Reference {
         let place = |(child, candidate): &(QueueId, Candidate)| {
             self.place(tree, queue, *child, candidate, offer)
         };
-        let (served, first) = going.iter().min_by_key(|candidate| place(candidate))?;
-        let is_measure = |child: &QueueId| match below_guarantee(tree, *served, offer) {
-            Some(_) => child == served,
-            None => true,
-        };
-        let measures = going.iter().filter(|(child, _)| is_measure(child));
-        let levels = measures.map(|(child, candidate)| {
-            let task = self.standing(*child).task.clone().unwrap();
-            self.level(tree, *child, &candidate.share, &task)
+        let (_, first) = going.iter().min_by_key(|candidate| place(candidate))?;
+        let measures = self.measures(tree, queue, &going, offer);
+        let levels = measures.into_iter().map(|(child, share)| {
+            let task = self.standing(child).task.clone().unwrap();
+            self.level(tree, child, &share, &task)
         });
-        let shares = self.shares_at(tree, queue, levels.min());
+        let is_going = |child| going.iter().any(|(going, _)| *going == child);
+        let shares = self.shares_at(tree, queue, levels.min(), is_going);
         let counting = shares
             .into_iter()
             .enumerate()
-            .filter(|(resource, _)| counts(tree, queue, ResourceId::new(*resource), offer));
+            .filter(|(resource, _)| self.counts(tree, queue, ResourceId::new(*resource), offer));
         let share = counting.map(|(_, share)| share).max().unwrap_or_default();
         Some(Candidate {
             share,
             ..first.clone()
         })
+    }
+
+    /// The children that are measures for the scaling, with their shares: those that can go.
+    fn measures(
+        &self,
+        tree: &QueueTree,
+        queue: QueueId,
+        going: &[(QueueId, Candidate)],
+        offer: &Offer<'_>,
+    ) -> Vec<(QueueId, Number)> {
+        let shares = going
+            .iter()
+            .map(|(child, candidate)| (*child, candidate.share.clone()));
+        let right: Vec<_> = shares.collect();
+        let fits_but_for = |child: QueueId, fits: &dyn Fn(QueueId, ShapeId) -> bool| {
+            let known = right.iter().find(|(going, _)| *going == child);
+            let mut waiting = waiting_below(tree, child).into_iter();
+            let is_measure = waiting.any(|(leaf, shape)| fits(leaf, shape));
+            let share = known.map_or(&self.standing(child).dominant, |(_, share)| share);
+            is_measure.then(|| (child, share.clone()))
+        };
+        let children_that = |fits: &dyn Fn(QueueId, ShapeId) -> bool| {
+            let children = tree.children(queue).iter();
+            children
+                .filter_map(|child| fits_but_for(*child, fits))
+                .collect()
+        };
+        let allowed = |leaf, shape| tree.blocking_max(leaf, &tree.shape(shape).demand).is_none();
+        match self.wrong {
+            Some(Wrong::AllThatWaitAreMeasures) => children_that(&|_, _| true),
+            Some(Wrong::MaxDoesNotBlock) => children_that(&|_, shape| offer.fits.contains(shape)),
+            Some(Wrong::BlockedOnlyByTotals) => children_that(&|leaf, shape| {
+                tree.totals().hold(&tree.shape(shape).demand) && allowed(leaf, shape)
+            }),
+            Some(Wrong::BlockedOnlyIfUsedUp) => children_that(&|leaf, shape| {
+                let mut asked = tree.shape(shape).demand.iter();
+                asked.all(|(id, _)| !offer.free.get(id).is_zero()) && allowed(leaf, shape)
+            }),
+            Some(Wrong::NothingIsLeftOut) => {
+                let has_some = |(_, share): &(QueueId, Number)| !share.is_zero();
+                right
+                    .iter()
+                    .filter(|child| has_some(child))
+                    .cloned()
+                    .collect()
+            }
+            _ => right,
+        }
+    }
+
+    /// Whether a resource counts: not if tasks that demand it wait and none of them can go.
+    fn counts(
+        &self,
+        tree: &QueueTree,
+        queue: QueueId,
+        resource: ResourceId,
+        offer: &Offer<'_>,
+    ) -> bool {
+        let can_go = |waiting: &[(QueueId, ShapeId)]| {
+            waiting
+                .iter()
+                .any(|(leaf, shape)| can_go(tree, *leaf, *shape, offer))
+        };
+        let mut waiting = demanding(tree, queue, resource);
+        match self.wrong {
+            Some(Wrong::NothingIsSaturated) => return true,
+            Some(Wrong::OnlyWhatIsWantedCounts) => return can_go(&waiting),
+            Some(Wrong::BlockedOnlyIfUsedUp) => return !offer.free.get(resource).is_zero(),
+            Some(Wrong::SaturatedForAll) => waiting = demanding(tree, tree.root(), resource),
+            _ => {}
+        }
+        waiting.is_empty() || can_go(&waiting)
     }
 
     fn place(
@@ -275,7 +420,7 @@ impl Reference {
         let is_leaf = tree.children(child).is_empty();
         let shares = exact.used_shares(tree, child).into_iter().enumerate();
         let counting = shares.filter(|(resource, _)| {
-            is_leaf || counts(tree, child, ResourceId::new(*resource), offer)
+            is_leaf || self.counts(tree, child, ResourceId::new(*resource), offer)
         });
         counting.map(|(_, share)| share).max().unwrap_or_default() / weight(tree, child)
     }
@@ -310,28 +455,35 @@ fn below_guarantee(tree: &QueueTree, queue: QueueId, offer: &Offer<'_>) -> Optio
         .min()
 }
 
+/// Which part of a queue's use fills its guarantee.
+fn filled(tree: &QueueTree, queue: QueueId) -> Number {
+    let used = |resource| whole(tree.used(queue).get(resource).milli());
+    let guarantees = tree.settings(queue).min.iter();
+    let guarantees = guarantees.map(|(resource, min)| (whole(min.milli()), used(*resource)));
+    let parts = guarantees.filter(|(_, used)| !used.is_zero());
+    parts
+        .map(|(min, used)| (min / used).min(Number::one()))
+        .max()
+        .unwrap_or_default()
+}
+
 fn can_go(tree: &QueueTree, leaf: QueueId, shape: ShapeId, offer: &Offer<'_>) -> bool {
     offer.fits.contains(shape) && tree.blocking_max(leaf, &tree.shape(shape).demand).is_none()
 }
 
-/// The waiting shapes of the leaves of a subtree that demand a resource.
-fn demanding(tree: &QueueTree, queue: QueueId, resource: ResourceId) -> Vec<(QueueId, ShapeId)> {
-    let heads = tree.heads(queue).iter().map(|(shape, _)| (queue, *shape));
-    let own = heads.filter(|(_, shape)| !tree.shape(*shape).demand.get(resource).is_zero());
-    let below = tree
-        .children(queue)
-        .iter()
-        .flat_map(|child| demanding(tree, *child, resource));
+/// The waiting shapes of the leaves of a subtree.
+fn waiting_below(tree: &QueueTree, queue: QueueId) -> Vec<(QueueId, ShapeId)> {
+    let own = tree.heads(queue).iter().map(|(shape, _)| (queue, *shape));
+    let children = tree.children(queue).iter();
+    let below = children.flat_map(|child| waiting_below(tree, *child));
     own.chain(below).collect()
 }
 
-/// Whether a resource counts: not if tasks that demand it wait and none of them can go.
-fn counts(tree: &QueueTree, queue: QueueId, resource: ResourceId, offer: &Offer<'_>) -> bool {
-    let waiting = demanding(tree, queue, resource);
-    waiting.is_empty()
-        || waiting
-            .iter()
-            .any(|(leaf, shape)| can_go(tree, *leaf, *shape, offer))
+/// Those that demand a resource.
+fn demanding(tree: &QueueTree, queue: QueueId, resource: ResourceId) -> Vec<(QueueId, ShapeId)> {
+    let mut waiting = waiting_below(tree, queue);
+    waiting.retain(|(_, shape)| !tree.shape(*shape).demand.get(resource).is_zero());
+    waiting
 }
 
 impl Policy for Reference {

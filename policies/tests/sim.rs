@@ -10,7 +10,7 @@ use apportion_policies::{
     Registry, ResourceId, Shape, ShapeId, ShapeSet, TaskRank, Weight,
 };
 
-use crate::reference::{Reference, Rounding};
+use crate::reference::{Reference, Rounding, Wrong};
 
 /// A policy by name, for a whole tree or one queue.
 pub fn spec(name: &str) -> PolicySpec {
@@ -40,6 +40,8 @@ pub struct Sim {
     pub tree: QueueTree,
     pub registry: Registry,
     policy: Option<Box<dyn Policy>>,
+    /// Asked in place of the policy, for what a wrong clause would do.
+    wrong: Option<Wrong>,
     /// Asked beside the policy; must choose the same.
     references: Vec<Reference>,
     resources: Vec<String>,
@@ -65,6 +67,7 @@ impl Sim {
             tree: QueueTree::new(Amounts::default(), default),
             registry: Registry::default(),
             policy: None,
+            wrong: None,
             references: vec![
                 Reference::new(Rounding::Integers),
                 Reference::new(Rounding::None),
@@ -86,6 +89,14 @@ impl Sim {
     pub fn without_reference(mut self) -> Self {
         self.references.clear();
         self
+    }
+
+    /// With a clause of hierarchical DRF done wrong.
+    pub fn with_wrong(self, wrong: Wrong) -> Self {
+        Self {
+            wrong: Some(wrong),
+            ..self.without_reference()
+        }
     }
 
     /// The id of a resource; one not heard of before is of host scope.
@@ -268,7 +279,9 @@ impl Sim {
             }
         }
         if self.policy.is_none() {
-            self.policy = Some(self.registry.policy_for(&self.tree).unwrap());
+            let right = || self.registry.policy_for(&self.tree).unwrap();
+            let wrong = |wrong| Box::new(Reference::wrong(wrong)) as Box<dyn Policy>;
+            self.policy = Some(self.wrong.map_or_else(right, wrong));
         }
         let policy = self.policy.as_mut().unwrap();
         let offer = Offer {

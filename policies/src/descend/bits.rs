@@ -47,15 +47,6 @@ pub(super) fn set_common(into: &mut Vec<u64>, one: &[u64], other: &[u64]) {
     into.extend(one.iter().zip(other).map(|(one, other)| one & other));
 }
 
-/// Whether `common` is what [`set_common`] makes of the two sets.
-pub(super) fn is_common(common: &[u64], one: &[u64], other: &[u64]) -> bool {
-    common.len() == one.len().min(other.len())
-        && common
-            .iter()
-            .zip(one.iter().zip(other))
-            .all(|(common, (one, other))| *common == one & other)
-}
-
 /// Shapes with how many children have them.
 #[derive(Default)]
 pub(super) struct Counted {
@@ -131,8 +122,6 @@ mod tests {
         let mut into = vec![7, 7];
         set_common(&mut into, &[6, 1], &[3]);
         assert_eq!(into, [2]);
-        assert!(is_common(&into, &[3], &[2, 5]));
-        assert!(!is_common(&into, &[3, 4], &[2, 5]) && !is_common(&into, &[1], &[2]));
         assert!(intersect(&[6, 1], &[3]) && !intersect(&[6, 1], &[1, 2]));
     }
 

@@ -25,8 +25,6 @@ struct Best {
 struct First {
     place: Place,
     next: Next,
-    /// Its own level; kept where levels are.
-    level: Option<u64>,
 }
 
 impl Index {
@@ -61,11 +59,12 @@ impl Index {
         above: &[u64],
     ) -> Option<Found> {
         let inner = self.inner_mut(queue);
-        if let Some(found) = inner.memo.find(above, inner.going()) {
-            return found;
-        }
         let mut going = std::mem::take(&mut inner.room);
         bits::set_common(&mut going, above, inner.going());
+        if let Some(found) = inner.memo.find(&going) {
+            inner.room = going;
+            return found;
+        }
         let can_go = going.iter().any(|word| *word != 0);
         let found = if can_go {
             self.first_of(tree, queue, &going)
@@ -84,7 +83,7 @@ impl Index {
         let heads = inner.siblings.heads(going);
         let bounds = std::mem::take(&mut inner.siblings.bounds);
         let level_bounds = std::mem::take(&mut inner.siblings.level_bounds);
-        let mut best = self.best_of_classes(queue, heads);
+        let mut best = self.best_of_classes(heads);
         let mut walk = Walk::default();
         while let Some(place) = bounds.next(&mut walk, |bound| {
             (best.first).is_none_or(|first| *bound <= first.place.key)
@@ -106,27 +105,19 @@ impl Index {
         siblings.bounds = bounds;
         siblings.level_bounds = level_bounds;
         let first = best.first?;
-        // Where a guarantee decides, the others are no measure.
-        let scale = if guarantee::is_below(first.place.key) {
-            first.level
-        } else {
-            best.level
-        };
-        Some(self.found(tree, queue, going, first.next, scale))
+        Some(self.found(tree, queue, going, first.next, best.level))
     }
 
-    fn best_of_classes(&self, queue: usize, heads: Heads) -> Best {
+    fn best_of_classes(&self, heads: Heads) -> Best {
         let first = heads.first.map(|(place, leaf, shape)| {
             let Node::Leaf(found) = &self.nodes[leaf as usize] else {
                 unreachable!("classes hold leaves");
             };
-            let levels = &self.inner(queue).siblings.standing_leaves;
-            let level = levels.value(place.path as usize);
             let leaf = QueueId::new(leaf as usize);
             let rank = found.rank(shape);
             let choice = Choice { leaf, shape };
             let next = Next { choice, rank };
-            First { place, next, level }
+            First { place, next }
         });
         Best {
             first,
@@ -157,7 +148,6 @@ impl Index {
             best.first = Some(First {
                 place,
                 next: found.next,
-                level: found.level,
             });
         }
     }

@@ -22,6 +22,17 @@ pub(super) fn proportion(
     below.map(|(id, min)| Share::new(used.get(*id), *min)).min()
 }
 
+/// Which part of a queue's use fills its guarantee: the largest min / used over the resources that it is guaranteed and
+/// uses, at most one. `None` if it uses none of them.
+pub(super) fn filled(tree: &QueueTree, queue: QueueId) -> Option<Share> {
+    let used = tree.used(queue);
+    let guarantees = tree.settings(queue).min.iter();
+    let used = guarantees.map(|(id, min)| (*min, used.get(*id)));
+    let used = used.filter(|(min, used)| !min.is_zero() && !used.is_zero());
+    used.map(|(min, used)| Share::new(min.min(used), used))
+        .max()
+}
+
 /// The key of a queue: how far it is below its guarantee, or where it isn't, that of the policy.
 pub(super) fn key(below: Option<Share>, policy: impl FnOnce() -> Key) -> Key {
     match below {

@@ -3,8 +3,9 @@
 use super::bits::Counted;
 use super::facts::Facts;
 use super::memo::Memo;
-use super::queue::{Child, Inner, Leaf, Node, Order, Shares, Sums, UsedShares};
+use super::queue::{Child, Inner, Leaf, Node, Order, Shares, UsedShares};
 use super::siblings::{Siblings, narrow};
+use super::sums::Sums;
 use super::tournament::Tournament;
 use crate::ids::QueueId;
 use crate::registry::Registry;
@@ -61,9 +62,6 @@ impl Index {
             let n_places = places.len().max(path as usize + 1);
             places.resize(n_places, 0);
             places[path as usize] = narrow(queue.index());
-            if self.inner(parent).has_sums() {
-                child.given = vec![0; self.resources];
-            }
         }
         self.children.push(child);
         if tree.is_leaf(queue) {

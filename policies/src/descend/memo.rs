@@ -1,10 +1,10 @@
 //! What was found below an inner queue, remembered until something changes there.
 
-use super::bits;
 use super::queue::Found;
 
-/// The most answers that are remembered: a few kinds of offers, compared one after the other.
-const ANSWERS_MAX: usize = 8;
+/// The most answers that are remembered: so many kinds of offers there are on a busy cluster with a few shapes and
+/// cluster resources. They are compared one after the other, which costs far less than to find one again.
+const ANSWERS_MAX: usize = 32;
 
 /// What was found below a queue since something changed there, by the shapes that could go. Offers of a
 /// busy cluster are much alike, and most queues don't change between two of them.
@@ -27,12 +27,15 @@ impl Memo {
         self.next = 0;
     }
 
-    /// What was found for the shapes that are in both sets, if that was asked before.
-    pub(super) fn find(&self, one: &[u64], other: &[u64]) -> Option<Option<Found>> {
-        let is_known = |number: &usize| {
-            bits::is_common(&self.sets[number * self.width..][..self.width], one, other)
+    /// What was found for these shapes, if that was asked before.
+    pub(super) fn find(&self, going: &[u64]) -> Option<Option<Found>> {
+        let place = match going {
+            // One word is the rule.
+            [word] if self.width == 1 => self.sets.iter().position(|set| set == word),
+            _ if going.len() != self.width || going.is_empty() => None,
+            _ => self.sets.chunks(self.width).position(|set| set == going),
         };
-        Some(self.answers[(0..self.answers.len()).find(is_known)?])
+        Some(self.answers[place?])
     }
 
     /// Remembers what was found for these shapes.

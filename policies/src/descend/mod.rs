@@ -7,7 +7,7 @@
 //!
 //! Reading order: `queue` (what is kept), `siblings` (the children's orders), `index` (building),
 //! `update` (a change climbs), `decide` (a decision descends); `bits`, `facts`, `guarantee`, `memo`,
-//! `tournament` serve those.
+//! `sums`, `tournament` serve those.
 
 mod bits;
 mod decide;
@@ -18,6 +18,7 @@ mod memo;
 mod queue;
 mod siblings;
 mod steps;
+mod sums;
 mod tournament;
 mod update;
 

@@ -8,6 +8,7 @@ use super::facts::Facts;
 use super::guarantee;
 use super::memo::Memo;
 use super::siblings::{Siblings, Stand};
+use super::sums::{Given, Sums};
 use super::tournament::Tournament;
 use crate::amount::{Amount, Weight};
 use crate::fixed;
@@ -46,10 +47,8 @@ pub(super) struct Child {
     /// What stands in the parent's `bounds` and `level_bounds`.
     pub(super) bound: Option<Key>,
     pub(super) level_bound: Option<u64>,
-    /// Whether `given` stands in the sum over idle children or in that over the others.
-    pub(super) is_idle: bool,
-    /// Per resource, what stands in the parent's sums; empty where there are none.
-    pub(super) given: Vec<u64>,
+    /// What stands in the parent's sums.
+    pub(super) given: Given,
 }
 
 /// The first waiting task of one shape in a leaf.
@@ -114,14 +113,6 @@ pub(super) struct Shares {
     pub(super) standing: Vec<u64>,
     /// Present where the children are ordered by dominant share, too.
     pub(super) sums: Option<Sums>,
-}
-
-/// The children's shares added up, per resource.
-pub(super) struct Sums {
-    /// Over idle children, in 2^-48.
-    pub(super) idle: Vec<u128>,
-    /// Over the others, what the common level multiplies.
-    pub(super) dues: Vec<u128>,
 }
 
 /// An inner queue.
@@ -287,10 +278,7 @@ impl Inner {
         let (Some(sums), Some(level)) = (&shares.sums, level) else {
             return used;
         };
-        let scaled = fixed::scaled(level, sums.dues[resource]);
-        let sum = scaled.and_then(|scaled| scaled.checked_add(sums.idle[resource]));
-        sum.and_then(|sum| u64::try_from(sum).ok())
-            .map_or(used, |sum| sum.min(used))
+        sums.at(resource, level).map_or(used, |sum| sum.min(used))
     }
 
     /// The queue's share where the shapes of `going` can go and the children are scaled to `level`.
@@ -353,41 +341,6 @@ impl Shares {
     /// The standing dominant share.
     pub(super) fn dominant(&self) -> u64 {
         self.standing.iter().copied().max().unwrap_or(0)
-    }
-}
-
-impl Sums {
-    pub(super) fn new(resources: usize) -> Self {
-        Self {
-            idle: vec![0; resources],
-            dues: vec![0; resources],
-        }
-    }
-
-    /// Puts a child's shares in, in place of what it had given before. `own` is the larger of the
-    /// child's dominant share and that of its smallest task.
-    pub(super) fn give(&mut self, child: &mut Child, is_idle: bool, shares: &[u64], own: u64) {
-        let was_idle = std::mem::replace(&mut child.is_idle, is_idle);
-        for (resource, given) in child.given.iter_mut().enumerate() {
-            let sum = if was_idle {
-                &mut self.idle
-            } else {
-                &mut self.dues
-            };
-            sum[resource] -= u128::from(*given);
-            let share = shares[resource];
-            *given = if is_idle {
-                share
-            } else {
-                fixed::due(share, own, child.weight)
-            };
-            let sum = if is_idle {
-                &mut self.idle
-            } else {
-                &mut self.dues
-            };
-            sum[resource] += u128::from(*given);
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The children of one inner queue, kept in the orders in which decisions ask for them.
 
 use super::bits;
-use super::tournament::Tournament;
+use super::tournament::{Tournament, Value};
 use crate::ids::ShapeId;
 use crate::ranking::Key;
 
@@ -17,6 +17,12 @@ pub(super) struct Place {
     pub(super) seq: u64,
     /// The place among the siblings' paths.
     pub(super) path: u32,
+}
+
+impl Value for Place {
+    fn coarse(&self) -> u64 {
+        self.key.coarse()
+    }
 }
 
 /// The narrow leaves with one waiting shape: all fit an offer or none does. Each has a place, which is

@@ -1,8 +1,23 @@
 //! The least value among some of many places, without looking at all of them.
 
+use std::cmp::Reverse;
+
+use crate::ranking::Key;
+use crate::tree::TaskRank;
+
 /// So many nodes are searched before all the places asked for are looked at one by one: where many
 /// lesser values aren't asked for, that is cheaper.
 const SEARCH_MAX: u32 = 48;
+
+/// What a tournament compares: a number that never goes down as values go up decides most comparisons, since
+/// it is compared in a moment.
+pub(super) trait Value: Ord + Copy {
+    /// Less than [`u64::MAX`].
+    fn coarse(&self) -> u64;
+}
+
+/// The coarse number of no value.
+const NONE: u64 = u64::MAX;
 
 /// One optional value per place, with the place of the least value of every aligned run of 2, 4, 8 …
 /// places. Setting a value costs the logarithm of the places, and moves no other value; asking for the
@@ -10,6 +25,8 @@ const SEARCH_MAX: u32 = 48;
 /// is one of them, and at most those that are asked for.
 pub(super) struct Tournament<P> {
     values: Vec<Option<P>>,
+    /// The coarse numbers of the values.
+    coarse: Vec<u64>,
     /// A heap-shaped tree: node 1 is the root, node n has the children 2n and 2n + 1, and the nodes
     /// from `values.len()` on are the places themselves, and left out.
     winners: Vec<u32>,
@@ -29,20 +46,16 @@ impl<P> Default for Tournament<P> {
     fn default() -> Self {
         Self {
             values: Vec::new(),
+            coarse: Vec::new(),
             winners: Vec::new(),
         }
     }
 }
 
-impl<P: Ord + Copy> Tournament<P> {
+impl<P: Value> Tournament<P> {
     /// Whether no place ever had a value.
     pub(super) fn is_empty(&self) -> bool {
         self.values.is_empty()
-    }
-
-    /// The value of a place.
-    pub(super) fn value(&self, place: usize) -> Option<P> {
-        *self.values.get(place)?
     }
 
     /// Sets the value of a place. Places may come in any order; those that have no value yet cost as much
@@ -54,17 +67,17 @@ impl<P: Ord + Copy> Tournament<P> {
             }
             self.grow(place);
         }
-        if self.values[place] == value {
+        let coarse = value.as_ref().map_or(NONE, Value::coarse);
+        if self.coarse[place] == coarse && self.values[place] == value {
             return;
         }
-        self.values[place] = value;
+        (self.values[place], self.coarse[place]) = (value, coarse);
         let mut node = self.values.len() + place;
-        let (mut winner, mut least) = (place, value);
+        let mut winner = place;
         while node > 1 {
             let rival = self.winner(node ^ 1);
-            let other = self.values[rival];
-            if is_less(&other, &least) {
-                (winner, least) = (rival, other);
+            if self.is_before(rival, winner) {
+                winner = rival;
             }
             node /= 2;
             // Above, only what this place had won can change.
@@ -73,6 +86,13 @@ impl<P: Ord + Copy> Tournament<P> {
             }
             self.winners[node] = narrow(winner);
         }
+    }
+
+    /// Whether the value of one place is less than that of another; no value goes last.
+    fn is_before(&self, one: usize, other: usize) -> bool {
+        let (first, second) = (self.coarse[one], self.coarse[other]);
+        first < second
+            || (first == second && first != NONE && self.values[one] < self.values[other])
     }
 
     /// The least value of all, with its place.
@@ -169,13 +189,17 @@ impl<P: Ord + Copy> Tournament<P> {
 
     fn winner_of_children(&self, node: usize) -> u32 {
         let (left, right) = (self.winner(2 * node), self.winner(2 * node + 1));
-        let right_wins = is_less(&self.values[right], &self.values[left]);
-        narrow(if right_wins { right } else { left })
+        narrow(if self.is_before(right, left) {
+            right
+        } else {
+            left
+        })
     }
 
     fn grow(&mut self, place: usize) {
         let length = (place + 1).next_power_of_two();
         self.values.resize(length, None);
+        self.coarse.resize(length, NONE);
         self.winners = vec![0; length];
         for node in (1..length).rev() {
             self.winners[node] = self.winner_of_children(node);
@@ -199,12 +223,30 @@ impl Walk {
     }
 }
 
-/// Whether the one goes before the other; no value goes last.
-fn is_less<P: Ord>(one: &Option<P>, other: &Option<P>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one < other,
-        (Some(_), None) => true,
-        (None, _) => false,
+impl Value for u64 {
+    fn coarse(&self) -> u64 {
+        (*self).min(NONE - 1)
+    }
+}
+
+impl Value for Key {
+    fn coarse(&self) -> u64 {
+        match self.tier {
+            0 => 2 + self.share.coarse(),
+            i64::MIN => 0,
+            ..0 => 1,
+            1.. => NONE - 1,
+        }
+    }
+}
+
+impl Value for TaskRank {
+    /// The priority, then the order of submission.
+    fn coarse(&self) -> u64 {
+        let Reverse(priority) = self.priority;
+        let reversed = u64::from(priority.abs_diff(i32::MAX));
+        let seq = u32::try_from(self.seq).unwrap_or(u32::MAX);
+        ((reversed << 32) | u64::from(seq)).min(NONE - 1)
     }
 }
 
@@ -217,6 +259,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// A value of which the coarse number tells only a part.
+    impl Value for u32 {
+        fn coarse(&self) -> u64 {
+            u64::from(*self) / 3
+        }
+    }
 
     proptest! {
         #[test]

@@ -10,6 +10,7 @@ use super::guarantee;
 use super::index::Index;
 use super::queue::{Child, Head, Inner, Leaf, Node, Order, have_one_priority};
 use super::siblings::{Place, Siblings};
+use super::sums::Gift;
 use crate::amount::Amount;
 use crate::fixed;
 use crate::ids::{QueueId, ResourceId, ShapeId};
@@ -91,7 +92,15 @@ impl Index {
             .as_mut()
             .and_then(|shares| shares.sums.as_mut())
         {
-            sums.give(child, is_idle, leaf.used.as_slice(), own);
+            let filled = leaf.is_guaranteed.then(|| guarantee::filled(tree, id));
+            let gift = Gift {
+                shares: leaf.used.as_slice(),
+                own,
+                weight: child.weight,
+                is_idle,
+                filled: filled.flatten(),
+            };
+            sums.give(child.path, &mut child.given, &gift);
             let level = level.filter(|_| !is_idle);
             let levels = &mut parent.siblings.standing_leaves;
             levels.set(child.path as usize, level);
@@ -130,7 +139,15 @@ impl Index {
             && let Some(sums) = &mut above.sums
         {
             let own = shares.dominant().max(inner.task_share);
-            sums.give(child, is_idle, &shares.standing, own);
+            let filled = inner.is_guaranteed.then(|| guarantee::filled(tree, id));
+            let gift = Gift {
+                shares: &shares.standing,
+                own,
+                weight: child.weight,
+                is_idle,
+                filled: filled.flatten(),
+            };
+            sums.give(child.path, &mut child.given, &gift);
             let level = (!is_idle).then(|| fixed::level(own, child.weight));
             let levels = &mut parent.siblings.standing_inner;
             levels.set(child.path as usize, level);
@@ -443,6 +460,9 @@ impl Inner {
         };
         shares.used.update(tree, queue);
         let level = self.siblings.standing_level();
+        if let (Some(sums), Some(level)) = (&mut shares.sums, level) {
+            sums.expect(level);
+        }
         let least = self.siblings.least_level();
         for (resource, room) in room.iter_mut().enumerate() {
             *room = self.share_at(resource, level);

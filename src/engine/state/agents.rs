@@ -84,6 +84,42 @@ impl Agent {
     }
 }
 
+/// Shapes of one word, by agent.
+#[derive(Clone, Debug, Default)]
+struct Hopes {
+    words: Vec<u64>,
+    /// Those of [`HOPES_AT_ONCE`] agents together.
+    together: Vec<u64>,
+}
+
+impl Hopes {
+    fn set(&mut self, place: usize, word: u64) {
+        if place >= self.words.len() {
+            if word == 0 {
+                return;
+            }
+            let n_chunks = place / HOPES_AT_ONCE + 1;
+            self.words.resize(n_chunks * HOPES_AT_ONCE, 0);
+            self.together.resize(n_chunks, 0);
+        }
+        self.words[place] = word;
+        let chunk = place / HOPES_AT_ONCE;
+        let words = self.words[chunk * HOPES_AT_ONCE..].iter();
+        let words = words.take(HOPES_AT_ONCE);
+        self.together[chunk] = words.fold(0, |all, word| all | word);
+    }
+
+    /// The agents that have some of these shapes.
+    fn having(&self, word: u64) -> impl Iterator<Item = usize> + '_ {
+        let chunks = self.together.iter().enumerate();
+        let chunks = chunks.filter(move |(_, together)| *together & word != 0);
+        chunks.flat_map(move |(chunk, _)| {
+            let places = chunk * HOPES_AT_ONCE..(chunk + 1) * HOPES_AT_ONCE;
+            places.filter(move |place| self.words[*place] & word != 0)
+        })
+    }
+}
+
 /// All agents.
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
@@ -98,7 +134,7 @@ pub(crate) struct Agents {
     /// By word of 64 shapes, then by agent: the shapes whose demand of host resources an agent's offers
     /// held when it was last looked at, or more. In columns, so that a thousand agents are passed over in
     /// less than a microsecond where a cluster resource comes free.
-    hopes: Vec<Vec<u64>>,
+    hopes: Vec<Hopes>,
     /// Agents that had no offers before they got one, since this was asked last.
     newly_offering: Vec<AgentIndex>,
     next_order: u64,
@@ -372,36 +408,23 @@ impl Agents {
     /// Notes which shapes an agent's offers hold, as far as host resources go.
     pub(crate) fn set_hopes(&mut self, index: AgentIndex, words: &[u64]) {
         if words.len() > self.hopes.len() {
-            self.hopes.resize(words.len(), Vec::new());
+            self.hopes.resize(words.len(), Hopes::default());
         }
-        let place = index.0 as usize;
-        for (number, column) in self.hopes.iter_mut().enumerate() {
-            let word = words.get(number).copied().unwrap_or(0);
-            if place >= column.len() && word != 0 {
-                column.resize(place + 1, 0);
-            }
-            if let Some(old) = column.get_mut(place) {
-                *old = word;
-            }
+        let words = words.iter().copied().chain(std::iter::repeat(0));
+        for (hopes, word) in self.hopes.iter_mut().zip(words) {
+            hopes.set(index.0 as usize, word);
         }
     }
 
     /// Adds the agents whose offers may hold one of these shapes, in no order, and more than once where
-    /// they are of several words. Costs one look for each agent and word of shapes.
+    /// they are of several words. Costs one look for each of them and for each 32 agents and word of shapes.
     pub(crate) fn add_hopeful(&self, among: &[u64], hopeful: &mut Vec<(u64, AgentIndex)>) {
         let words = among.iter().zip(&self.hopes);
-        for (word, column) in words.filter(|(word, _)| **word != 0) {
-            for (number, hopes) in column.chunks(HOPES_AT_ONCE).enumerate() {
-                if hopes.iter().fold(0, |any, hopes| any | hopes) & word == 0 {
-                    continue;
-                }
-                let start = number * HOPES_AT_ONCE;
-                for (place, _) in (start..).zip(hopes).filter(|(_, hopes)| *hopes & word != 0) {
-                    let agent = self.slots[place].as_ref();
-                    let order = agent.and_then(Agent::order);
-                    let place = u32::try_from(place).expect("fewer than 2^32 agents");
-                    hopeful.extend(order.map(|order| (order, AgentIndex(place))));
-                }
+        for (word, hopes) in words.filter(|(word, _)| **word != 0) {
+            for place in hopes.having(*word) {
+                let order = self.slots[place].as_ref().and_then(Agent::order);
+                let place = u32::try_from(place).expect("fewer than 2^32 agents");
+                hopeful.extend(order.map(|order| (order, AgentIndex(place))));
             }
         }
     }

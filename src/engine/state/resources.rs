@@ -133,13 +133,16 @@ impl Resources {
     /// What an agent has or offers, added to `sum`. What isn't configured, or isn't of host scope, is
     /// left out.
     pub(crate) fn add_host_amounts(&self, by_name: &ByName<Amount>, sum: &mut Amounts) {
-        // Both are in order of names, so they are gone through side by side.
-        let mut known = self.by_name.iter().peekable();
         for (name, amount) in by_name {
-            while known.next_if(|(other, _)| *other < name).is_some() {}
-            let found = known.next_if(|(other, _)| *other == name);
-            if let Some((_, id)) = found.filter(|(_, id)| self.is_host(**id)) {
-                sum.set(*id, sum.get(*id).saturating_add(*amount));
+            // Names come from the same few places, so most are known by their address.
+            let known = || {
+                self.list
+                    .iter()
+                    .position(|known| Arc::ptr_eq(&known.name, name))
+            };
+            let id = known().map(ResourceId::new).or_else(|| self.find(name));
+            if let Some(id) = id.filter(|id| self.is_host(*id)) {
+                sum.set(id, sum.get(id).saturating_add(*amount));
             }
         }
     }

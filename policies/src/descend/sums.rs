@@ -1,0 +1,161 @@
+//! The shares of a queue's children added up, so that the queue's own share at any common level is found without
+//! looking at them.
+
+use std::collections::BTreeMap;
+
+use crate::amount::Weight;
+use crate::fixed;
+use crate::share::Share;
+
+/// What a child gives to the sums of the queue above.
+pub(super) struct Gift<'a> {
+    /// Per resource, in 2^-48.
+    pub(super) shares: &'a [u64],
+    /// The larger of its dominant share and that of its smallest task.
+    pub(super) own: u64,
+    pub(super) weight: Weight,
+    /// Whether nothing waits below it.
+    pub(super) is_idle: bool,
+    /// Which part of its use fills a guarantee; `None` where none does.
+    pub(super) filled: Option<Share>,
+}
+
+/// What stands of a child in the sums.
+#[derive(Default)]
+pub(super) struct Given {
+    form: Form,
+    /// Per resource: its share, or what a level multiplies.
+    amounts: Vec<u64>,
+}
+
+/// How a child counts.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Form {
+    /// In full: it is idle, or new.
+    #[default]
+    Full,
+    /// Scaled to the common level.
+    Due,
+    /// Scaled to the common level, but not below this one, up to which its guarantee has filled it.
+    Guaranteed(u64),
+}
+
+/// The children's shares added up, per resource.
+pub(super) struct Sums {
+    /// What no level changes, finely.
+    full: Vec<u128>,
+    /// What the common level multiplies.
+    dues: Vec<u128>,
+    /// The dues of children with a guarantee, by the level up to which it has filled them, and by place.
+    guaranteed: BTreeMap<(u64, u32), Box<[u64]>>,
+    /// Of these, the ones above this level stand in `full` at their own, the others in `dues`.
+    split: u64,
+}
+
+impl Sums {
+    pub(super) fn new(resources: usize) -> Self {
+        Self {
+            full: vec![0; resources],
+            dues: vec![0; resources],
+            guaranteed: BTreeMap::new(),
+            split: 0,
+        }
+    }
+
+    /// Puts a child's gift in, in place of what it had given before. `place` is the child's own.
+    pub(super) fn give(&mut self, place: u32, given: &mut Given, gift: &Gift<'_>) {
+        let new = match gift.filled {
+            _ if gift.is_idle => Form::Full,
+            None => Form::Due,
+            Some(part) => Form::Guaranteed(fixed::level_of_part(gift.own, gift.weight, part)),
+        };
+        self.take_back(place, given);
+        given.form = new;
+        given.amounts.clear();
+        if new == Form::Full {
+            given.amounts.extend_from_slice(gift.shares);
+        } else {
+            let dues = gift.shares.iter();
+            let dues = dues.map(|share| fixed::due(*share, gift.own, gift.weight));
+            given.amounts.extend(dues);
+        }
+        for (resource, amount) in given.amounts.iter().enumerate() {
+            let (sum, part) = self.part(new, resource, *amount);
+            *sum += part;
+        }
+        if let Form::Guaranteed(level) = new {
+            let dues = given.amounts.as_slice().into();
+            self.guaranteed.insert((level, place), dues);
+        }
+    }
+
+    fn take_back(&mut self, place: u32, given: &Given) {
+        for (resource, amount) in given.amounts.iter().enumerate() {
+            let (sum, part) = self.part(given.form, resource, *amount);
+            *sum -= part;
+        }
+        if let Form::Guaranteed(level) = given.form {
+            self.guaranteed.remove(&(level, place));
+        }
+    }
+
+    /// In which sum an amount of a child stands, and as what.
+    fn part(&mut self, form: Form, resource: usize, amount: u64) -> (&mut u128, u128) {
+        let full = match form {
+            Form::Full => Some(fixed::fine(amount)),
+            Form::Guaranteed(level) if level > self.split => Some(fixed::at_level(level, amount)),
+            Form::Guaranteed(_) | Form::Due => None,
+        };
+        match full {
+            Some(part) => (&mut self.full[resource], part),
+            None => (&mut self.dues[resource], u128::from(amount)),
+        }
+    }
+
+    /// Levels near this one will be asked for. Costs the children whose guarantee ends between it and the last.
+    pub(super) fn expect(&mut self, level: u64) {
+        if !self.guaranteed.is_empty() {
+            for resource in 0..self.full.len() {
+                (self.full[resource], self.dues[resource]) = self.split_at(resource, level);
+            }
+        }
+        self.split = level;
+    }
+
+    /// The sums of one resource, if the children with a guarantee were split at this level.
+    fn split_at(&self, resource: usize, level: u64) -> (u128, u128) {
+        let (mut full, mut dues) = (self.full[resource], self.dues[resource]);
+        let between = |low: u64, high: u64| {
+            let range = self.guaranteed.range((low, u32::MAX)..(high, u32::MAX));
+            range.map(|((level, _), dues)| {
+                (
+                    u128::from(dues[resource]),
+                    fixed::at_level(*level, dues[resource]),
+                )
+            })
+        };
+        if level > self.split {
+            for (due, filled) in between(self.split, level) {
+                full -= filled;
+                dues += due;
+            }
+        } else if level < self.split {
+            for (due, filled) in between(level, self.split) {
+                full += filled;
+                dues -= due;
+            }
+        }
+        (full, dues)
+    }
+
+    /// What the children use of a resource together if they are scaled to a common level, in 2^-48; `None` if
+    /// that passes what a share can say. A higher level never gives less: all is rounded at once.
+    pub(super) fn at(&self, resource: usize, level: u64) -> Option<u64> {
+        let (full, dues) = if self.guaranteed.is_empty() {
+            (self.full[resource], self.dues[resource])
+        } else {
+            self.split_at(resource, level)
+        };
+        u64::try_from(fixed::scaled(level, dues, full)?).ok()
+    }
+}
