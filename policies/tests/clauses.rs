@@ -5,8 +5,8 @@
 
 use apportion_policies::QueueSettings;
 
-use crate::reference::Wrong;
 use crate::sim::{Sim, weight};
+use crate::wrong::Wrong;
 
 /// A queue with the demand of its tasks, of which there are many.
 type Plan<'a> = (&'a str, &'a [(&'a str, &'a str)]);

@@ -20,3 +20,4 @@ mod reference;
 mod registry;
 mod reuse;
 mod sim;
+mod wrong;

@@ -13,43 +13,14 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Zero};
 
+use crate::wrong::Wrong;
+
 type Number = BigRational;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rounding {
     Integers,
     None,
-}
-
-/// A clause of the definition left out or done otherwise, to show what it is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wrong {
-    /// A queue is blocked only if it wants something of which nothing at all is left.
-    BlockedOnlyIfUsedUp,
-    /// A queue is blocked only if its task is more than all there is.
-    BlockedOnlyByTotals,
-    /// A queue at its `max` isn't blocked.
-    MaxDoesNotBlock,
-    /// All children that wait are measures.
-    AllThatWaitAreMeasures,
-    /// A share below one task counts as it is.
-    NothingCountsAsNothing,
-    /// Children without a share are no measures.
-    NothingIsLeftOut,
-    /// Children are scaled without their weights.
-    WeightsDoNotScale,
-    /// Blocked children that wait count in full.
-    BlockedCountInFull,
-    /// A child that can't go may count for more than it uses.
-    MoreThanIsUsed,
-    /// Every resource counts.
-    NothingIsSaturated,
-    /// A resource is saturated if nobody in the whole tree who wants it can go.
-    SaturatedForAll,
-    /// A resource counts only if a child that can go wants it.
-    OnlyWhatIsWantedCounts,
-    /// What fills a guarantee is scaled down.
-    GuaranteesAreScaled,
 }
 
 pub struct Reference {

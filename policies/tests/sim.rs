@@ -10,7 +10,8 @@ use apportion_policies::{
     Registry, ResourceId, Shape, ShapeId, ShapeSet, TaskRank, Weight,
 };
 
-use crate::reference::{Reference, Rounding, Wrong};
+use crate::reference::{Reference, Rounding};
+use crate::wrong::Wrong;
 
 /// A policy by name, for a whole tree or one queue.
 pub fn spec(name: &str) -> PolicySpec {

@@ -272,8 +272,8 @@ impl<'a> Field<'a> {
         self.whole(range, report).map(Some)
     }
 
-    /// A share, exactly: a number, or a fraction such as `"2/3"`. Given as a reduced fraction.
-    pub(super) fn fraction(&self, report: &mut Report<'_>) -> Option<String> {
+    /// A share, exactly: a number, or a fraction such as `"2/3"`.
+    pub(super) fn share(&self, report: &mut Report<'_>) -> Option<Share> {
         let text = match self.value.as_str() {
             Some(text) => text.to_owned(),
             None => self.number("a number, or a fraction such as \"2/3\"", report)?,
@@ -281,9 +281,7 @@ impl<'a> Field<'a> {
         let (part, whole) = text.split_once('/').unwrap_or((&text, "1"));
         let (part, whole) = (part.trim().parse(), whole.trim().parse());
         match (part, whole) {
-            (Ok(part), Ok(whole)) if whole != Amount::ZERO => {
-                Some(Share::new(part, whole).to_string())
-            }
+            (Ok(part), Ok(whole)) if whole != Amount::ZERO => Some(Share::new(part, whole)),
             _ => {
                 let expected = "a number, or a fraction such as \"2/3\"";
                 self.wrong_type(expected, report)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{EngineSettings, resource};
 use crate::config::walk::{Field, Report, Section};
-use crate::sim::scenario::{Check, Shown, Subject};
+use crate::sim::scenario::{Check, Shown, Subject, rounded};
 
 /// Reads `expect`.
 pub(super) fn checks(
@@ -48,12 +48,20 @@ fn expected(
         | Subject::Agents => by_name(field, report, |field, report| {
             Some(field.whole(0..=u64::MAX, report)?.to_string())
         }),
-        Subject::State | Subject::Why => by_name(field, report, |field, report| {
-            Some(field.string(report)?.to_owned())
+        Subject::State | Subject::Why | Subject::Claims => {
+            by_name(field, report, |field, report| {
+                Some(field.string(report)?.to_owned())
+            })
+        }
+        Subject::DominantShare => by_name(field, report, |field, report| {
+            Some(field.share(report)?.to_string())
         }),
-        Subject::DominantShare => by_name(field, report, |field, report| field.fraction(report)),
+        Subject::Entitlement => by_name(field, report, |field, report| {
+            Some(rounded(field.share(report)?))
+        }),
+        Subject::FairnessError => Some(Shown::Number(rounded(field.share(report)?))),
         Subject::Share => by_names(field, settings, report, |field, report| {
-            field.fraction(report)
+            Some(field.share(report)?.to_string())
         }),
         Subject::Used => by_names(field, settings, report, |field, report| {
             Some(field.amount(field.name, report)?.to_string())

@@ -83,7 +83,7 @@ fn wrong_steps() {
     4:58: steps[1].submit.count: must be from 1 to 1000000, but is 0
     5:1: steps[2]: a step has exactly one of submit, offer, expect, finish, advance, outside, cancel, reload, agent, agent_lost, repeat; this one has 2
     6:1: steps[3]: a step has exactly one of submit, offer, expect, finish, advance, outside, cancel, reload, agent, agent_lost, repeat; this one has 0
-    7:14: steps[4].expect.runing: unknown key; did you mean 'running'?; known here: launched, launched_counts, launched_names, launched_on, running, waiting, unsatisfiable, used, dominant_share, share, order, refused, state, why, agents
+    7:14: steps[4].expect.runing: unknown key; did you mean 'running'?; known here: launched, launched_counts, launched_names, launched_on, running, waiting, unsatisfiable, used, dominant_share, share, entitlement, fairness_error, claims, order, refused, state, why, agents
     7:57: steps[4].expect.dominant_share.a: must be a number, or a fraction such as "2/3", but is the string "1/0"
     8:37: steps[5].expect.share.a.gpus: unknown resource 'gpus'; did you mean 'cpus'?; known are cpus, db, mem; others are declared in [resources]
     9:24: steps[6].finish.outcome: unknown outcome 'gone'; known are succeeded, failed, lost

@@ -1,93 +1,71 @@
-//! What queues are due: demand-capped, weighted progressive filling of dominant shares, as if tasks could be divided
-//! (Ghodsi et al., NSDI 2011, section 4.2). For reports only.
+//! What queues beside one another are due, from what they want as parts of all there is.
 
-/// Less than this is nothing.
-const NOTHING: f64 = 1e-9;
+use std::sync::Arc;
 
-/// The dominant share that each queue is due, given what it wants of each resource as a part of all there is, and its
-/// weight. Costs the square of the queues with work, times the resources, at most.
-pub(super) fn entitlements(demands: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
-    let dominant: Vec<f64> = demands
-        .iter()
-        .map(|demand| demand.iter().copied().fold(0.0, f64::max))
-        .collect();
-    let mut due = vec![0.0; demands.len()];
-    let mut growing: Vec<usize> = (0..demands.len())
-        .filter(|queue| dominant[*queue] > NOTHING)
-        .collect();
-    let mut left = vec![1.0; demands.first().map_or(0, Vec::len)];
-    while !growing.is_empty() {
-        // All grow by their weight until one has what it wants, or a resource is used up.
-        let mut rates = vec![0.0; left.len()];
-        let mut step = f64::INFINITY;
-        for queue in growing.iter().copied() {
-            step = step.min((dominant[queue] - due[queue]) / weights[queue]);
-            for (rate, demand) in rates.iter_mut().zip(&demands[queue]) {
-                *rate += weights[queue] * demand / dominant[queue];
-            }
+use apportion_policies::entitlement::entitlements;
+use apportion_policies::{
+    Amount, Amounts, PolicySpec, QueueId, QueueSettings, QueueTree, ResourceId, Weight,
+};
+
+/// In how many parts a wish is counted, of all there is.
+const PARTS: u64 = 1 << 40;
+
+/// Queues beside one another, over a number of resources.
+pub(super) struct Fluid {
+    tree: QueueTree,
+}
+
+impl Fluid {
+    pub(super) fn new(weights: &[Weight], n_resources: usize) -> Self {
+        let mut totals = Amounts::zero(n_resources);
+        let all = Amount::from_milli(PARTS).expect("below 2^48");
+        for resource in 0..n_resources {
+            totals.set(ResourceId::new(resource), all);
         }
-        for (left, rate) in left.iter().zip(&rates) {
-            if *rate > 0.0 {
-                step = step.min(left / rate);
-            }
+        let mut tree = QueueTree::new(totals, PolicySpec::new("drf"));
+        for (place, weight) in weights.iter().enumerate() {
+            let settings = QueueSettings {
+                weight: *weight,
+                ..QueueSettings::default()
+            };
+            tree.add_queue(tree.root(), Arc::from(place.to_string()), settings);
         }
-        for queue in growing.iter().copied() {
-            due[queue] += weights[queue] * step;
-        }
-        for (left, rate) in left.iter_mut().zip(&rates) {
-            *left -= rate * step;
-        }
-        let n_before = growing.len();
-        growing.retain(|queue| {
-            let is_blocked = |(left, demand): (&f64, &f64)| *left <= NOTHING && *demand > NOTHING;
-            let wants_more = dominant[*queue] - due[*queue] > NOTHING;
-            wants_more && !left.iter().zip(&demands[*queue]).any(is_blocked)
-        });
-        if growing.len() == n_before {
-            // Rounding alone keeps it from an end.
-            break;
-        }
+        Self { tree }
     }
-    due
+
+    /// The dominant share that each queue is due, given what it wants of each resource as a part of all there is.
+    pub(super) fn due(&self, demands: &[Vec<f64>]) -> Vec<f64> {
+        let wants = |place: usize| {
+            let wanted = demands.get(place).into_iter().flatten();
+            // Rounding to parts is all that this loses.
+            wanted
+                .map(|part| (part.max(0.0) * PARTS as f64) as u128)
+                .collect()
+        };
+        // The root has no wishes of its own, and comes first.
+        let wants = |queue: QueueId| match queue.index().checked_sub(1) {
+            Some(place) => wants(place),
+            None => Vec::new(),
+        };
+        let due = entitlements(&self.tree, wants, self.tree.totals());
+        due.into_iter()
+            .skip(1)
+            .map(|share| share.as_f64())
+            .collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(demands: &[&[f64]], weights: &[f64], expected: &[f64]) {
-        let demands: Vec<Vec<f64>> = demands.iter().map(|demand| demand.to_vec()).collect();
-        let due = entitlements(&demands, weights);
-        for (due, expected) in due.iter().zip(expected) {
+    #[test]
+    fn wishes_in_parts_give_parts() {
+        let weights = [3000, 1000, 1000].map(|milli| Weight::from_milli(milli).unwrap());
+        let fluid = Fluid::new(&weights, 2);
+        let due = fluid.due(&[vec![9.0, 0.0], vec![9.0, 0.1], vec![0.0, 0.0]]);
+        for (due, expected) in due.iter().zip([0.75, 0.25, 0.0]) {
             assert!((due - expected).abs() < 1e-6, "{due} is not {expected}");
         }
-    }
-
-    #[test]
-    fn what_one_does_not_want_goes_to_the_others() {
-        check(
-            &[&[0.1], &[5.0], &[5.0]],
-            &[1.0, 1.0, 1.0],
-            &[0.1, 0.45, 0.45],
-        );
-    }
-
-    #[test]
-    fn weights_count_among_those_that_want_more() {
-        check(&[&[9.0], &[9.0]], &[3.0, 1.0], &[0.75, 0.25]);
-    }
-
-    /// Figure 3 of the paper, with divisible tasks: A wants 1 of 9 cpus and 4 of 18 GB, B 3 and 1.
-    #[test]
-    fn dominant_shares_are_equal_where_resources_differ() {
-        let a = [10.0 / 9.0, 40.0 / 18.0];
-        let b = [30.0 / 9.0, 10.0 / 18.0];
-        check(&[&a, &b], &[1.0, 1.0], &[2.0 / 3.0, 2.0 / 3.0]);
-    }
-
-    #[test]
-    fn who_wants_nothing_is_due_nothing() {
-        check(&[&[0.0, 0.0], &[0.5, 0.0]], &[1.0, 1.0], &[0.0, 0.5]);
     }
 }

@@ -215,7 +215,7 @@ impl PolicyReport {
             let (share, entitlement) = (&series.share[group], &series.entitlement[group]);
             queues.push(QueueStats {
                 path: Arc::clone(&groups.names[group]),
-                weight: groups.weights[group],
+                weight: f64::from(groups.weights[group].milli()) / 1000.0,
                 jobs: JobStats::new(run, jobs, places.iter().copied()),
                 mean_share: mean(share),
                 mean_entitlement: mean(entitlement),

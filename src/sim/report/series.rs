@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use apportion_policies::Amount;
+use apportion_policies::{Amount, Weight};
 
-use super::fluid;
+use super::fluid::Fluid;
 use crate::engine::EngineSettings;
 use crate::sim::replay::Replayed;
 use crate::sim::trace::Job;
@@ -13,7 +13,7 @@ use crate::sim::trace::Job;
 /// The queues that are told of: those at the top, or where there is only one of them, the leaves.
 pub(super) struct Groups {
     pub(super) names: Vec<Arc<str>>,
-    pub(super) weights: Vec<f64>,
+    pub(super) weights: Vec<Weight>,
     /// The group of each job.
     pub(super) of_job: Vec<usize>,
 }
@@ -45,7 +45,7 @@ impl Groups {
             if place == next {
                 let mut queues = settings.queues.iter();
                 let weight = queues.find(|queue| queue.path == name);
-                let weight = weight.map_or(1.0, |queue| f64::from(queue.weight.milli()) / 1000.0);
+                let weight = weight.map_or_else(Weight::default, |queue| queue.weight);
                 groups.weights.push(weight);
                 groups.names.push(name);
             }
@@ -105,24 +105,19 @@ impl Series {
             entitlement: vec![vec![0.0; n_pieces]; n_groups],
             errors: vec![None; n_pieces],
         };
+        let fluid = Fluid::new(&groups.weights, totals.len());
         for at in 0..n_pieces {
-            series.fill(at, &used, &wanted, &groups.weights);
+            series.fill(at, &used, &wanted, &fluid);
         }
         series
     }
 
-    fn fill(
-        &mut self,
-        at: usize,
-        used: &[Vec<Vec<f64>>],
-        wanted: &[Vec<Vec<f64>>],
-        weights: &[f64],
-    ) {
+    fn fill(&mut self, at: usize, used: &[Vec<Vec<f64>>], wanted: &[Vec<Vec<f64>>], fluid: &Fluid) {
         let demands: Vec<Vec<f64>> = wanted
             .iter()
             .map(|of_group| of_group.iter().map(|pieces| pieces[at]).collect())
             .collect();
-        let due = fluid::entitlements(&demands, weights);
+        let due = fluid.due(&demands);
         for (group, of_group) in used.iter().enumerate() {
             for (resource, pieces) in of_group.iter().enumerate() {
                 self.used[resource][at] += pieces[at];

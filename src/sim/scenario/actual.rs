@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::engine::TaskState;
-use crate::engine::report::QueueReport;
+use crate::engine::report::{QueueReport, fairness_error};
 
 use super::world::World;
-use super::{Shown, Subject};
+use super::{Shown, Subject, rounded};
 
 /// What a check of this subject sees, as far as `expected` asks for it.
 pub(super) fn actual(world: &World, subject: Subject, expected: &Shown) -> Shown {
@@ -46,6 +46,9 @@ pub(super) fn actual(world: &World, subject: Subject, expected: &Shown) -> Shown
         Subject::DominantShare => {
             by_queue(world, expected, |queue| queue.dominant_share.to_string())
         }
+        Subject::Entitlement => by_queue(world, expected, |queue| rounded(queue.entitlement)),
+        Subject::FairnessError => Shown::Number(rounded(fairness_error(&world.engine.queues()))),
+        Subject::Claims => by_name(expected, |name| claim(world, name)),
         Subject::Used => by_queue_and_resource(world, expected, |queue, resource| {
             queue.used.get(resource).map(ToString::to_string)
         }),
@@ -71,7 +74,7 @@ fn list(items: impl Iterator<Item = String>) -> Shown {
 fn by_name(expected: &Shown, seen: impl Fn(&str) -> String) -> Shown {
     let names = match expected {
         Shown::ByName(map) => map.keys().cloned().collect(),
-        Shown::List(_) | Shown::ByNames(_) => Vec::new(),
+        Shown::Number(_) | Shown::List(_) | Shown::ByNames(_) => Vec::new(),
     };
     let pairs = names.into_iter().map(|name| {
         let seen = seen(&name);
@@ -147,4 +150,13 @@ fn why(world: &World, name: &str) -> String {
         Some(reason) => reason.code().to_owned(),
         None => explanation.state.as_str().to_owned(),
     }
+}
+
+fn claim(world: &World, name: &str) -> String {
+    let Some(known) = world.named(name) else {
+        return "no such task".to_owned();
+    };
+    let mut claims = world.engine.claims().into_iter();
+    let own = claims.find(|claim| claim.task == known.task);
+    own.map_or_else(|| "none".to_owned(), |claim| claim.agent.to_string())
 }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apportion_policies::Amount;
+use apportion_policies::{Amount, Share};
 
 pub use run::{Decided, Failure, Mismatch, Outcome, QueueLine, StepReport, run};
 
@@ -145,6 +145,12 @@ pub enum Subject {
     DominantShare,
     /// Shares, by queue and resource.
     Share,
+    /// The dominant shares that queues are due, to the nearest thousandth.
+    Entitlement,
+    /// How far the queue with work that is furthest from what it is due is from it, to the nearest thousandth.
+    FairnessError,
+    /// On which agent the oldest task of a name has a claim, or `none`.
+    Claims,
     /// The leaves with work in the order in which they would be served.
     Order,
     /// The codes of the refusals since the last `expect`, in order.
@@ -159,7 +165,7 @@ pub enum Subject {
 
 impl Subject {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Launched,
         Self::LaunchedCounts,
         Self::LaunchedNames,
@@ -170,6 +176,9 @@ impl Subject {
         Self::Used,
         Self::DominantShare,
         Self::Share,
+        Self::Entitlement,
+        Self::FairnessError,
+        Self::Claims,
         Self::Order,
         Self::Refused,
         Self::State,
@@ -191,6 +200,9 @@ impl Subject {
             Self::Used => "used",
             Self::DominantShare => "dominant_share",
             Self::Share => "share",
+            Self::Entitlement => "entitlement",
+            Self::FairnessError => "fairness_error",
+            Self::Claims => "claims",
             Self::Order => "order",
             Self::Refused => "refused",
             Self::State => "state",
@@ -200,10 +212,22 @@ impl Subject {
     }
 }
 
+/// A share to the nearest thousandth, as a decimal: what queues are due is itself rounded.
+#[must_use]
+pub fn rounded(share: Share) -> String {
+    let (part, whole) = share.parts();
+    let thousandths = (u128::from(part) * 1000 + whole / 2) / whole;
+    let thousandths = u64::try_from(thousandths).ok();
+    let amount = thousandths.and_then(Amount::from_milli);
+    amount.unwrap_or(Amount::MAX).to_string()
+}
+
 /// What is expected or seen, in a form that is compared and shown: numbers as decimals without trailing
 /// zeros, shares as reduced fractions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
+    /// A number.
+    Number(String),
     /// In order.
     List(Vec<String>),
     /// By name.
@@ -220,6 +244,7 @@ impl fmt::Display for Shown {
             format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
         };
         match self {
+            Self::Number(number) => f.write_str(number),
             Self::List(list) => write!(f, "[{}]", list.join(", ")),
             Self::ByName(map) => f.write_str(&pairs(map)),
             Self::ByNames(maps) => {
