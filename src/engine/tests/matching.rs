@@ -1,5 +1,7 @@
 //! Who consumes an offer, and what an offer is.
 
+use proptest::prelude::*;
+
 use super::env::*;
 use crate::engine::event::OfferId;
 use crate::engine::outcome::AttemptEnd;
@@ -182,6 +184,44 @@ fn what_others_use_lessens_what_is_free() {
         refusal.to_string(),
         "unknown resource 'nothing'; known: cpus, db, mem"
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever others report, and however tasks come and go: nothing is launched beyond what is left.
+    #[test]
+    fn never_is_more_granted_than_others_leave(steps in prop::collection::vec((0..3_u8, 0..14_u64), 1..60)) {
+        let mut env = TestEnv::new(&["a", "b"]);
+        env.agent("m", "cpus=1");
+        let db = |env: &TestEnv| {
+            let reports = env.engine.resources().into_iter();
+            let mut db = reports.filter(|report| &*report.name == "db");
+            db.next().unwrap()
+        };
+        for (kind, number) in steps {
+            match kind {
+                0 => {
+                    report_outside(&mut env, number).unwrap();
+                }
+                1 => {
+                    let running = env.engine.state.live_attempts();
+                    if let Some(attempt) = running.get(number as usize % running.len().max(1)) {
+                        env.ends(*attempt, OK);
+                    }
+                }
+                _ => {
+                    env.submit(task("a").demand(&format!("db={}", 1 + number % 4)));
+                }
+            }
+            let before = db(&env);
+            env.launched();
+            env.offer("m", "cpus=1");
+            let (n_launched, after) = (env.launched().len(), db(&env));
+            prop_assert!(n_launched == 0 || after.used.saturating_add(after.outside) <= after.capacity);
+            prop_assert!(n_launched > 0 || before.used == after.used);
+        }
+    }
 }
 
 #[test]
