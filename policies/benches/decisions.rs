@@ -3,6 +3,11 @@
 //! Each round gives back the use of the task launched longest ago, tells the policy, asks it who
 //! consumes what came free, charges that, moves the queue's next task and tells the policy again: two
 //! changes and one choice. The floor is the same round without a policy: only the books.
+//!
+//! `cargo bench -p apportion-policies [-- FILTER]`. What varies one by one: policy, queues, depth, shapes, shapes in
+//! one queue, resources. With `APPORTION_BENCH_MATRIX=full` all of policy × queues (10 to 10,000) × depth × shapes (1 to
+//! 1,000) × resources (2 to 16) are measured, which takes some minutes. How many tasks wait makes no difference here: a
+//! policy sees only the first of each shape; the `engine` benchmark of the daemon varies them.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -15,13 +20,9 @@ use apportion_policies::{
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
-const RESOURCES: usize = 4;
-
 struct Cluster {
     tree: QueueTree,
     policy: Box<dyn Policy>,
-    leaves: Vec<QueueId>,
-    shapes: Vec<ShapeId>,
     fits: Vec<ShapeSet>,
     running: VecDeque<Choice>,
     free: Amounts,
@@ -30,6 +31,7 @@ struct Cluster {
 
 /// A tree of this many leaves. `levels` of groups with about the same number of children each; every
 /// tenth leaf wants a resource of which nothing is left.
+#[derive(Clone, Copy)]
 struct Plan {
     policy: &'static str,
     leaves: usize,
@@ -38,6 +40,8 @@ struct Plan {
     /// How many waiting shapes a leaf has.
     per_leaf: usize,
     running: usize,
+    /// The last one is that of which nothing is left.
+    resources: usize,
 }
 
 fn amount(units: u64) -> Amount {
@@ -46,16 +50,16 @@ fn amount(units: u64) -> Amount {
 
 fn totals(plan: &Plan) -> Amounts {
     let mut totals = Amounts::default();
-    for resource in 0..RESOURCES {
+    for resource in 0..plan.resources {
         totals.set(ResourceId::new(resource), amount(plan.running as u64 * 16));
     }
     totals
 }
 
 /// Shape `number` of many: mostly of one resource, a little of others.
-fn shape(number: usize) -> Shape {
-    let own = number % (RESOURCES - 1);
-    let pairs = (0..RESOURCES - 1).map(|resource| {
+fn shape(plan: &Plan, number: usize) -> Shape {
+    let own = number % (plan.resources - 1);
+    let pairs = (0..plan.resources - 1).map(|resource| {
         let units = if resource == own {
             2 + (number / 3) as u64 % 7
         } else {
@@ -72,8 +76,8 @@ fn shape(number: usize) -> Shape {
     }
 }
 
-fn blocked_shape() -> Shape {
-    let scarce = ResourceId::new(RESOURCES - 1);
+fn blocked_shape(plan: &Plan) -> Shape {
+    let scarce = ResourceId::new(plan.resources - 1);
     Shape {
         demand: Demand::new([(scarce, amount(1))]),
         constraints: Vec::new(),
@@ -117,9 +121,9 @@ impl Cluster {
         let root = tree.root();
         grow(&mut tree, root, plan.leaves, plan.levels, &mut leaves);
         let shapes: Vec<_> = (0..plan.shapes)
-            .map(|number| tree.acquire_shape(shape(number)))
+            .map(|number| tree.acquire_shape(shape(plan, number)))
             .collect();
-        let blocked = tree.acquire_shape(blocked_shape());
+        let blocked = tree.acquire_shape(blocked_shape(plan));
         // What comes free is one shape's demand: the shapes that are no larger fit.
         let mut fits = vec![ShapeSet::default(); plan.shapes + 1];
         for (freed, fits) in shapes.iter().zip(&mut fits) {
@@ -167,11 +171,9 @@ impl Cluster {
         Self {
             tree,
             policy,
-            leaves,
-            shapes,
             fits,
             running,
-            free: Amounts::zero(RESOURCES),
+            free: Amounts::zero(plan.resources),
             seq,
         }
     }
@@ -214,53 +216,140 @@ impl Cluster {
     }
 }
 
-fn plans() -> Vec<(&'static str, Plan)> {
-    let plan = |policy, leaves, levels, shapes, per_leaf| Plan {
-        policy,
+/// What is measured if nothing else is said: one thing varies at a time.
+fn few_plans() -> Vec<Plan> {
+    let base = Plan {
+        policy: "drf",
+        leaves: 1000,
+        levels: 0,
+        shapes: 4,
+        per_leaf: 1,
+        running: 4000,
+        resources: 4,
+    };
+    let deep = Plan { levels: 2, ..base };
+    let of = |leaves: usize| Plan {
         leaves,
-        levels,
-        shapes,
-        per_leaf,
         running: 4 * leaves,
+        ..base
     };
     vec![
-        ("drf-flat-1000", plan("drf", 1000, 0, 4, 1)),
-        ("drf-flat-10000", plan("drf", 10_000, 0, 4, 1)),
-        (
-            "drf-flat-10000-of-1000-shapes",
-            plan("drf", 10_000, 0, 1000, 1),
-        ),
-        (
-            "drf-flat-1000-with-3-shapes-each",
-            plan("drf", 1000, 0, 12, 3),
-        ),
-        ("drf-two-levels-1000", plan("drf", 1000, 1, 4, 1)),
-        ("drf-three-levels-1000", plan("drf", 1000, 2, 4, 1)),
-        (
-            "drf-three-levels-1000-of-1-shape",
-            plan("drf", 1000, 2, 1, 1),
-        ),
-        ("drf-three-levels-10000", plan("drf", 10_000, 2, 4, 1)),
-        ("weighted-flat-1000", plan("weighted", 1000, 0, 4, 1)),
-        ("fifo-flat-1000", plan("fifo", 1000, 0, 4, 1)),
-        (
-            "weighted-three-levels-1000",
-            plan("weighted", 1000, 2, 4, 1),
-        ),
+        base,
+        of(10),
+        of(10_000),
+        Plan { shapes: 1, ..base },
+        Plan {
+            shapes: 1000,
+            ..base
+        },
+        Plan {
+            shapes: 1000,
+            ..of(10_000)
+        },
+        Plan {
+            shapes: 12,
+            per_leaf: 3,
+            ..base
+        },
+        Plan {
+            resources: 2,
+            ..base
+        },
+        Plan {
+            resources: 16,
+            ..base
+        },
+        Plan { levels: 1, ..base },
+        deep,
+        Plan {
+            levels: 2,
+            ..of(10_000)
+        },
+        Plan { shapes: 1, ..deep },
+        Plan {
+            resources: 16,
+            ..deep
+        },
+        Plan {
+            policy: "weighted",
+            ..base
+        },
+        Plan {
+            policy: "fifo",
+            ..base
+        },
+        Plan {
+            policy: "weighted",
+            ..deep
+        },
+        Plan {
+            policy: "fifo",
+            ..deep
+        },
     ]
+}
+
+/// Everything with everything.
+fn all_plans() -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for policy in ["drf", "weighted", "fifo"] {
+        for leaves in [10, 100, 1000, 10_000] {
+            for levels in 0..3 {
+                for shapes in [1, 10, 100, 1000] {
+                    for resources in [2, 4, 16] {
+                        plans.push(Plan {
+                            policy,
+                            leaves,
+                            levels,
+                            shapes,
+                            per_leaf: 1,
+                            running: 4 * leaves,
+                            resources,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    plans
+}
+
+fn plans() -> Vec<Plan> {
+    match std::env::var("APPORTION_BENCH_MATRIX").as_deref() {
+        Ok("full") => all_plans(),
+        _ => few_plans(),
+    }
+}
+
+impl Plan {
+    fn name(&self) -> String {
+        let Self {
+            policy,
+            leaves,
+            levels,
+            shapes,
+            per_leaf,
+            running: _,
+            resources,
+        } = self;
+        let levels = levels + 1;
+        format!(
+            "{policy}/{leaves}-queues/{levels}-levels/{shapes}-shapes-{per_leaf}-a-queue/{resources}-resources"
+        )
+    }
 }
 
 fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("round");
-    for (name, plan) in plans() {
-        let mut cluster = Cluster::new(&plan);
-        assert!(!cluster.leaves.is_empty() && cluster.shapes.len() == plan.shapes);
+    for plan in plans() {
+        let name = plan.name();
+        let mut made = None;
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            let cluster = made.get_or_insert_with(|| Cluster::new(&plan));
             bencher.iter(|| cluster.round());
         });
     }
-    let (_, plan) = &plans()[0];
-    let mut cluster = Cluster::new(plan);
+    let mut cluster = Cluster::new(&few_plans()[0]);
     group.bench_function(BenchmarkId::from_parameter("floor-books-only"), |bencher| {
         bencher.iter(|| cluster.bare_round());
     });
