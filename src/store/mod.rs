@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::engine::request::StoredTask;
-use crate::engine::{AttemptId, Engine, Fact, TaskId, Time};
+use crate::engine::{AttemptId, Engine, Fact, PastUse, TaskId, Time};
 
 pub(crate) mod memory;
 pub mod reader;
@@ -24,6 +24,16 @@ pub trait Store: Send {
     /// # Errors
     /// The database is damaged or can't be read.
     fn recover(&mut self, fold: &mut dyn FnMut(Fact)) -> Result<(), StoreError>;
+
+    /// Gives what attempts held that ended after a time and are still kept, in no order, for policies that count
+    /// past use. Costs all attempts that are kept. A store that keeps none has nothing to tell.
+    ///
+    /// # Errors
+    /// The database is damaged or can't be read.
+    fn past_use(&mut self, since: Time, tell: &mut dyn FnMut(PastUse)) -> Result<(), StoreError> {
+        let (_, _) = (since, tell);
+        Ok(())
+    }
 
     /// What is kept of a task that has ended.
     ///
@@ -47,7 +57,11 @@ pub fn recover(
     // but they are the file's fault. Nothing of the engine is used after that.
     let folded = catch_unwind(AssertUnwindSafe(|| {
         store.recover(&mut |fact| engine.apply(&fact))?;
-        Ok(engine.recovered(now))
+        let attempts = engine.recovered(now);
+        if let Some(since) = engine.past_counts_since(now) {
+            store.past_use(since, &mut |past| engine.remember(&past))?;
+        }
+        Ok(attempts)
     }));
     folded.unwrap_or_else(|_| {
         Err(StoreError::Corrupt {

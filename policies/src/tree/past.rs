@@ -53,6 +53,13 @@ impl QueueTree {
         self.fading.clear();
     }
 
+    /// The longest half-life with which a policy forgets, in milliseconds; `None` where none does.
+    #[must_use]
+    pub fn longest_half_life(&self) -> Option<u64> {
+        let memories = self.queues.iter().filter_map(|queue| queue.memory.as_ref());
+        memories.map(|memory| memory.half_life()).max()
+    }
+
     fn first_leaf_below(&self, queue: QueueId) -> QueueId {
         let mut queue = queue;
         while let Some(child) = self.children(queue).first() {

@@ -89,7 +89,7 @@ impl State {
     }
 
     /// What live attempts held since they were launched counts as past use. What ended before the restart is
-    /// forgotten.
+    /// told by [`crate::engine::Engine::remember`].
     pub(crate) fn recover_past(&mut self, now: Time) {
         self.queues.advance(now);
         self.queues.tree.forget_past();

@@ -1,8 +1,11 @@
 //! Starting again from what a store kept.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::env::*;
 use crate::engine::outcome::{AttemptEnd, LossReason};
-use crate::engine::{Engine, TaskId, TaskState};
+use crate::engine::{Engine, Event, PastUse, TaskId, TaskState, Time};
 
 const RESTARTED: AttemptEnd = AttemptEnd::Lost {
     reason: LossReason::DaemonRestarted,
@@ -177,4 +180,46 @@ fn a_queue_or_resource_missing_from_the_settings_loses_no_task() {
     engine.check_invariants();
     assert_eq!(engine.queues().len(), 1, "it is configured again");
     engine.turn(env.now, &mut out);
+}
+
+#[test]
+fn what_ended_before_a_restart_counts_where_past_use_does() {
+    let mut remembering = settings(&["early", "late"]);
+    remembering.policy.half_life = Some(Duration::from_secs(3600));
+    let mut env = TestEnv::with(remembering.clone());
+    env.agent("m1", "cpus=8");
+    for queue in ["early", "late"] {
+        env.submit(task(queue).demand("cpus=1"));
+    }
+    let order = |told: bool| {
+        let mut engine = Engine::new(remembering.clone());
+        env.ledger
+            .recover()
+            .iter()
+            .for_each(|fact| engine.apply(fact));
+        engine.recovered(env.now);
+        let since = engine.past_counts_since(env.now);
+        assert_eq!(since, Some(Time(env.now.0.saturating_sub(24 * 3_600_000))));
+        if told {
+            engine.remember(&PastUse {
+                queue: "early".into(),
+                demand: Arc::new(amounts("cpus=4 tapes=1")),
+                from: Time(env.now.0.saturating_sub(10)),
+                to: env.now,
+            });
+        }
+        let mut out = crate::engine::Output::default();
+        let seen = Event::AgentSeen {
+            agent: "m1".into(),
+            total: amounts("cpus=8"),
+            attributes: words(""),
+        };
+        engine.on_event(env.now, seen, &mut out);
+        engine.turn(env.now, &mut out);
+        engine.order()
+    };
+    assert_eq!(order(false), ["early".into(), "late".into()]);
+    assert_eq!(order(true), ["late".into(), "early".into()]);
+    let forgetful = Engine::new(settings(&["early"]));
+    assert_eq!(forgetful.past_counts_since(Time(9)), None);
 }

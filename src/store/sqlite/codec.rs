@@ -91,7 +91,7 @@ impl Shared {
     }
 
     /// The one copy of a demand.
-    fn demand(&mut self, text: &str) -> rusqlite::Result<ByName<Amount>> {
+    pub(super) fn demand(&mut self, text: &str) -> rusqlite::Result<ByName<Amount>> {
         if let Some(known) = self.demands.get(text) {
             return Ok(Arc::clone(known));
         }

@@ -24,7 +24,7 @@ pub use reader::SqliteReader;
 
 use super::{Store, StoreError};
 use crate::engine::request::StoredTask;
-use crate::engine::{Fact, TaskId};
+use crate::engine::{Fact, PastUse, TaskId, Time};
 
 /// The name of the database in the data directory. SQLite keeps `-wal` and `-shm` files beside it.
 pub const DATABASE_FILE: &str = "apportion.db";
@@ -86,6 +86,11 @@ impl Store for SqliteStore {
 
     fn recover(&mut self, fold: &mut dyn FnMut(Fact)) -> Result<(), StoreError> {
         recover::recover(&self.connection, fold)
+            .map_err(|error| error::classify(&self.path, &error))
+    }
+
+    fn past_use(&mut self, since: Time, tell: &mut dyn FnMut(PastUse)) -> Result<(), StoreError> {
+        recover::past_use(&self.connection, since, tell)
             .map_err(|error| error::classify(&self.path, &error))
     }
 

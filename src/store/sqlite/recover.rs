@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row};
 use super::codec::{self, SUBMISSION_COLUMNS, Shared, count, time_option};
 use super::error::unreadable;
 use crate::engine::fact::{LiveAttempt, LiveTask};
-use crate::engine::{Fact, TaskId, TaskState, Time};
+use crate::engine::{Fact, PastUse, TaskId, TaskState, Time};
 
 /// The submissions that have a live task: one without a row of its own, or one whose row is live.
 const LIVE_SUBMISSIONS: &str = "SELECT submission FROM unstarted \
@@ -26,6 +26,31 @@ pub(super) fn recover(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> ru
         })?;
     let next = u64::try_from(next).map_err(|_| unreadable("next_id", next.to_string()))?;
     fold(Fact::RestoredNextId(TaskId(next)));
+    Ok(())
+}
+
+/// What attempts held that ended after a time.
+pub(super) fn past_use(
+    connection: &Connection,
+    since: Time,
+    tell: &mut dyn FnMut(PastUse),
+) -> rusqlite::Result<()> {
+    let mut query = connection.prepare(
+        "SELECT submissions.queue, submissions.demand, attempts.launched_at, attempts.ended_at \
+         FROM attempts JOIN tasks ON tasks.id = attempts.task \
+         JOIN submissions ON submissions.first = tasks.submission WHERE attempts.ended_at > ?1",
+    )?;
+    let since = i64::try_from(since.0).unwrap_or(i64::MAX);
+    let mut rows = query.query([since])?;
+    let mut shared = Shared::default();
+    while let Some(row) = rows.next()? {
+        tell(PastUse {
+            queue: shared.name(row.get_ref(0)?.as_str()?),
+            demand: shared.demand(row.get_ref(1)?.as_str()?)?,
+            from: Time(count(row, 2)?),
+            to: Time(count(row, 3)?),
+        });
+    }
     Ok(())
 }
 

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::*;
 use crate::engine::outcome::Cause;
-use crate::engine::{AttemptId, OutcomeKind, TaskState, Time};
+use crate::engine::{AttemptEnd, AttemptId, OutcomeKind, TaskState, Usage};
 use crate::store::reader::{Reader, TaskFilter};
 use crate::store::sim::{outcome, spec, submission};
 
@@ -422,4 +423,42 @@ fn a_file_of_the_first_version_is_brought_to_this_one() {
     store.commit(&[fact]).unwrap();
     let found = reader.find(TaskId(2)).unwrap().unwrap();
     assert_eq!(found.submission.spec, python);
+}
+
+#[test]
+fn what_ended_attempts_held_is_told_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _reader) = open(directory.path()).unwrap();
+    let ended = |task: u64, at: u64| Fact::AttemptEnded {
+        attempt: AttemptId {
+            task: TaskId(task),
+            number: 1,
+        },
+        end: AttemptEnd::Exited { code: 1 },
+        usage: Usage::default(),
+        at: Time(at),
+    };
+    let facts = [
+        submitted(1, 3),
+        launched(1),
+        launched(2),
+        launched(3),
+        ended(1, 7),
+        ended(2, 8),
+    ];
+    store.commit(&facts).unwrap();
+    let mut told = Vec::new();
+    store
+        .past_use(Time(7), &mut |past| told.push(past))
+        .unwrap();
+    let Fact::Submitted { submission, .. } = submitted(1, 3) else {
+        unreachable!("it is one")
+    };
+    let past = PastUse {
+        queue: "maps".into(),
+        demand: Arc::clone(&submission.spec.demand),
+        from: Time(5),
+        to: Time(8),
+    };
+    assert_eq!(told, [past], "what ended later, and not what still runs");
 }
