@@ -204,7 +204,8 @@ fn outputs_are_followed_from_afar() {
         .unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "one", "while it runs");
-    assert_eq!(daemon.http.task(task)["state"], "running");
+    // What it writes may be seen sooner than that it has started.
+    daemon.http.wait_state(task, "running");
     std::fs::write(&gate, "").unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "two");
     assert!(lines.next().is_none(), "it ends when the task has");

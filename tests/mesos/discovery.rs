@@ -1,12 +1,13 @@
 //! Where the master is, and by which way it is reached: ZooKeeper, TLS, IPv6.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::{config, wait_all, wait_ready};
+use super::support::{config, wait_ready};
 use crate::support::authority::Authority;
 use crate::support::daemon::Daemon;
 use crate::support::mesos::{Part, Setup};
@@ -122,7 +123,7 @@ fn a_master_behind_tls_and_ipv6_is_reached_where_its_authority_is_trusted() {
 }
 
 #[test]
-fn a_master_behind_ipv6_is_reached() {
+fn a_master_and_agents_are_reached_by_ipv6() {
     let Some(mesos) = Setup::agents(1).start() else {
         return;
     };
@@ -130,8 +131,41 @@ fn a_master_behind_ipv6_is_reached() {
     let url = format!("http://{}", proxy.address());
     assert!(url.starts_with("http://[::1]:"));
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(folder.path(), &config(&url, "", ""));
+    // And agents reach the daemon by one.
+    let text = format!("listen = \"[::1]:0\"\n{}", config(&url, "", ""));
+    let daemon = Daemon::start(folder.path(), &text);
+    assert!(daemon.url.starts_with("http://[::1]:"), "{}", daemon.url);
     wait_ready(&daemon);
     run_one(&daemon);
-    wait_all(&daemon, "default", 1);
+}
+
+/// Answers whoever comes as a master does that doesn't lead, with the one that does.
+fn redirect_to(leader: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nLocation: //{leader}/api/v1/scheduler\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn of_several_masters_the_one_that_leads_is_found() {
+    let Some(mesos) = Setup::agents(1).start() else {
+        return;
+    };
+    let follower = redirect_to(&mesos.master_address());
+    // The first one is away.
+    let masters = format!("http://127.0.0.1:1\", \"{follower}");
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &config(&masters, "", ""));
+    wait_ready(&daemon);
+    run_one(&daemon);
 }
