@@ -16,6 +16,7 @@ use apportion::proto::recordio::{Decoder, RECORD_BYTES_MAX};
 use futures::StreamExt;
 use prost::Message;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 use crate::support::daemon;
 use crate::support::mesos::framework::{framework_info, is_end, launch_data, plain, take};
@@ -88,12 +89,13 @@ async fn measure(master: &str, n_tasks: u32) -> Spent {
     };
     let (accepts, mut accepts_out) = mpsc::unbounded_channel::<Call>();
     let caller = calls.clone();
-    tokio::spawn(async move {
+    let in_order = tokio::spawn(async move {
         while let Some(call) = accepts_out.recv().await {
             caller.send(call).await;
         }
     });
     let acks = Arc::new(Semaphore::new(ACKS_MAX));
+    let mut under_way = JoinSet::new();
     let mut bare = Bare::new();
     let mut start = None;
     let mut decoder = Decoder::new(RECORD_BYTES_MAX);
@@ -108,7 +110,7 @@ async fn measure(master: &str, n_tasks: u32) -> Spent {
                     continue;
                 }
                 let (acks, calls) = (Arc::clone(&acks), calls.clone());
-                tokio::spawn(async move {
+                under_way.spawn(async move {
                     let _permit = acks.acquire().await;
                     calls.send(call).await;
                 });
@@ -128,6 +130,10 @@ async fn measure(master: &str, n_tasks: u32) -> Spent {
         cpu_seconds: processes::own_cpu_seconds() - cpu_before,
         held_seconds: bare.held.1.as_secs_f64() / f64::from(bare.held.0.max(1)),
     };
+    // What is under way goes before.
+    drop(accepts);
+    in_order.await.expect("all is accepted");
+    while under_way.join_next().await.is_some() {}
     calls.send(bare.call(call::Type::Teardown)).await;
     spent
 }
