@@ -7,6 +7,10 @@
     clippy::print_stdout,
     reason = "a benchmark prints what it has measured"
 )]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark that can't go on ends, and so do the tests whose helpers it uses"
+)]
 
 mod bare;
 #[path = "../load/processes.rs"]

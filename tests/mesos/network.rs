@@ -104,11 +104,12 @@ impl Meddle for Chance {
     }
 
     fn event(&self, event: &Event) -> Fate {
-        match event.r#type() {
-            event::Type::Subscribed => Fate::Pass,
-            event::Type::Offers | event::Type::Rescind | event::Type::Update => self.draw(true),
-            _ => self.draw(false),
+        use event::Type::{Offers, Rescind, Subscribed, Update};
+        let kind = event.r#type();
+        if kind == Subscribed {
+            return Fate::Pass;
         }
+        self.draw(matches!(kind, Offers | Rescind | Update))
     }
 }
 
