@@ -17,6 +17,17 @@ use crate::store::reader::Reader;
 /// How many there are.
 pub(super) const N_CLIENTS: usize = 3;
 
+/// Longer than any world lasts.
+const ENDLESS: Millis = 1000 * 3600 * SECOND;
+
+/// The command of a task that never ends by itself.
+fn endless() -> String {
+    script::command(&[Act {
+        runs: ENDLESS,
+        code: 0,
+    }])
+}
+
 /// Leaf queues.
 const QUEUES: [&str; 4] = ["a", "b", "c/x", "c/y"];
 
@@ -50,6 +61,8 @@ struct Client {
     known: Vec<TaskId>,
     /// Submissions whose answer it doesn't know, to be repeated under their keys.
     unanswered: Vec<Box<NewTask>>,
+    /// Tasks that never end by themselves; it cancels them when faults are over.
+    endless: Vec<TaskId>,
     n_submitted: u32,
     /// Deliveries that it has seen.
     seen: BTreeMap<u64, TaskId>,
@@ -112,7 +125,8 @@ impl Clients {
 
     /// Whether somebody still has something to submit.
     pub(super) fn is_done(&self) -> bool {
-        self.list.iter().all(|client| client.unanswered.is_empty())
+        let is_done = |client: &Client| client.unanswered.is_empty() && client.endless.is_empty();
+        self.list.iter().all(is_done)
     }
 
     /// A client does something; perhaps it asks the daemon for it. Says after how long it does the next thing.
@@ -145,8 +159,14 @@ impl Clients {
     }
 
     /// Repeats what it doesn't know the answer of.
-    fn finish(&mut self, number: usize) -> Option<What> {
+    fn repeat(&mut self, number: usize) -> Option<What> {
         self.list[number].unanswered.pop().map(What::Submit)
+    }
+
+    /// The same; and cancels what doesn't end by itself, until it is told that it has.
+    fn finish(&mut self, number: usize) -> Option<What> {
+        let endless = self.list[number].endless.first().copied();
+        self.repeat(number).or(endless.map(What::Cancel))
     }
 
     fn pick(&self, course: &mut Course, number: usize) -> Option<TaskId> {
@@ -156,7 +176,7 @@ impl Clients {
     }
 
     fn submit(&mut self, course: &mut Course, number: usize) -> Option<What> {
-        if let Some(what) = self.finish(number) {
+        if let Some(what) = self.repeat(number) {
             return Some(what);
         }
         self.budget = self.budget.checked_sub(1)?;
@@ -171,6 +191,13 @@ impl Clients {
                 code: i32::from(dice.u32(0..4) == 0),
             });
         }
+        let is_endless = dice.u32(0..10) == 0;
+        if is_endless {
+            acts = vec![Act {
+                runs: ENDLESS,
+                code: 0,
+            }];
+        }
         let milli = |milli| Amount::from_milli(milli).unwrap_or_default();
         let mut demand = BTreeMap::from([("cpus".into(), milli(dice.u64(1..=4) * 500))]);
         if dice.bool() {
@@ -183,7 +210,8 @@ impl Clients {
         let spec = TaskSpec {
             queue: QUEUES[dice.usize(0..QUEUES.len())].into(),
             name: name.clone().into(),
-            key: (dice.u32(0..10) < 7).then(|| name.into()),
+            // What nobody knows of can't be cancelled.
+            key: (dice.u32(0..10) < 7 || is_endless).then(|| name.into()),
             inbox: (dice.u32(0..10) < 9).then(|| inbox(number)),
             demand: Arc::new(demand),
             run: Run::Command(script::command(&acts).into()),
@@ -264,7 +292,11 @@ impl Clients {
                 let ids = (accepted.first.0..)
                     .take(accepted.count as usize)
                     .map(TaskId);
+                let is_endless = task.spec.run == Run::Command(endless().into());
                 for id in ids {
+                    if is_endless && !client.endless.contains(&id) {
+                        client.endless.push(id);
+                    }
                     client.known.push(id);
                     self.acknowledged.insert(id);
                 }
@@ -287,6 +319,10 @@ impl Clients {
             (What::Acknowledge(upto), Some(Ok(_))) => {
                 client.acknowledged = client.acknowledged.max(upto);
             }
+            (
+                What::Cancel(task),
+                Some(Ok(_) | Err(RequestError::Refused(Refusal::AlreadyEnded { .. }))),
+            ) if course.is_calm => client.endless.retain(|endless| *endless != task),
             (
                 What::Cancel(_) | What::Retry(_),
                 Some(

@@ -162,10 +162,7 @@ impl Local {
         course.tell("machine", || format!("runs {attempt}"));
         let code = act.code;
         self.running.insert(attempt, Running { demand, code });
-        course.plan(
-            act.runs.min(60 * SECOND),
-            Happening::LocalEnds(life, attempt),
-        );
+        course.plan(act.runs, Happening::LocalEnds(life, attempt));
         Some(Event::AttemptStarted { attempt })
     }
 
