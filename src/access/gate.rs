@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use super::file::{self, TOKENS_FILE, TokenFileError};
 use super::rights::{Queues, Right};
 use super::token::{Kept, Secret, Standing, Tokens};
 use crate::engine::Time;
+use crate::engine::audit::Actor;
 
 /// The tokens of a data directory as they are now.
 #[derive(Debug)]
@@ -67,7 +69,10 @@ pub enum Denied {
 
 /// Who calls, and what that one may do. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller(Option<Arc<Kept>>);
+pub struct Caller {
+    token: Option<Arc<Kept>>,
+    peer: Option<SocketAddr>,
+}
 
 impl Access {
     /// Reads the tokens of a data directory.
@@ -138,7 +143,10 @@ impl Access {
         let kept = tokens.find(&presented).ok_or(Denied::Unknown)?;
         let name = || Arc::clone(&kept.name);
         match kept.standing(now) {
-            Standing::Valid => Ok(Caller(Some(Arc::clone(kept)))),
+            Standing::Valid => Ok(Caller {
+                token: Some(Arc::clone(kept)),
+                peer: None,
+            }),
             Standing::Expired => Err(Denied::Expired { name: name() }),
             Standing::Revoked => Err(Denied::Revoked { name: name() }),
         }
@@ -147,7 +155,7 @@ impl Access {
     /// Whether a caller that was let in before still would be: for whoever keeps a stream open.
     #[must_use]
     pub fn still_counts(&self, caller: &Caller, now: Time) -> bool {
-        match (self.tokens(), &caller.0) {
+        match (self.tokens(), &caller.token) {
             (None, _) => true,
             // Let in while nobody was asked for a token.
             (Some(_), None) => false,
@@ -172,25 +180,43 @@ fn stamp(data_dir: &Path) -> io::Result<Option<Stamp>> {
 
 impl Caller {
     /// Anybody, where no tokens are asked for: may do everything.
-    pub const ANYONE: Self = Self(None);
+    pub const ANYONE: Self = Self {
+        token: None,
+        peer: None,
+    };
+
+    /// The same, calling from there.
+    #[must_use]
+    pub fn at(self, peer: Option<SocketAddr>) -> Self {
+        Self { peer, ..self }
+    }
+
+    /// Who that is for the audit trail.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor {
+            token: self.name().cloned(),
+            peer: self.peer.map(|peer| peer.to_string().into()),
+        }
+    }
 
     /// What its token is called; `None` for anybody.
     #[must_use]
     pub fn name(&self) -> Option<&Arc<str>> {
-        self.0.as_ref().map(|kept| &kept.name)
+        self.token.as_ref().map(|kept| &kept.name)
     }
 
     /// Whether it has this right in this queue.
     #[must_use]
     pub fn may(&self, right: Right, queue: &str) -> bool {
         let allows = |kept: &Arc<Kept>| kept.rights.contains(right) && kept.queues.contains(queue);
-        self.0.as_ref().is_none_or(allows)
+        self.token.as_ref().is_none_or(allows)
     }
 
     /// Whether it has this right in any queue that there may be.
     #[must_use]
     pub fn may_somewhere(&self, right: Right) -> bool {
-        self.0
+        self.token
             .as_ref()
             .is_none_or(|kept| kept.rights.contains(right))
     }
@@ -199,13 +225,13 @@ impl Caller {
     #[must_use]
     pub fn may_everywhere(&self, right: Right) -> bool {
         let allows = |kept: &Arc<Kept>| kept.rights.contains(right) && kept.queues.are_all();
-        self.0.as_ref().is_none_or(allows)
+        self.token.as_ref().is_none_or(allows)
     }
 
     /// The queues in which it has this right; `None` for all.
     #[must_use]
     pub fn queues(&self, right: Right) -> Option<Queues> {
-        let kept = self.0.as_ref()?;
+        let kept = self.token.as_ref()?;
         match kept.rights.contains(right) {
             true if kept.queues.are_all() => None,
             true => Some(kept.queues.clone()),

@@ -18,7 +18,7 @@ use crate::engine::request::{After, NewTask};
 use crate::engine::{Engine, Fact, Refusal, Reply, Request, TaskId, Time};
 use crate::metrics::Metrics;
 use crate::store::StoreError;
-use crate::store::reader::{Delivery, Reader, TaskFilter, TaskRecord};
+use crate::store::reader::{AuditFilter, AuditRecord, Delivery, Reader, TaskFilter, TaskRecord};
 
 /// The memory that bodies may take together while they are read and understood, in KiB. A body that is
 /// longer than that still passes, alone.
@@ -97,7 +97,7 @@ impl Context {
         single: bool,
     ) -> Result<Reply, ApiError> {
         self.authorize(caller, &mut request).await?;
-        let reply = self.state.handle.request(request).await;
+        let reply = self.state.handle.request_for(caller.actor(), request).await;
         reply.map_err(|error| ApiError::from_request(without_others(caller, error), single))
     }
 
@@ -106,7 +106,7 @@ impl Context {
         match request {
             Request::Submit { tasks } => self.authorize_submission(caller, tasks).await,
             Request::Cancel { task, .. } | Request::Retry { task, .. } => {
-                self.require(caller, Right::Cancel, *task).await
+                self.authorize_ending(caller, *task).await
             }
             Request::AcknowledgeInbox { inbox, upto, only } => {
                 let Some(queues) = caller.queues(Right::Submit) else {
@@ -162,6 +162,23 @@ impl Context {
         Ok(())
     }
 
+    /// Whether the caller may cancel or retry a task: with that right in its queue, or with the right to submit there
+    /// what was submitted under the same name.
+    async fn authorize_ending(&self, caller: &Caller, task: TaskId) -> Result<(), ApiError> {
+        let required = self.require(caller, Right::Cancel, task).await;
+        let Err(refusal @ ApiError::Forbidden(_)) = required else {
+            return required;
+        };
+        if self.require(caller, Right::Submit, task).await.is_err() {
+            return Err(refusal);
+        }
+        let submitter = self.read(move |reader| reader.submitter(task)).await?;
+        match submitter.and_then(|submitter| submitter.token) {
+            Some(name) if Some(&name) == caller.name() => Ok(()),
+            Some(_) | None => Err(refusal),
+        }
+    }
+
     /// Whether the caller has this right in the queue of a task.
     async fn require(&self, caller: &Caller, right: Right, task: TaskId) -> Result<(), ApiError> {
         if caller.may_everywhere(right) {
@@ -207,6 +224,20 @@ impl Context {
         let visible = caller.queues(Right::Read);
         self.read(move |reader| reader.inbox(&inbox, visible.as_ref(), limit))
             .await
+    }
+
+    /// Entries of the audit trail. Of one task, the caller must be able to read it; of others the door asks.
+    pub(super) async fn audit(
+        &self,
+        caller: &Caller,
+        filter: AuditFilter,
+    ) -> Result<Vec<AuditRecord>, ApiError> {
+        match filter.task {
+            Some(task) => self.find_task(caller, task).await.map(drop)?,
+            None if caller.may_everywhere(Right::Administer) => {}
+            None => return Err(forbidden(caller, Right::Administer, Place::Everywhere)),
+        }
+        self.read(move |reader| reader.audit(&filter)).await
     }
 
     /// The inboxes that hold something, for whoever sees metrics.

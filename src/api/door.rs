@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use serde_json::{Value, json};
 
-use super::{ApiError, Context};
+use super::{ApiError, Context, Peer};
 use crate::access::{Caller, Denied, Right};
 use crate::clock;
 use crate::engine::TaskId;
@@ -28,6 +28,8 @@ pub(super) enum Door {
     Executor,
     /// Whoever has this right in some queue.
     Somewhere(Right),
+    /// Whoever has one of these rights in some queue.
+    Either(Right, Right),
     /// Whoever has this right in all queues.
     Everywhere(Right),
 }
@@ -114,6 +116,8 @@ async fn pass(
 ) -> Response {
     match let_in(&context, door, request.headers()) {
         Ok(caller) => {
+            let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+            let caller = caller.map(|caller| caller.at(peer));
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -123,16 +127,19 @@ async fn pass(
 
 /// Who calls, if that one may.
 fn let_in(context: &Context, door: Door, headers: &HeaderMap) -> Result<Option<Caller>, ApiError> {
-    let (right, place) = match door {
+    let (right, other, place) = match door {
         Door::Open | Door::Executor => return Ok(None),
-        Door::Somewhere(right) => (right, Place::Somewhere),
-        Door::Everywhere(right) => (right, Place::Everywhere),
+        Door::Somewhere(right) => (right, right, Place::Somewhere),
+        Door::Either(right, other) => (right, other, Place::Somewhere),
+        Door::Everywhere(right) => (right, right, Place::Everywhere),
     };
     let presented = presented(headers);
     let caller = context.access().identify(presented, clock::now())?;
     let may = match place {
         Place::Everywhere => caller.may_everywhere(right),
-        Place::Somewhere | Place::Queue(_) | Place::Task(_) => caller.may_somewhere(right),
+        Place::Somewhere | Place::Queue(_) | Place::Task(_) => {
+            caller.may_somewhere(right) || caller.may_somewhere(other)
+        }
     };
     match may {
         true => Ok(Some(caller)),

@@ -225,6 +225,7 @@ fn change(fact: &Fact) -> Option<TaskEventJson> {
         | Fact::InboxAcknowledged { .. }
         | Fact::OutsideReported { .. }
         | Fact::BackendNoted { .. }
+        | Fact::Audited(_)
         | Fact::Forgotten { .. }
         | Fact::Restored(_)
         | Fact::RestoredEnded { .. }

@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::store::reader::Reader;
 
 mod agents;
+mod audit;
 mod body;
 mod changes;
 mod context;
@@ -90,7 +91,7 @@ pub struct ApiState {
 
 /// All calls with who may make them and what answers them. The test of the OpenAPI document walks the same list.
 fn routes() -> Vec<(&'static str, Door, MethodRouter<Arc<Context>>)> {
-    use Door::{Everywhere, Executor, Open, Somewhere};
+    use Door::{Either, Everywhere, Executor, Open, Somewhere};
     use Right::{Administer, Cancel, Read, Submit};
     vec![
         ("/v1/tasks", Somewhere(Read), get(tasks::list)),
@@ -98,12 +99,12 @@ fn routes() -> Vec<(&'static str, Door, MethodRouter<Arc<Context>>)> {
         ("/v1/tasks/{id}", Somewhere(Read), get(tasks::show)),
         (
             "/v1/tasks/{id}/cancel",
-            Somewhere(Cancel),
+            Either(Cancel, Submit),
             post(tasks::cancel),
         ),
         (
             "/v1/tasks/{id}/retry",
-            Somewhere(Cancel),
+            Either(Cancel, Submit),
             post(tasks::retry),
         ),
         (
@@ -137,6 +138,12 @@ fn routes() -> Vec<(&'static str, Door, MethodRouter<Arc<Context>>)> {
             Executor,
             put(executors::put_value),
         ),
+        (
+            "/v1/tasks/{id}/history",
+            Somewhere(Read),
+            get(audit::history),
+        ),
+        ("/v1/audit", Everywhere(Administer), get(audit::list)),
         ("/v1/queues", Somewhere(Read), get(queues::list)),
         ("/v1/agents", Somewhere(Read), get(agents::list)),
         ("/v1/resources", Somewhere(Read), get(resources::list)),

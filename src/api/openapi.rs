@@ -4,8 +4,8 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::{
-    agents, events, executors, health, inboxes, logs, metrics, queues, resources, result, submit,
-    tasks,
+    agents, audit, events, executors, health, inboxes, logs, metrics, queues, resources, result,
+    submit, tasks,
 };
 
 #[derive(OpenApi)]
@@ -27,6 +27,8 @@ use super::{
         logs::stdout,
         logs::stderr,
         inboxes::pop,
+        audit::history,
+        audit::list,
         queues::list,
         agents::list,
         resources::list,

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Parser, Subcommand};
 
 mod agents;
+mod audit;
 mod cancel;
 mod check;
 mod client;
@@ -107,6 +108,7 @@ enum ClientCommand {
     Cancel(cancel::Args),
     Retry(retry::Args),
     Explain(explain::Args),
+    Audit(audit::Args),
     Top(top::Args),
 }
 
@@ -206,6 +208,7 @@ async fn talk(command: &ClientCommand, context: &mut Context<'_, '_>) -> Result<
         ClientCommand::Cancel(args) => cancel::execute(args, context).await,
         ClientCommand::Retry(args) => retry::execute(args, context).await,
         ClientCommand::Explain(args) => explain::execute(args, context).await,
+        ClientCommand::Audit(args) => audit::execute(args, context).await,
         ClientCommand::Top(args) => top::execute(args, context).await,
     }
 }

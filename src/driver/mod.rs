@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use crate::backend::EventSender;
+use crate::engine::audit::Actor;
 use crate::engine::{Engine, Event, Fact, Refusal, Reply, Request};
 use crate::store::StoreError;
 
@@ -30,7 +31,11 @@ const COMMITTED_LEN: usize = 256;
 /// What reaches the driver.
 pub enum Message {
     /// From a person or a program.
-    Request(Box<Request>, oneshot::Sender<Result<Reply, RequestError>>),
+    Request(
+        Box<Request>,
+        Option<Actor>,
+        oneshot::Sender<Result<Reply, RequestError>>,
+    ),
     /// A look at the engine, between two batches.
     Inspect(Box<dyn FnOnce(&Engine) + Send>),
     /// Finish the batch, shut the backend down, end.
@@ -91,13 +96,26 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Asks for something and waits until the answer is durable.
+    /// Asks for something and waits until the answer is durable. It is the daemon's own doing: the audit trail
+    /// tells nothing of it.
     ///
     /// # Errors
     /// See [`RequestError`].
     pub async fn request(&self, request: Request) -> Result<Reply, RequestError> {
+        self.ask(request, None).await
+    }
+
+    /// The same for somebody, of whom the audit trail tells.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request_for(&self, actor: Actor, request: Request) -> Result<Reply, RequestError> {
+        self.ask(request, Some(actor)).await
+    }
+
+    async fn ask(&self, request: Request, actor: Option<Actor>) -> Result<Reply, RequestError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Message::Request(Box::new(request), answer))
+        self.send(Message::Request(Box::new(request), actor, answer))
             .await?;
         answered.await.map_err(|_| RequestError::Stopping)?
     }

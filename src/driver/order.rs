@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use super::{BatchStats, Message, Observer, RequestError};
 use crate::backend::Backend;
 use crate::clock::Stopwatch;
+use crate::engine::audit::{Actor, Draft};
 use crate::engine::{Engine, Event, Fact, Output, Refusal, Reply, Request, Time};
 use crate::store::{Store, StoreError};
 
@@ -140,7 +141,9 @@ impl Core {
                 self.close()?;
             }
             match self.messages.pop() {
-                Some(Message::Request(request, answer)) => self.on_request(now, *request, answer),
+                Some(Message::Request(request, actor, answer)) => {
+                    self.on_request(now, *request, actor, answer);
+                }
                 Some(Message::Inspect(look)) => self.batch.looks.push(look),
                 Some(Message::Stop) => self.stopping = true,
                 None => {}
@@ -163,7 +166,7 @@ impl Core {
     /// store knows only what was committed.
     fn needs_record(&self, message: &Message) -> bool {
         match message {
-            Message::Request(request, _) => match &**request {
+            Message::Request(request, ..) => match &**request {
                 Request::Retry { task, .. } => {
                     !self.engine.is_live(*task) && !self.batch.out.facts.is_empty()
                 }
@@ -178,7 +181,13 @@ impl Core {
         }
     }
 
-    fn on_request(&mut self, now: Time, mut request: Request, answer: Answer) {
+    fn on_request(
+        &mut self,
+        now: Time,
+        mut request: Request,
+        actor: Option<Actor>,
+        answer: Answer,
+    ) {
         if let Request::Retry { task, stored } = &mut request
             && !self.engine.is_live(*task)
         {
@@ -191,7 +200,16 @@ impl Core {
             }
         }
         let watch = Stopwatch::start();
+        let draft = actor.and_then(|actor| Draft::of(actor, &request));
+        let n_facts = self.batch.out.facts.len();
         let reply = self.engine.on_request(now, request, &mut self.batch.out);
+        let facts = &mut self.batch.out.facts;
+        let brought_facts = facts.len() > n_facts;
+        let entry = reply
+            .as_ref()
+            .ok()
+            .and_then(|reply| draft?.granted(now, reply, brought_facts));
+        facts.extend(entry.map(|entry| Fact::Audited(Box::new(entry))));
         self.batch.stats.turn += watch.elapsed();
         self.batch.stats.n_requests += 1;
         self.batch.answers.push((answer, reply));
@@ -266,7 +284,7 @@ impl Core {
     pub(crate) fn turn_away(&mut self, error: &RequestError) {
         for message in self.messages.drain(..) {
             match message {
-                Message::Request(_, answer) => {
+                Message::Request(_, _, answer) => {
                     let _ = answer.send(Err(error.clone()));
                 }
                 Message::Inspect(look) => look(&self.engine),

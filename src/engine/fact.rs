@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use apportion_policies::Amount;
 
+use super::audit::Audited;
 use super::outcome::{AttemptEnd, Outcome, Usage};
 use super::spec::{AttemptId, Submission, TaskId, TaskState};
 use super::time::Time;
@@ -136,6 +137,8 @@ pub enum Fact {
         /// What it says; `None` where it is forgotten.
         value: Option<Arc<str>>,
     },
+    /// Who asked for what other facts of the same batch tell of.
+    Audited(Box<Audited>),
     /// Ended tasks were forgotten: submissions all of whose tasks ended before this time.
     Forgotten {
         /// The time.

@@ -5,6 +5,7 @@
 //! facts before it carries out the [`Decision`]s or answers anyone. Recovery folds facts with
 //! [`Engine::apply`] and never asks a policy.
 
+pub mod audit;
 mod cancel;
 mod claims;
 mod course;

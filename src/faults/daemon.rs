@@ -218,7 +218,7 @@ impl Daemon {
     /// Somebody asks for something.
     pub(super) fn ask(&mut self, course: &mut Course, ask: Ask) {
         let (answer, answered) = oneshot::channel();
-        let message = Message::Request(Box::new(ask.request()), answer);
+        let message = Message::Request(Box::new(ask.request()), None, answer);
         self.core.messages.push(message);
         self.asked.push((ask, answered));
         self.drive_by(course.now + 5, course);

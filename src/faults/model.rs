@@ -149,6 +149,7 @@ impl Model {
             | Fact::InboxAcknowledged { .. }
             | Fact::OutsideReported { .. }
             | Fact::BackendNoted { .. }
+            | Fact::Audited(_)
             | Fact::Forgotten { .. } => Ok(()),
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }
@@ -310,6 +311,7 @@ fn told(fact: &Fact, of: TaskId) -> Option<Next> {
         | Fact::InboxAcknowledged { .. }
         | Fact::OutsideReported { .. }
         | Fact::BackendNoted { .. }
+        | Fact::Audited(_)
         | Fact::Forgotten { .. }
         | Fact::Restored(_)
         | Fact::RestoredEnded { .. }

@@ -153,6 +153,7 @@ impl Metrics {
             | Fact::InboxAcknowledged { .. }
             | Fact::OutsideReported { .. }
             | Fact::BackendNoted { .. }
+            | Fact::Audited(_)
             | Fact::Forgotten { .. }
             | Fact::Restored(_)
             | Fact::RestoredEnded { .. }

@@ -104,6 +104,7 @@ fn log(fact: &Fact) {
         | Fact::InboxAcknowledged { .. }
         | Fact::OutsideReported { .. }
         | Fact::BackendNoted { .. }
+        | Fact::Audited(_)
         | Fact::Restored(_)
         | Fact::RestoredEnded { .. }
         | Fact::RestoredKey { .. }

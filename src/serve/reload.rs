@@ -10,6 +10,7 @@ use super::tls;
 use crate::config::{self, BackendConfig, Config, ConfigErrors};
 use crate::driver::{Handle, RequestError};
 use crate::engine::Request;
+use crate::engine::audit::Actor;
 
 /// Reads the file and puts it into effect, as far as that goes without a restart. Says in the log how it went.
 pub(super) async fn reload(
@@ -33,7 +34,14 @@ pub(super) async fn reload(
     };
     keep_what_needs_a_restart(&mut config, &current.borrow());
     let settings = Box::new(config.engine.clone());
-    match handle.request(Request::Reload { settings }).await {
+    let signal = Actor {
+        token: None,
+        peer: Some("SIGHUP".into()),
+    };
+    match handle
+        .request_for(signal, Request::Reload { settings })
+        .await
+    {
         Ok(_) => {
             current.send_replace(Arc::new(config));
             tracing::info!("the configuration of {} is in effect", path.display());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::StoreError;
 use crate::access::Queues;
+use crate::engine::audit::{Actor, Audited};
 use crate::engine::{AttemptId, Outcome, Submission, TaskId, TaskState, Time};
 
 /// Which tasks to list, in order of ids, which is that of submission.
@@ -76,6 +77,28 @@ pub struct Delivery {
     pub record: TaskRecord,
 }
 
+/// Which entries of the audit trail.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Only of this task and its submission.
+    pub task: Option<TaskId>,
+    /// Only what was done with the token of this name.
+    pub by: Option<String>,
+    /// Only what came before this entry.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// An entry of the audit trail as kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// Its number, growing.
+    pub seq: u64,
+    /// What it says.
+    pub entry: Audited,
+}
+
 /// Reads. Calls block on the disk: use a blocking thread.
 pub trait Reader: Send + Sync {
     /// Tasks in order of ids.
@@ -113,6 +136,19 @@ pub trait Reader: Send + Sync {
         upto: u64,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError>;
+
+    /// Entries of the audit trail, the newest first. By task costs a few looks into an index; by token all entries
+    /// are looked at until enough are found.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Who submitted a task; `None` where nothing is kept of that.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    fn submitter(&self, task: TaskId) -> Result<Option<Actor>, StoreError>;
 
     /// Whether the value of this attempt, kept as a file, is or may become what its task, or a delivery of
     /// it, has to show.

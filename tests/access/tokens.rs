@@ -99,6 +99,10 @@ fn tokens_are_made_and_revoked_beside_the_running_daemon() {
         3,
         "no token of this daemon",
     );
+    let history = run(&daemon, &ci, &["audit", "--task", "2"]);
+    expect(&history, 0, "submitted");
+    expect(&history, 0, "ci ");
+    expect(&run(&daemon, &ci, &["audit"]), 3, "may not administer");
     let flag = daemon.command(&["tasks", "--token", &ci]).output().unwrap();
     expect(&flag, 0, "maps/render");
     let file = folder.path().join("token");

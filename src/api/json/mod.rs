@@ -4,6 +4,7 @@
 //! Fields that don't apply are `null`, never left out; numbers carry their unit in the name.
 
 pub mod amount;
+pub mod audit;
 pub mod explain;
 pub mod field;
 pub mod inbox;
@@ -18,6 +19,7 @@ pub mod time;
 mod tests;
 
 pub use amount::AmountJson;
+pub use audit::{AuditJson, AuditsJson};
 pub use explain::{ExplanationJson, ReasonJson};
 pub use inbox::{FinishedTaskJson, PopAnswer, PopRequest};
 pub use new_task::{NewTaskJson, NewTasksJson};

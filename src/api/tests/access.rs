@@ -378,3 +378,108 @@ async fn an_inbox_gives_and_takes_only_what_is_ones_own() {
     assert_eq!(pop(&other, json!({"ack": last})).await.0, [0; 0]);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn ones_own_tasks_are_cancelled_and_retried_without_a_further_right() {
+    let daemon = Daemon::start();
+    let rights = [Right::Read, Right::Submit];
+    let (own, other) = (
+        token(&daemon, "own", &["maps/*"], &rights),
+        token(&daemon, "other", &["maps/*"], &rights),
+    );
+    let array = json!({"queue": "maps/render", "array": "0-4", "run": {"command": "true"}});
+    let first = submit(&daemon, &own, array).await;
+    for call in ["cancel", "retry"] {
+        let path = format!("/v1/tasks/{}/{call}", first + 3);
+        let refused = post(&daemon, &other, &path, Json::Null).await.error();
+        assert!(
+            refused.starts_with("403 forbidden: token 'other' may not cancel"),
+            "{refused}"
+        );
+        assert_eq!(
+            post(&daemon, &own, &path, Json::Null).await.status,
+            StatusCode::OK
+        );
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_audit_trail_tells_who_did_what() {
+    let daemon = Daemon::start();
+    let before = daemon.submit(&render("before there were tokens")).await;
+    let root = token(&daemon, "root", &["*"], &[Right::Administer]);
+    let ci = token(&daemon, "ci", &["maps/*"], &[Right::Read, Right::Submit]);
+    let many = json!({"tasks": [render("a"), {"queue": "maps/render", "key": "k", "array": "0-3", "run": {"command": "true"}}]});
+    let answer = post(&daemon, &ci, "/v1/tasks", many.clone()).await;
+    assert_eq!(answer.status, StatusCode::CREATED);
+    let task = before + 3;
+    let cancel = format!("/v1/tasks/{task}/cancel");
+    for _ in 0..2 {
+        // The second time changes nothing, so nobody did anything.
+        let body = json!({"reason": "wrong tiles"});
+        assert!(
+            post(&daemon, &root, &cancel, body)
+                .await
+                .status
+                .is_success()
+        );
+    }
+    post(
+        &daemon,
+        &root,
+        "/v1/resources/db/outside",
+        json!({"used": 2}),
+    )
+    .await;
+    let all = get(&daemon, &root, "/v1/audit").await.json();
+    let told: Vec<String> = (all["entries"].as_array().unwrap().iter())
+        .map(|entry| {
+            format!(
+                "{} {} {} {} {}",
+                entry["token"], entry["action"], entry["task"], entry["count"], entry["detail"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "\"root\" \"outside_reported\" null 0 \"db: 2\"".to_owned(),
+            format!("\"root\" \"cancelled\" {task} 1 \"wrong tiles\""),
+            format!("\"ci\" \"submitted\" {} 5 null", before + 1),
+            format!("null \"submitted\" {before} 1 null"),
+        ]
+    );
+    let history = get(&daemon, &ci, &format!("/v1/tasks/{task}/history"))
+        .await
+        .json();
+    assert_eq!(history["entries"].as_array().unwrap().len(), 2, "{history}");
+    let by = get(&daemon, &root, "/v1/audit?by=ci").await.json();
+    assert_eq!(by["entries"].as_array().unwrap().len(), 1);
+    let page = get(&daemon, &root, "/v1/audit?limit=3").await.json();
+    let rest = format!("/v1/audit?before={}", page["next_before"]);
+    assert_eq!(
+        get(&daemon, &root, &rest).await.json()["entries"][0]["task"],
+        before
+    );
+    for path in ["/v1/audit".to_owned(), format!("/v1/audit?task={task}")] {
+        assert_eq!(get(&daemon, &ci, &path).await.status, StatusCode::FORBIDDEN);
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_made_durable_leaves_no_trace_in_the_audit_trail() {
+    let daemon = Daemon::start();
+    daemon
+        .is_full
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let answer = daemon.post("/v1/tasks", render("lost").to_string()).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let trail = daemon.get("/v1/audit").await.json();
+    assert_eq!(trail["entries"], json!([]));
+    daemon
+        .is_full
+        .store(false, std::sync::atomic::Ordering::SeqCst);
+    daemon.stop().await;
+}

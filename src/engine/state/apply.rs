@@ -61,7 +61,7 @@ impl State {
             } => {
                 self.retried(*task, submission, *n_attempts, *at);
             }
-            Fact::InboxAcknowledged { .. } => {}
+            Fact::InboxAcknowledged { .. } | Fact::Audited(_) => {}
             Fact::OutsideReported { resource, used, .. } => self.outside_reported(resource, *used),
             Fact::BackendNoted { name, value } => self.noted(name, value.as_ref()),
             Fact::Forgotten { ended_before, .. } => self.forgotten(*ended_before),

@@ -80,7 +80,7 @@ impl Ledger {
                 ended_before,
                 firsts,
             } => self.forgotten(*ended_before, firsts),
-            Fact::InboxAcknowledged { .. } => {}
+            Fact::InboxAcknowledged { .. } | Fact::Audited(_) => {}
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }
             | Fact::RestoredKey { .. }

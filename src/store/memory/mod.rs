@@ -10,6 +10,7 @@ use apportion_policies::Amount;
 
 use super::reader::{AttemptRecord, TaskRecord};
 use super::{Store, StoreError};
+use crate::engine::audit::Audited;
 use crate::engine::fact::{LiveAttempt, LiveTask};
 use crate::engine::request::StoredTask;
 use crate::engine::{AttemptId, Fact, Outcome, Submission, TaskId, TaskState, Time};
@@ -31,6 +32,7 @@ struct Kept {
     outside: BTreeMap<Arc<str>, (Amount, Time)>,
     backend_notes: BTreeMap<Arc<str>, Arc<str>>,
     next_id: u64,
+    audit: Vec<Audited>,
 }
 
 #[derive(Clone, Debug)]
@@ -198,6 +200,7 @@ impl Kept {
             Fact::BackendNoted { name, value: None } => {
                 self.backend_notes.remove(name);
             }
+            Fact::Audited(entry) => self.audit.push((**entry).clone()),
             Fact::Forgotten { firsts, .. } => firsts.iter().for_each(|first| self.forget(*first)),
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::{MemoryStore, ids};
 use crate::access::Queues;
+use crate::engine::audit::{Action, Actor, Audited};
 use crate::engine::spec::TaskSpec;
 use crate::engine::{AttemptId, TaskId, Time};
 use crate::store::StoreError;
-use crate::store::reader::{Delivery, Reader, TaskFilter, TaskRecord};
+use crate::store::reader::{AuditFilter, AuditRecord, Delivery, Reader, TaskFilter, TaskRecord};
 
 impl Reader for MemoryStore {
     fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
@@ -74,6 +75,41 @@ impl Reader for MemoryStore {
             oldest.entry(name.to_string()).or_insert(ended_at);
         }
         Ok(oldest.into_iter().take(limit).collect())
+    }
+
+    fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRecord>, StoreError> {
+        let kept = self.kept();
+        let entries = kept.audit.iter().enumerate().rev();
+        let records = entries.map(|(place, entry)| AuditRecord {
+            seq: place as u64 + 1,
+            entry: entry.clone(),
+        });
+        let is_of = |entry: &Audited, task: TaskId| {
+            let tells = |(first, count): (TaskId, u32)| {
+                (first.0..first.0 + u64::from(count)).contains(&task.0)
+            };
+            entry.tasks.is_some_and(tells)
+        };
+        Ok(records
+            .filter(|record| filter.before.is_none_or(|before| record.seq < before))
+            .filter(|record| filter.task.is_none_or(|task| is_of(&record.entry, task)))
+            .filter(|record| {
+                let by = filter.by.as_deref();
+                by.is_none_or(|by| record.entry.actor.token.as_deref() == Some(by))
+            })
+            .take(filter.limit)
+            .collect())
+    }
+
+    fn submitter(&self, task: TaskId) -> Result<Option<Actor>, StoreError> {
+        let filter = AuditFilter {
+            task: Some(task),
+            limit: usize::MAX,
+            ..AuditFilter::default()
+        };
+        let entries = self.audit(&filter)?.into_iter().map(|record| record.entry);
+        let mut submissions = entries.filter(|entry| entry.action == Action::Submitted);
+        Ok(submissions.next().map(|entry| entry.actor))
     }
 
     fn is_value_wanted(&self, attempt: AttemptId) -> Result<bool, StoreError> {

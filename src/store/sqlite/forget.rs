@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension, Transaction};
 
+use super::audit;
 use super::codec::int;
 use crate::engine::TaskId;
 
@@ -38,6 +39,7 @@ pub(super) fn mark(transaction: &Transaction<'_>, firsts: &[TaskId]) -> rusqlite
         }
         delete.execute([first])?;
         insert.execute([first, last])?;
+        audit::forget_tasks(transaction, first, last)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //!
 //! Read `schema.rs` first, then `writer.rs` (facts to rows) and `recover.rs` (rows to facts).
 
+mod audit;
 mod codec;
 mod error;
 mod forget;

@@ -5,15 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
+use super::audit;
 use super::codec::{self, OUTCOME_COLUMNS, SUBMISSION_COLUMNS, Shared, count, int, time_option};
 use super::error::classify;
 use super::listing;
 use super::open::{BUSY_WAIT, STATEMENTS_MAX};
 use crate::access::Queues;
+use crate::engine::audit::Actor;
 use crate::engine::request::StoredTask;
 use crate::engine::{AttemptId, Outcome, Submission, TaskId, TaskState, Time};
 use crate::store::StoreError;
-use crate::store::reader::{AttemptRecord, Delivery, Reader, TaskFilter, TaskRecord};
+use crate::store::reader::{
+    AttemptRecord, AuditFilter, AuditRecord, Delivery, Reader, TaskFilter, TaskRecord,
+};
 
 /// How many idle connections are kept. More calls than this at once open connections for themselves.
 const IDLE_MAX: usize = 8;
@@ -118,6 +122,14 @@ impl Reader for SqliteReader {
 
     fn inboxes(&self, limit: usize) -> Result<Vec<(String, Time)>, StoreError> {
         self.read(|connection| inboxes(connection, limit))
+    }
+
+    fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRecord>, StoreError> {
+        self.read(|connection| audit::list(connection, filter))
+    }
+
+    fn submitter(&self, task: TaskId) -> Result<Option<Actor>, StoreError> {
+        self.read(|connection| audit::submitter(connection, task))
     }
 
     fn is_value_wanted(&self, attempt: AttemptId) -> Result<bool, StoreError> {

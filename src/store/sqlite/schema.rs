@@ -16,7 +16,7 @@ pub(super) const APPLICATION_ID: i64 = 0x6170_706f;
 
 /// Each entry brings a file from the version of its place (counted from 0) to the next one. Entries
 /// are only ever added at the end.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// The newest version that this program knows.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -153,6 +153,22 @@ CREATE TABLE backend_notes(
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+const VERSION_4: &str = "
+-- Who asked for what: written with what came of it, and kept as long as the tasks that it tells of.
+CREATE TABLE audit(
+    seq INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    token TEXT,                    -- what the caller's token is called; NULL where there are none
+    peer TEXT,                     -- where the call came from
+    action TEXT NOT NULL,
+    task INTEGER NOT NULL,         -- the first of count tasks with consecutive ids; 0 for none
+    count INTEGER NOT NULL,
+    detail TEXT
+) STRICT;
+CREATE INDEX audit_by_task ON audit(task);
+CREATE INDEX audit_submitted ON audit(task) WHERE action = 'submitted';
 ";
 
 /// Brings a file from `version` to [`VERSION`], in one transaction.

@@ -1,5 +1,7 @@
 //! The file itself: what opening refuses, what a failed commit leaves, what big arrays cost.
 
+mod audit;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
+use super::audit;
 use super::codec::{self, SpecTexts, duration_ms, duration_us, int, millis};
 use super::error::unreadable;
 use super::forget;
@@ -101,10 +102,14 @@ impl Writer<'_> {
             }
             Fact::OutsideReported { resource, used, at } => self.outside(resource, *used, *at),
             Fact::BackendNoted { name, value } => self.noted(name, value.as_deref()),
+            Fact::Audited(entry) => audit::write(self.transaction, entry),
             Fact::Forgotten {
-                ended_before: _,
+                ended_before,
                 firsts,
-            } => forget::mark(self.transaction, firsts),
+            } => {
+                audit::forget_before(self.transaction, *ended_before)?;
+                forget::mark(self.transaction, firsts)
+            }
             // These only tell what is stored already.
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }
