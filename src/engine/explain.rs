@@ -6,7 +6,7 @@ use std::sync::Arc;
 use apportion_policies::{Amount, Amounts, Shape, TaskRank};
 
 use super::report::{Explanation, LiveReport, WaitReason};
-use super::state::{AgentIndex, Claim, Group, Phase, Slot, State};
+use super::state::{Agent, AgentIndex, Claim, Group, Phase, Slot, State};
 use super::{Engine, TaskId, TaskState, Time};
 
 /// How many tasks are named where there may be many.
@@ -226,17 +226,12 @@ impl State {
         in_the_way: &mut BTreeSet<usize>,
     ) -> Vec<WaitReason> {
         let host = || (shape.demand.iter()).filter(|(id, _)| self.resources.is_host(*id));
-        let mut free = Amounts::default();
-        let mut offering = self.agents.offering();
-        let fits_one = offering.any(|agent| {
-            self.fill_free_for(task, agent, &mut free);
-            let meets = self.agents.get(agent).meets(&shape.constraints);
-            meets && host().all(|(id, amount)| amount <= free.get(id))
-        });
-        if fits_one {
+        if self.find_offering(Some(task), shape).is_some() {
             return Vec::new();
         }
-        if let Some(agent) = self.find_agent_but_for_claims(shape) {
+        if !self.claims.is_empty()
+            && let Some(agent) = self.find_offering(None, shape)
+        {
             let on_agent = |claim: &Claim| {
                 let kept = claim.kept.iter().filter(|_| claim.agent == agent);
                 let wanted = kept.filter(|(id, _)| !shape.demand.get(*id).is_zero());
@@ -246,53 +241,50 @@ impl State {
             in_the_way.extend(others.iter().map(|(place, _)| *place));
             return Vec::new();
         }
-        let mut least: Option<(usize, Vec<WaitReason>)> = None;
-        for agent in self
+        let unused = |agent: &Agent, id| agent.total.get(id).saturating_sub(agent.used.get(id));
+        let matching = self
             .agents
             .known()
-            .filter(|agent| agent.meets(&shape.constraints))
-        {
-            let lacks: Vec<WaitReason> = host()
-                .map(|(id, demand)| {
-                    (
-                        id,
-                        demand,
-                        agent.total.get(id).saturating_sub(agent.used.get(id)),
-                    )
-                })
-                .filter(|(_, demand, free)| demand > free)
-                .map(|(id, demand, free)| WaitReason::Lacks {
-                    resource: Arc::clone(self.resources.name(id)),
-                    demand,
-                    free,
-                    agent: Some(Arc::clone(&agent.name)),
-                })
-                .collect();
-            if least
-                .as_ref()
-                .is_none_or(|(n_lacking, _)| lacks.len() < *n_lacking)
-            {
-                least = Some((lacks.len(), lacks));
-            }
-        }
-        match least {
+            .filter(|agent| agent.meets(&shape.constraints));
+        let least = matching.min_by_key(|agent| {
+            host()
+                .filter(|(id, demand)| *demand > unused(agent, *id))
+                .count()
+        });
+        let Some(agent) = least else {
+            return Vec::new();
+        };
+        let lacking = host().filter(|(id, demand)| *demand > unused(agent, *id));
+        let lacking = lacking.map(|(id, demand)| WaitReason::Lacks {
+            resource: Arc::clone(self.resources.name(id)),
+            demand,
+            free: unused(agent, id),
+            agent: Some(Arc::clone(&agent.name)),
+        });
+        let lacking: Vec<WaitReason> = lacking.collect();
+        if lacking.is_empty() {
             // What is free there is not on offer now: the backend has yet to offer it.
-            Some((0, _)) => vec![WaitReason::NoOffer],
-            Some((_, lacks)) => lacks,
-            None => Vec::new(),
+            return vec![WaitReason::NoOffer];
         }
+        lacking
     }
 
-    /// The first agent that offers enough for this shape, were nothing kept for claims.
-    fn find_agent_but_for_claims(&self, shape: &Shape) -> Option<AgentIndex> {
-        let mut free = Amounts::default();
+    /// The first agent that offers enough for this shape: without what is kept there for the claims of others than
+    /// this task, or, with `None`, were nothing kept for any. Costs the agents, so it looks at nothing but them.
+    fn find_offering(&self, task: Option<TaskId>, shape: &Shape) -> Option<AgentIndex> {
+        let mut free = Amounts::zero(self.resources.len());
         let mut offering = self.agents.offering();
         offering.find(|agent| {
-            free.reset(self.resources.len());
             self.agents.free_of(*agent, &self.resources, &mut free);
+            let on_agent = self.claims.list.iter().filter(|it| it.agent == *agent);
+            for claim in on_agent.filter(|claim| task.is_some_and(|task| task != claim.task)) {
+                for (id, kept) in claim.kept.iter() {
+                    free.set(id, free.get(id).saturating_sub(kept));
+                }
+            }
             let mut host = (shape.demand.iter()).filter(|(id, _)| self.resources.is_host(*id));
-            self.agents.get(*agent).meets(&shape.constraints)
-                && host.all(|(id, amount)| amount <= free.get(id))
+            host.all(|(id, amount)| amount <= free.get(id))
+                && self.agents.get(*agent).meets(&shape.constraints)
         })
     }
 }
