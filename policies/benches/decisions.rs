@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use apportion_policies::{
     Amount, Amounts, Choice, Demand, Offer, Policy, PolicySpec, QueueId, QueueSettings, QueueTree,
-    Registry, ResourceId, Shape, ShapeId, ShapeSet, TaskRank, Weight,
+    Registry, ResourceId, Shape, ShapeSet, TaskRank, Weight,
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 

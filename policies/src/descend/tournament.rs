@@ -1,6 +1,6 @@
 //! The least value among some of many places, without looking at all of them.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use crate::ranking::Key;
 use crate::tree::TaskRank;
@@ -231,11 +231,13 @@ impl Value for u64 {
 
 impl Value for Key {
     fn coarse(&self) -> u64 {
-        match self.tier {
-            0 => 2 + self.share.coarse(),
-            i64::MIN => 0,
-            ..0 => 1,
-            1.. => NONE - 1,
+        if self.tier == i64::MIN {
+            return 0;
+        }
+        match self.tier.cmp(&0) {
+            Ordering::Less => 1,
+            Ordering::Equal => 2 + self.share.coarse(),
+            Ordering::Greater => NONE - 1,
         }
     }
 }
