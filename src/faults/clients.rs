@@ -1,5 +1,10 @@
 //! Those who submit, cancel, retry, pop and vanish, and remember what they were told.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each part of a world takes what is its own, and hands the rest on"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +65,7 @@ struct Client {
     /// Tasks of which it was told.
     known: Vec<TaskId>,
     /// Submissions whose answer it doesn't know, to be repeated under their keys.
-    unanswered: Vec<Box<NewTask>>,
+    unanswered: Vec<NewTask>,
     /// Tasks that never end by themselves; it cancels them when faults are over.
     endless: Vec<TaskId>,
     n_submitted: u32,
@@ -160,7 +165,8 @@ impl Clients {
 
     /// Repeats what it doesn't know the answer of.
     fn repeat(&mut self, number: usize) -> Option<What> {
-        self.list[number].unanswered.pop().map(What::Submit)
+        let task = self.list[number].unanswered.pop()?;
+        Some(What::Submit(Box::new(task)))
     }
 
     /// The same; and cancels what doesn't end by itself, until it is told that it has.
@@ -313,7 +319,7 @@ impl Clients {
                 None | Some(Err(RequestError::Store(_) | RequestError::Stopping)),
             ) => {
                 if task.spec.key.is_some() {
-                    client.unanswered.push(task);
+                    client.unanswered.push(*task);
                 }
             }
             (What::Acknowledge(upto), Some(Ok(_))) => {

@@ -1,5 +1,10 @@
 //! The daemon's life in a world: its starts, batches and ends, and what is looked at after each.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each part of a world takes what is its own, and hands the rest on"
+)]
+
 use super::cluster;
 use super::course::SECOND;
 use super::daemon::{Daemon, Side};
@@ -128,7 +133,7 @@ impl World {
         }
         daemon.core.engine.check_invariants();
         let wake_at = daemon.core.engine.wake_at();
-        let wake_at = wake_at.map(|at| self.from_daemon(at).max(self.course.now + 1));
+        let wake_at = wake_at.map(|at| self.when_daemon_sees(at).max(self.course.now + 1));
         let Some(daemon) = &mut self.daemon else {
             return;
         };
@@ -201,7 +206,7 @@ impl World {
         let Side::Mesos { session, .. } = &daemon.side else {
             return;
         };
-        let due = session.wake_at().map(|at| self.from_daemon(at));
+        let due = session.wake_at().map(|at| self.when_daemon_sees(at));
         let at = due.map(|at| at.max(self.course.now + 10));
         if let (Some(at), Some(daemon)) = (at, &mut self.daemon) {
             daemon.shell_by(at, &mut self.course);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use apportion_policies::Amount;
 
-use super::course::{Course, Millis, SECOND};
+use super::course::{Course, Millis};
 use super::happening::{Happening, Life};
 use super::script;
 use super::truth::{RunEnd, Truth};

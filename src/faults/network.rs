@@ -1,5 +1,10 @@
 //! Between the session and the masters: subscriptions, calls, and what becomes of both.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each part of a world takes what is its own, and hands the rest on"
+)]
+
 use std::sync::Arc;
 
 use super::Defect;

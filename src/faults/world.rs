@@ -1,5 +1,10 @@
 //! A world: the daemon, its disk, a cluster or a machine, and clients, from the first step to the last.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each part of a world takes what is its own, and hands the rest on"
+)]
+
 use super::clients::{Answered, Clients, N_CLIENTS, What};
 use super::cluster::{Cluster, Machine, Master, Size, Surroundings};
 use super::course::{Course, Millis, SECOND};
@@ -107,7 +112,7 @@ impl World {
     }
 
     /// When that will be, as the daemon sees it now.
-    pub(super) fn from_daemon(&self, at: Time) -> Millis {
+    pub(super) fn when_daemon_sees(&self, at: Time) -> Millis {
         self.course.now + at.since(self.daemon_now()).as_millis() as Millis
     }
 
@@ -150,14 +155,12 @@ impl World {
         self.course.violation.is_none()
     }
 
-    /// Faults are over.
+    /// Faults are over: no more begin.
     fn calm_down(&mut self) {
         self.course.tell("world", || "faults are over".to_owned());
         self.course.is_calm = true;
         self.heal(Ailment::DiskFull);
-        for number in 0..self.cluster.machines.len() {
-            self.heal(Ailment::Partition(number));
-        }
+        // Machines that are cut off come back when it was planned, perhaps after they were given up.
         for client in 0..N_CLIENTS {
             self.course.plan(SECOND, Happening::Client(client));
         }
