@@ -43,9 +43,9 @@ pub(super) async fn list(
     mut parameters: Parameters,
 ) -> Result<Json<AuditsJson>, ApiError> {
     let filter = AuditFilter {
-        task: parameters.number("task")?.map(TaskId),
+        task: parameters.natural("task")?.map(TaskId),
         by: parameters.one("by")?,
-        before: parameters.number("before")?,
+        before: parameters.natural("before")?,
         limit: parameters.number("limit")?.unwrap_or(LIMIT_DEFAULT),
     };
     parameters.end(&["task", "by", "before", "limit"])?;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::format::count;
 use super::output::Output;
 use super::{CliError, exit};
 use crate::faults::{STEPS, Trial, hunt};
@@ -75,8 +76,9 @@ pub(super) fn execute(args: &Args, json: bool, out: &mut Output<'_>) -> Result<u
     } else if let Some(failure) = &tried.failure {
         out.line(failure)?;
     } else {
-        let (seeds, steps) = (tried.n_seeds, tried.n_steps);
-        out.line(format_args!("{seeds} worlds passed, in {steps} steps"))?;
+        let worlds = count(tried.n_seeds, "world");
+        let steps = count(tried.n_steps, "step");
+        out.line(format_args!("{worlds} passed, in {steps}"))?;
     }
     Ok(if tried.failure.is_some() {
         exit::TASK_FAILED

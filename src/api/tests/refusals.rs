@@ -424,3 +424,19 @@ async fn a_full_disk_is_told_and_outlasted() {
     assert_eq!(answer.json()["tasks"][0]["id"], 1, "the same task, once");
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn ids_beyond_63_bits_are_refused() {
+    let daemon = Daemon::start();
+    for (path, field) in [
+        ("/v1/tasks?after=9223372036854775808", "after"),
+        ("/v1/audit?before=9223372036854775808", "before"),
+        ("/v1/audit?task=9223372036854775808", "task"),
+    ] {
+        let expected = format!(
+            "422 invalid_field: {field}: '9223372036854775808' is not a number in its range"
+        );
+        assert_eq!(daemon.get(path).await.error(), expected);
+    }
+    daemon.stop().await;
+}
