@@ -16,7 +16,7 @@ use super::query::Parameters;
 use super::{ApiError, Context};
 use crate::access::{Caller, Right};
 use crate::clock;
-use crate::engine::{AttemptId, Engine, Fact, OutcomeKind, TaskId, Time};
+use crate::engine::{AttemptId, Engine, Fact, TaskId, TaskState, Time};
 
 /// Streams every change of the state of tasks that the caller may read, from now on, once it is durable.
 ///
@@ -209,12 +209,8 @@ fn change(fact: &Fact) -> Option<TaskEventJson> {
             at,
             ..
         } => {
-            let state = match outcome.kind {
-                OutcomeKind::Succeeded => StateJson::Succeeded,
-                OutcomeKind::Failed => StateJson::Failed,
-                OutcomeKind::Cancelled => StateJson::Cancelled,
-            };
-            let mut event = of_task(*task, state, *at);
+            let state = TaskState::from(outcome.kind);
+            let mut event = of_task(*task, state.into(), *at);
             event.queue = Some(queue.to_string());
             Some(event)
         }

@@ -296,18 +296,10 @@ fn session(
     course: &mut Course,
     defect: Option<Defect>,
 ) -> Session {
-    let recovered = attempts.iter().filter_map(|attempt| {
-        let (agent, demand) = engine.find_attempt(*attempt)?;
-        Some(Recovered {
-            attempt: *attempt,
-            agent,
-            demand,
-        })
-    });
     let recovered = if defect == Some(Defect::AttemptsAreForgotten) {
         Vec::new()
     } else {
-        recovered.collect()
+        Recovered::find(engine, attempts)
     };
     let framework = engine.backend_notes().get(FRAMEWORK_ID).cloned();
     Session::new(mesos_settings(), framework, recovered, course.dice.u64(..))

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::driver::BatchStats;
 use crate::engine::outcome::AttemptEnd;
 use crate::engine::report::{QueueReport, ResourceReport};
-use crate::engine::{Fact, OutcomeKind, Time};
+use crate::engine::{Fact, TaskState, Time};
 
 pub mod catalogue;
 mod mesos;
@@ -129,11 +129,7 @@ impl Metrics {
                 self.count(&name::TASK_ATTEMPTS_LOST_TOTAL, &[reason.as_str()], 1);
             }
             Fact::Ended { outcome, queue, .. } => {
-                let word = match outcome.kind {
-                    OutcomeKind::Succeeded => "succeeded",
-                    OutcomeKind::Failed => "failed",
-                    OutcomeKind::Cancelled => "cancelled",
-                };
+                let word = TaskState::from(outcome.kind).as_str();
                 let queue = self.named.label(queue);
                 self.count(&name::TASKS_FINISHED_TOTAL, &[&queue, word], 1);
                 // What never ran has used nothing.

@@ -11,7 +11,7 @@ use apportion_policies::{Amount, Share, Weight};
 use super::*;
 use crate::backend::mesos::Watcher as _;
 use crate::engine::outcome::{LossReason, Value};
-use crate::engine::{AttemptId, Outcome, TaskId, TaskState, Time, Usage};
+use crate::engine::{AttemptId, Outcome, OutcomeKind, TaskId, TaskState, Time, Usage};
 
 fn amount(text: &str) -> Amount {
     text.parse().unwrap()

@@ -109,19 +109,11 @@ fn mesos_options(
         None if setting.address.ip().is_unspecified() => return Err(ServeError::NoAdvertise),
         None => format!("{}://{}", setting.scheme, setting.address),
     };
-    let recovered = attempts.iter().filter_map(|attempt| {
-        let (agent, demand) = engine.find_attempt(*attempt)?;
-        Some(Recovered {
-            attempt: *attempt,
-            agent,
-            demand,
-        })
-    });
     let (upload_url, tokens) = (url.clone(), Arc::clone(service));
     Ok(MesosOptions {
         config: config.clone(),
         framework: engine.backend_notes().get(FRAMEWORK_ID).cloned(),
-        recovered: recovered.collect(),
+        recovered: Recovered::find(engine, attempts),
         program_url: format!("{url}/v1/executor/{}", service.program_name()),
         webui_url: url,
         upload: Box::new(move |attempt| Upload {

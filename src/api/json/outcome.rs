@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::time;
 use crate::engine::outcome::{Cause, LossReason};
-use crate::engine::{AttemptEnd, Outcome, OutcomeKind};
+use crate::engine::{AttemptEnd, Outcome, OutcomeKind, TaskState};
 use crate::store::reader::AttemptRecord;
 
 /// How a task ended.
@@ -67,14 +67,10 @@ pub struct AttemptJson {
     pub memory_peak_bytes: Option<u64>,
 }
 
-/// The word for an outcome, in the API and the metrics.
+/// The word for an outcome: that of the state in which the task has ended.
 #[must_use]
 pub fn outcome_word(kind: OutcomeKind) -> &'static str {
-    match kind {
-        OutcomeKind::Succeeded => "succeeded",
-        OutcomeKind::Failed => "failed",
-        OutcomeKind::Cancelled => "cancelled",
-    }
+    TaskState::from(kind).as_str()
 }
 
 impl OutcomeJson {

@@ -30,7 +30,7 @@ use super::resources::ByName;
 use crate::backend::remote::launch::Upload;
 use crate::backend::settings::{MesosConfig, Placement};
 use crate::engine::outcome::{AttemptEnd, LossReason, Usage, Value};
-use crate::engine::{AttemptId, Decision, Event, Time};
+use crate::engine::{AttemptId, Decision, Engine, Event, Time};
 use crate::proto::mesos::v1::scheduler::{Call, call};
 use crate::proto::mesos::v1::{AgentId, FrameworkId, TaskId as MesosTaskId};
 
@@ -62,6 +62,22 @@ pub struct Recovered {
     pub agent: Arc<str>,
     /// What it demands.
     pub demand: Arc<ByName>,
+}
+
+impl Recovered {
+    /// Those of these attempts that live, as a recovered engine knows them.
+    #[must_use]
+    pub fn find(engine: &Engine, attempts: &[AttemptId]) -> Vec<Self> {
+        let found = attempts.iter().filter_map(|attempt| {
+            let (agent, demand) = engine.find_attempt(*attempt)?;
+            Some(Self {
+                attempt: *attempt,
+                agent,
+                demand,
+            })
+        });
+        found.collect()
+    }
 }
 
 /// What the shell is to do. In order.
