@@ -14,6 +14,7 @@ use policies::Registry;
 pub mod access;
 pub mod api;
 pub mod backend;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

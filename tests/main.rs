@@ -25,4 +25,5 @@ mod terminal;
 mod tidy;
 mod top;
 mod traces;
+mod upgrades;
 mod web_page;

@@ -31,6 +31,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("store", &["engine", "access"]),
     ("backend", &["engine", "clock", "proto", "http_client"]),
+    ("backup", &["engine", "access", "store", "backend"]),
     (
         "executor",
         &["engine", "backend", "clock", "proto", "http_client"],
@@ -67,6 +68,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine",
             "access",
             "store",
+            "backup",
             "config",
             "serve",
             "executor",

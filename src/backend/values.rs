@@ -90,33 +90,65 @@ impl Values {
         mut is_wanted: impl FnMut(AttemptId) -> Result<bool, E>,
     ) -> Result<usize, E> {
         let mut n_removed = 0;
+        self.visit(|path, name| {
+            let is_orphan = match parse_attempt(name) {
+                Some(attempt) => !is_wanted(attempt)?,
+                None => name.ends_with(UNFINISHED),
+            };
+            if is_orphan {
+                fs::remove_file(path)?;
+                n_removed += 1;
+            }
+            Ok::<_, E>(())
+        })?;
+        Ok(n_removed)
+    }
+
+    /// Shows `each` where the values are that are whole, one after the other, in no order. What comes or goes
+    /// meanwhile may be shown or not.
+    ///
+    /// # Errors
+    /// A directory could not be read, or `each` said so.
+    pub fn each<E: From<io::Error>>(
+        &self,
+        mut each: impl FnMut(&Path) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.visit(|path, name| match parse_attempt(name) {
+            Some(_) => each(path),
+            None => Ok(()),
+        })
+    }
+
+    /// Visits all files with their names. What is in a directory that is removed meanwhile is not visited.
+    fn visit<E: From<io::Error>>(
+        &self,
+        mut visit: impl FnMut(&Path, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
         for upper in subdirs(&self.dir)? {
             for shard in subdirs(&upper)? {
-                for entry in fs::read_dir(&shard)? {
-                    let entry = entry?;
-                    let name = entry.file_name();
-                    let attempt = name.to_str().and_then(parse_attempt);
-                    let is_orphan = match attempt {
-                        Some(attempt) => !is_wanted(attempt)?,
-                        None => name.to_str().is_some_and(|name| name.ends_with(UNFINISHED)),
-                    };
-                    if is_orphan {
-                        fs::remove_file(entry.path())?;
-                        n_removed += 1;
+                for path in entries(&shard)? {
+                    let path = path?.path();
+                    if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                        visit(&path, name)?;
                     }
                 }
             }
         }
-        Ok(n_removed)
+        Ok(())
+    }
+}
+
+/// The entries of a directory; none where there is no directory.
+fn entries(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(error) => Err(error),
     }
 }
 
 fn subdirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let dirs = entries.filter_map(|entry| match entry {
+    let dirs = entries(dir)?.filter_map(|entry| match entry {
         Ok(entry) => entry.path().is_dir().then(|| Ok(entry.path())),
         Err(error) => Some(Err(error)),
     });

@@ -1,12 +1,15 @@
 //! Amounts, sizes, durations and points in time as people read them.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use apportion_policies::Amount;
 
 use super::wire::{Amounts, Quantity};
 use crate::config::units;
+
+/// The last millisecond of the year 9999.
+const LAST_MS: u64 = 253_402_300_799_999;
 
 /// `cpus=2 mem=4GiB`, in order of names, without what is zero; a dash for nothing.
 pub(super) fn amounts(amounts: &Amounts) -> String {
@@ -111,6 +114,12 @@ pub(super) fn point(rfc3339: Option<&str>) -> String {
             .replace('Z', " UTC")
     });
     or_dash(shown.unwrap_or_default())
+}
+
+/// As the API writes times; what lies too far ahead as the last time that can be written.
+pub(super) fn rfc3339(at_ms: u64) -> String {
+    let since_epoch = Duration::from_millis(at_ms.min(LAST_MS));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch).to_string()
 }
 
 /// Reads a time of the API.

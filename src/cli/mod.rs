@@ -10,11 +10,13 @@ use clap::{Parser, Subcommand};
 
 mod agents;
 mod audit;
+mod backup;
 mod cancel;
 mod check;
 mod client;
 mod completions;
 mod connection;
+mod data_dir;
 mod error;
 mod events;
 mod executor;
@@ -26,6 +28,7 @@ mod logs;
 mod output;
 mod queues;
 mod resources;
+mod restore;
 mod result;
 mod retry;
 mod run;
@@ -85,6 +88,8 @@ enum Command {
     Executor(executor::Args),
     Simulate(simulate::Args),
     Token(token::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     #[command(flatten)]
     Client(ClientCommand),
     #[command(hide = true)]
@@ -173,6 +178,8 @@ fn dispatch(
         Command::Executor(args) => return executor::execute(args),
         Command::Simulate(args) => return simulate::execute(args, registry, cli.json, out),
         Command::Token(args) => return token::execute(args, registry, cli.json, out, now),
+        Command::Backup(args) => return backup::execute(args, registry, cli.json, out, now),
+        Command::Restore(args) => return restore::execute(args, registry, cli.json, out),
         Command::TestFaults(args) => return test_faults::execute(args, cli.json, out),
         Command::Completions(args) => return completions::execute(args, out),
         Command::Client(command) => command,

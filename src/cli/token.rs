@@ -1,21 +1,18 @@
 //! `apportion token`: makes, lists and revokes tokens, in the data directory and beside a running daemon.
 
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use apportion_policies::Registry;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::data_dir::DataDir;
 use super::output::{Output, table};
 use super::{CliError, exit, format};
 use crate::access::{self, Kept, Pattern, Queues, Right, Rights, Secret, Standing, TokenFileError};
 use crate::clock;
-use crate::config;
 use crate::engine::Time;
 
-/// The last millisecond of the year 9999.
-const LAST_MS: u64 = 253_402_300_799_999;
 /// The most characters of a name.
 const NAME_MAX: usize = 64;
 
@@ -25,19 +22,8 @@ const NAME_MAX: usize = 64;
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
-    /// The daemon's configuration, which says where its data directory is.
-    #[arg(
-        long,
-        short,
-        global = true,
-        value_name = "FILE",
-        env = "APPORTION_CONFIG",
-        hide_env_values = true
-    )]
-    config: Option<PathBuf>,
-    /// The data directory, where it isn't the one of the configuration.
-    #[arg(long, global = true, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    of: DataDir,
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,14 +69,7 @@ pub(super) fn execute(
     out: &mut Output<'_>,
     now: SystemTime,
 ) -> Result<u8, CliError> {
-    let data_dir = match &args.data_dir {
-        Some(data_dir) => data_dir.clone(),
-        None => {
-            config::load(args.config.as_deref(), registry)?
-                .server
-                .data_dir
-        }
-    };
+    let data_dir = args.of.find(registry)?;
     match &args.command {
         Command::New(new) => {
             let (secret, kept) = make(new)?;
@@ -185,7 +164,7 @@ fn mark_revoked(tokens: &mut [Kept], name: &str) -> Result<Kept, CliError> {
 fn print(tokens: &[&Kept], out: &mut Output<'_>, now: SystemTime) -> Result<(), CliError> {
     let mut rows = table(&["NAME", "ID", "QUEUES", "RIGHTS", "MADE", "EXPIRES", "STATE"]);
     for kept in tokens {
-        let time = |at_ms: u64| format::point(Some(&rfc3339(at_ms)));
+        let time = |at_ms: u64| format::point(Some(&format::rfc3339(at_ms)));
         rows.add_row(vec![
             kept.name.to_string(),
             kept.id.clone(),
@@ -200,12 +179,6 @@ fn print(tokens: &[&Kept], out: &mut Output<'_>, now: SystemTime) -> Result<(), 
     Ok(())
 }
 
-/// As the API writes times; what lies too far ahead as the last time that can be written.
-fn rfc3339(at_ms: u64) -> String {
-    let since_epoch = Duration::from_millis(at_ms.min(LAST_MS));
-    humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch).to_string()
-}
-
 fn time_of(now: SystemTime) -> Time {
     let since_epoch = now.duration_since(UNIX_EPOCH);
     Time::default().after(since_epoch.unwrap_or_default())
@@ -217,9 +190,9 @@ fn token_json(kept: &Kept) -> Value {
         "name": kept.name,
         "queues": kept.queues,
         "rights": kept.rights,
-        "made_at": rfc3339(kept.made_at_ms),
-        "expires_at": kept.expires_at_ms.map(rfc3339),
-        "revoked_at": kept.revoked_at_ms.map(rfc3339),
+        "made_at": format::rfc3339(kept.made_at_ms),
+        "expires_at": kept.expires_at_ms.map(format::rfc3339),
+        "revoked_at": kept.revoked_at_ms.map(format::rfc3339),
         "state": kept.standing(clock::now()).as_str(),
     })
 }

@@ -93,7 +93,7 @@ pub enum StoreError {
     },
     /// Written by a later version.
     #[error(
-        "{path} was written by a newer version (schema {found}, this one knows {known}); use that version"
+        "{path} was written by a newer version (schema {found}, this one knows {known}); nothing was changed: use that version, or restore a backup from before the upgrade"
     )]
     TooNew {
         /// The file.
@@ -120,6 +120,6 @@ pub enum StoreError {
 }
 
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ pub(super) type Choice = (u8, u16);
 pub(super) const N_KINDS: u8 = 17;
 
 /// A spec with something in every field.
-pub(super) fn spec(queue: &str, count: u32) -> TaskSpec {
+pub(crate) fn spec(queue: &str, count: u32) -> TaskSpec {
     let array = (count > 1).then_some(ArrayRange {
         first: 10,
         last: 10 + 2 * (count - 1),
@@ -53,7 +53,7 @@ pub(super) fn spec(queue: &str, count: u32) -> TaskSpec {
 }
 
 /// A submission of it.
-pub(super) fn submission(first: u64, spec: TaskSpec) -> Arc<Submission> {
+pub(crate) fn submission(first: u64, spec: TaskSpec) -> Arc<Submission> {
     Arc::new(Submission {
         first: TaskId(first),
         spec,

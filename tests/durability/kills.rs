@@ -11,7 +11,7 @@ use crate::support::wait;
 
 const N_KILLS: u64 = 50;
 
-const CONFIG: &str = r#"
+pub(super) const CONFIG: &str = r#"
 [tasks]
 lost_max = 1000
 retry_pause = "10ms"
@@ -68,7 +68,7 @@ fn nothing_acknowledged_is_lost_or_run_again_over_50_kills() {
     println!("{n_tasks} tasks accounted for over {N_KILLS} kills");
 }
 
-fn start_clients(load: &Arc<Load>) -> Vec<std::thread::JoinHandle<()>> {
+pub(super) fn start_clients(load: &Arc<Load>) -> Vec<std::thread::JoinHandle<()>> {
     let start = |work: fn(&Load)| {
         let load = Arc::clone(load);
         std::thread::spawn(move || work(&load))
@@ -82,7 +82,7 @@ fn start_clients(load: &Arc<Load>) -> Vec<std::thread::JoinHandle<()>> {
 }
 
 /// Waits until everything has ended and was delivered and acknowledged.
-fn drain(daemon: &Daemon, load: &Load) {
+pub(super) fn drain(daemon: &Daemon, load: &Load) {
     let live = "/v1/tasks?state=waiting,queued,launching,running,cancelling&limit=1";
     wait::until("all tasks to end", Duration::from_secs(120), || {
         let page = daemon.http.get(live).expect(200);

@@ -54,10 +54,23 @@ impl Daemon {
         config: &str,
         change: impl FnOnce(&mut Command),
     ) -> Result<Self, String> {
+        Self::try_start_program(Path::new(program()), folder, config, change)
+    }
+
+    /// The same with another program, such as that of an earlier version.
+    ///
+    /// # Errors
+    /// It ended before it listened.
+    pub(crate) fn try_start_program(
+        program: &Path,
+        folder: &Path,
+        config: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Result<Self, String> {
         let config_file = write_config(folder, config);
         let log_file = folder.join("daemon.log");
         let log = File::create(&log_file).unwrap();
-        let mut command = Command::new(program());
+        let mut command = Command::new(program);
         command
             .args(["serve", "--config"])
             .arg(&config_file)

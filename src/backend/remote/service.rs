@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::engine::AttemptId;
 
 /// The file in the data directory that holds the key of all secrets.
-const KEY_FILE: &str = "attempts.key";
+pub const KEY_FILE: &str = "attempts.key";
 
 /// The program that runs, under whatever name.
 const OWN_PROGRAM: &str = "/proc/self/exe";

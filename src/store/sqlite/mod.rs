@@ -5,6 +5,7 @@
 
 mod audit;
 mod codec;
+mod copy;
 mod error;
 mod forget;
 mod listing;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+pub use copy::{check, copy};
 pub use reader::SqliteReader;
 
 use super::{Store, StoreError};
@@ -29,6 +31,10 @@ use crate::engine::{Fact, PastUse, TaskId, Time};
 
 /// The name of the database in the data directory. SQLite keeps `-wal` and `-shm` files beside it.
 pub const DATABASE_FILE: &str = "apportion.db";
+
+/// The version of the tables that this program writes. A file of an earlier one becomes one of this on opening; a file
+/// of a later one is refused.
+pub const SCHEMA_VERSION: i64 = schema::VERSION;
 
 /// The name of the file in the data directory that a running daemon holds a lock on.
 pub const LOCK_FILE: &str = "daemon.lock";
@@ -52,7 +58,7 @@ pub struct SqliteStore {
 /// The directory is in use, or can't be used; the file is damaged, no database of ours, or newer than
 /// this program. Then nothing was changed.
 pub fn open(data_dir: &Path) -> Result<(SqliteStore, SqliteReader), StoreError> {
-    let lock = open::lock(data_dir)?;
+    let lock = lock(data_dir)?;
     let path = data_dir.join(DATABASE_FILE);
     let connection = open::open(&path)?;
     let place = place::Place::of(&path)?;
@@ -67,6 +73,14 @@ pub fn open(data_dir: &Path) -> Result<(SqliteStore, SqliteReader), StoreError> 
         },
         reader,
     ))
+}
+
+/// Holds a data directory, which is made where it isn't there, against daemons for as long as the file lives.
+///
+/// # Errors
+/// A daemon uses it, or it can't be used.
+pub fn lock(data_dir: &Path) -> Result<File, StoreError> {
+    open::lock(data_dir)
 }
 
 impl Store for SqliteStore {

@@ -151,7 +151,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Looks whether the file is one of ours and of a version that this program knows; returns the version.
-fn check_header(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
+pub(super) fn check_header(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
     let sql = |error| classify(path, &error);
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application_id = pragma("application_id").map_err(sql)?;
@@ -181,6 +181,11 @@ fn check_content(path: &Path, connection: &Connection, size: u64) -> Result<(), 
         tracing::info!(path = %path.display(), size, "a large database: only what is read is checked");
         return Ok(());
     }
+    check_pages(path, connection)
+}
+
+/// Checks the structure of the whole file.
+pub(super) fn check_pages(path: &Path, connection: &Connection) -> Result<(), StoreError> {
     let answer: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|error| classify(path, &error))?;

@@ -185,3 +185,13 @@ pub(super) fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Re
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
+
+/// An empty database as programs of this version make it.
+#[cfg(test)]
+pub(super) fn of_version(version: i64) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_in_memory()?;
+    for migration in &MIGRATIONS[..usize::try_from(version).unwrap_or(0)] {
+        connection.execute_batch(migration)?;
+    }
+    Ok(connection)
+}
