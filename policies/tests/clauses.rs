@@ -286,3 +286,40 @@ fn what_fills_a_guarantee_is_not_scaled_down() {
     let wrong = check(Wrong::GuaranteesAreScaled, &["g", "other"], &[10, 10], play);
     assert!(wrong[0] > 10, "{wrong:?}");
 }
+
+/// It would come closest to what divisible tasks are due, but a group then counts for a task that it doesn't have, and
+/// loses it.
+#[test]
+fn children_are_not_scaled_to_a_share_with_one_task_more() {
+    let play = |sim: &mut Sim| {
+        complementary(sim);
+        for _ in 0..10 {
+            let n_running = sim.running("n2/mem").min(1);
+            sim.finish("n2/mem", n_running as usize);
+            sim.offer();
+        }
+    };
+    let wrong = check(Wrong::OneTaskMore, &["n1", "n2/mem"], &[5, 5], play);
+    assert_eq!(wrong, [6, 4]);
+}
+
+/// x lives on the single cpus that its own tasks leave; y needs two at once, which only h's leave.
+#[test]
+fn what_the_next_task_wants_is_scaled_like_all_else() {
+    let play = |sim: &mut Sim| {
+        sim.agent(&[("cpus", "12")]);
+        groups(sim, &["g"]);
+        let two = &[("cpus", "2")];
+        crowd(sim, &[("g/x", CPU), ("h", two)]);
+        sim.offer();
+        crowd(sim, &[("g/y", two)]);
+        for _ in 0..6 {
+            sim.finish("g/x", 1);
+            sim.offer();
+            sim.finish("h", 1);
+            sim.offer();
+        }
+    };
+    let wrong = check(Wrong::NextTaskInFull, &["g/y"], &[1], play);
+    assert_eq!(wrong, [0]);
+}

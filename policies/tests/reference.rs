@@ -32,6 +32,8 @@ pub struct Reference {
 
 /// What doesn't depend on the offer.
 struct Standing {
+    /// Per resource, what is really used.
+    used: Vec<Number>,
     /// Per resource.
     shares: Vec<Number>,
     dominant: Number,
@@ -80,9 +82,9 @@ impl Reference {
         if self.rounding == Rounding::None {
             return number;
         }
-        let unit = Number::from_integer(BigInt::one() << bits);
-        let half = Number::new(BigInt::one(), BigInt::from(2));
-        (number * &unit + half).floor() / unit
+        let (above, below) = number.into_raw();
+        let nearest = ((above << (bits + 1)) + &below) / (below << 1_u32);
+        Number::new(nearest, BigInt::one() << bits)
     }
 
     fn share(&self, tree: &QueueTree, resource: ResourceId, amount: Amount) -> Number {
@@ -91,6 +93,13 @@ impl Reference {
             return Number::zero();
         }
         self.round(whole(amount.milli()) / whole(total.milli()), 48)
+    }
+
+    /// The resource of which a task takes the largest share.
+    fn dominant_of(&self, tree: &QueueTree, shape: ShapeId) -> ResourceId {
+        let demand = tree.shape(shape).demand.iter();
+        let largest = demand.max_by_key(|(id, amount)| self.share(tree, *id, *amount));
+        largest.unwrap().0
     }
 
     fn used_shares(&self, tree: &QueueTree, queue: QueueId) -> Vec<Number> {
@@ -112,12 +121,13 @@ impl Reference {
 
     /// The standing values of all queues, those below a queue before it.
     fn stand(&mut self, tree: &QueueTree) {
-        let nothing = || Standing {
+        let nothing = |queue| Standing {
+            used: self.used_shares(tree, queue),
             shares: Vec::new(),
             dominant: Number::zero(),
             task: None,
         };
-        self.standing = tree.queues().map(|_| nothing()).collect();
+        self.standing = tree.queues().map(nothing).collect();
         for queue in tree.queues().rev() {
             self.standing[queue.index()] = self.new_standing(tree, queue);
         }
@@ -139,15 +149,20 @@ impl Reference {
                 .min()
         };
         let shares = if is_scaled(tree, queue) {
+            let is_looked_at =
+                |child: &&QueueId| !self.is(Wrong::StandingOfLeavesOnly) || tree.is_leaf(**child);
             let levels = children
                 .iter()
+                .filter(is_looked_at)
                 .filter_map(|child| self.standing_level(tree, *child));
-            self.shares_at(tree, queue, levels.min(), |_| true)
+            let level = levels.min().filter(|_| !self.is(Wrong::StandingIsUnscaled));
+            self.shares_at(tree, queue, level, |_| true)
         } else {
-            self.used_shares(tree, queue)
+            self.standing(queue).used.clone()
         };
         let dominant = shares.iter().max().cloned().unwrap_or_default();
         Standing {
+            used: self.standing(queue).used.clone(),
             shares,
             dominant,
             task,
@@ -155,7 +170,11 @@ impl Reference {
     }
 
     fn level(&self, tree: &QueueTree, queue: QueueId, share: &Number, task: &Number) -> Number {
-        self.round(self.own(share, task) / self.scaling_weight(tree, queue), 48)
+        let own = match self.is(Wrong::OneTaskMore) {
+            true => share + task,
+            false => self.own(share, task),
+        };
+        self.round(own / self.scaling_weight(tree, queue), 48)
     }
 
     fn own(&self, share: &Number, task: &Number) -> Number {
@@ -185,7 +204,7 @@ impl Reference {
         level: Option<Number>,
         is_going: impl Fn(QueueId) -> bool,
     ) -> Vec<Number> {
-        let used = self.used_shares(tree, queue);
+        let used = self.standing(queue).used.clone();
         let Some(level) = level else { return used };
         if !is_scaled(tree, queue) {
             return used;
@@ -220,9 +239,9 @@ impl Reference {
             |resource: usize| &idle[resource] + self.round(&scaled[resource] / whole(1000), 48);
         used.into_iter()
             .enumerate()
-            .map(|(resource, used)| match self.is(Wrong::MoreThanIsUsed) {
-                true => sum(resource),
-                false => used.min(sum(resource)),
+            .map(|(resource, used)| match self.wrong {
+                Some(Wrong::MoreThanIsUsed | Wrong::OneTaskMore) => sum(resource),
+                _ => used.min(sum(resource)),
             })
             .collect()
     }
@@ -259,7 +278,11 @@ impl Reference {
             self.level(tree, child, &share, &task)
         });
         let is_going = |child| going.iter().any(|(going, _)| *going == child);
-        let shares = self.shares_at(tree, queue, levels.min(), is_going);
+        let mut shares = self.shares_at(tree, queue, levels.min(), is_going);
+        if self.is(Wrong::NextTaskInFull) {
+            let wanted = self.dominant_of(tree, first.choice.shape).index();
+            shares[wanted] = self.standing(queue).used[wanted].clone();
+        }
         let counting = shares
             .into_iter()
             .enumerate()

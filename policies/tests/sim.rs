@@ -45,6 +45,8 @@ pub struct Sim {
     wrong: Option<Wrong>,
     /// Asked beside the policy; must choose the same.
     references: Vec<Reference>,
+    /// Wrong forms, asked beside the policy until they choose otherwise.
+    rivals: Vec<(Wrong, Reference)>,
     resources: Vec<String>,
     cluster: Vec<bool>,
     cluster_free: Amounts,
@@ -73,6 +75,7 @@ impl Sim {
                 Reference::new(Rounding::Integers),
                 Reference::new(Rounding::None),
             ],
+            rivals: Vec::new(),
             resources: Vec::new(),
             cluster: Vec::new(),
             cluster_free: Amounts::default(),
@@ -92,12 +95,34 @@ impl Sim {
         self
     }
 
+    /// Beside the reference in integers only: exact rationals take long in deep trees.
+    pub fn without_exact_reference(mut self) -> Self {
+        self.references.truncate(1);
+        self
+    }
+
     /// With a clause of hierarchical DRF done wrong.
     pub fn with_wrong(self, wrong: Wrong) -> Self {
         Self {
             wrong: Some(wrong),
             ..self.without_reference()
         }
+    }
+
+    /// Without asking the reference, but wrong forms of it.
+    pub fn with_rivals(self, rivals: &[Wrong]) -> Self {
+        let rivals = rivals
+            .iter()
+            .map(|wrong| (*wrong, Reference::wrong(*wrong)));
+        Self {
+            rivals: rivals.collect(),
+            ..self.without_reference()
+        }
+    }
+
+    /// The wrong forms that never chose otherwise.
+    pub fn rivals_alike(&self) -> Vec<Wrong> {
+        self.rivals.iter().map(|(wrong, _)| *wrong).collect()
     }
 
     /// The id of a resource; one not heard of before is of host scope.
@@ -295,6 +320,8 @@ impl Sim {
             let right = reference.choose(&self.tree, &offer);
             assert_eq!(choice, right, "the reference chooses otherwise");
         }
+        self.rivals
+            .retain_mut(|(_, rival)| rival.choose(&self.tree, &offer) == choice);
         let Some(choice) = choice else {
             self.assert_nothing_can_go(&fits);
             return None;

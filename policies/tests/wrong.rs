@@ -29,4 +29,34 @@ pub enum Wrong {
     OnlyWhatIsWantedCounts,
     /// What fills a guarantee is scaled down.
     GuaranteesAreScaled,
+    /// Children are scaled to what the least would have with one task more, though they don't have that.
+    OneTaskMore,
+    /// What the next task wants most of counts in full, unscaled.
+    NextTaskInFull,
+    /// The scaling of a queue by which those above are scaled looks at its leaves only.
+    StandingOfLeavesOnly,
+    /// What a queue gives to the sums above isn't scaled at all.
+    StandingIsUnscaled,
+}
+
+impl Wrong {
+    pub const ALL: [Self; 17] = [
+        Self::BlockedOnlyIfUsedUp,
+        Self::BlockedOnlyByTotals,
+        Self::MaxDoesNotBlock,
+        Self::AllThatWaitAreMeasures,
+        Self::NothingCountsAsNothing,
+        Self::NothingIsLeftOut,
+        Self::WeightsDoNotScale,
+        Self::BlockedCountInFull,
+        Self::MoreThanIsUsed,
+        Self::NothingIsSaturated,
+        Self::SaturatedForAll,
+        Self::OnlyWhatIsWantedCounts,
+        Self::GuaranteesAreScaled,
+        Self::OneTaskMore,
+        Self::NextTaskInFull,
+        Self::StandingOfLeavesOnly,
+        Self::StandingIsUnscaled,
+    ];
 }
