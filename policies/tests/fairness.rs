@@ -9,10 +9,14 @@
 //! (1) s_j(T) ≤ w_j · s_i(T)/w_i + δ_j. And at T queue i lacks a resource: (2) what is used of it, and d_i, pass 1.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
+use apportion_policies::{Key, QueueId, QueueSettings, QueueTree, Ranking, Share, TaskRank};
 use num_rational::Ratio;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{TestCaseResult, TestError, TestRunner};
 
 use crate::sim::{Sim, weight};
 
@@ -54,9 +58,64 @@ fn by_ref(named: &[(String, String)]) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// A way to divide a machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Division {
+    Drf,
+    Fifo,
+    /// By number of tasks.
+    Weighted,
+    /// Least sum of all shares first: asset fairness (section 5.1 of the paper).
+    Assets,
+    /// Each queue may use its part of each resource, by weight, and no more.
+    FixedParts,
+    /// Least tasks first where the number of queues is odd, else all for the queue that is first.
+    Fickle,
+}
+
+struct Assets;
+
+impl Ranking for Assets {
+    fn key(&self, tree: &QueueTree, queue: QueueId, _next: TaskRank) -> Key {
+        // In millionths, which is as exact as a wrong policy needs to be.
+        let part = |(id, used): (_, apportion_policies::Amount)| {
+            used.milli() * 1_000_000 / tree.totals().get(id).milli()
+        };
+        let sum = tree.used(queue).iter().map(part).sum();
+        Key::share(Share::count(sum).per(tree.settings(queue).weight))
+    }
+}
+
+struct Fickle;
+
+impl Ranking for Fickle {
+    fn key(&self, tree: &QueueTree, queue: QueueId, _next: TaskRank) -> Key {
+        let n_queues = tree.children(tree.root()).len();
+        Key::share(Share::count(if n_queues % 2 == 1 {
+            tree.running(queue)
+        } else {
+            u64::try_from(queue.index()).unwrap()
+        }))
+    }
+}
+
+impl Division {
+    fn policy(self) -> &'static str {
+        match self {
+            Self::Drf | Self::FixedParts => "drf",
+            Self::Fifo => "fifo",
+            Self::Weighted => "weighted",
+            Self::Assets => "assets",
+            Self::Fickle => "fickle",
+        }
+    }
+}
+
 /// One machine.
-fn machine(policy: &str, capacity: &[u64]) -> Sim {
-    let mut sim = Sim::new(policy).without_reference();
+fn machine(division: Division, capacity: &[u64]) -> Sim {
+    let mut sim = Sim::new(division.policy()).without_reference();
+    sim.registry.register("assets", |_| Arc::new(Assets));
+    sim.registry.register("fickle", |_| Arc::new(Fickle));
     sim.agent(&by_ref(&named(capacity)));
     sim
 }
@@ -88,11 +147,26 @@ fn markets(least: u64) -> impl Strategy<Value = Market> {
 
 impl Market {
     /// Fills the machine; how many tasks each queue got.
-    fn fill(&self, policy: &str) -> Vec<u64> {
-        let mut sim = machine(policy, &self.capacity);
+    fn fill(&self, division: Division) -> Vec<u64> {
+        let mut sim = machine(division, &self.capacity);
+        let weights: u64 = self.wishes.iter().map(|wish| wish.weight).sum();
         for (place, wish) in self.wishes.iter().enumerate() {
             let path = name(place);
-            sim.queue(&path, weight(&wish.weight.to_string()));
+            let part = |capacity: &u64| capacity * wish.weight / weights;
+            let parts: Vec<u64> = self.capacity.iter().map(part).collect();
+            let max = match division {
+                Division::FixedParts => sim.demand_with_zeros(&by_ref(&named(&parts))),
+                _ => Vec::new(),
+            };
+            let weight = weight(&wish.weight.to_string()).weight;
+            sim.queue(
+                &path,
+                QueueSettings {
+                    weight,
+                    max,
+                    ..QueueSettings::default()
+                },
+            );
             submit_many(&mut sim, &path, &wish.demand, &self.capacity);
         }
         sim.offer();
@@ -170,95 +244,191 @@ fn at_most(one: Number, other: Number, what: impl Debug) -> Result<(), TestCaseE
     Ok(())
 }
 
+/// Nobody would be better off with a machine of its own, of w/W of each resource: s > w/W · (1 − D). By (2) the
+/// sum over all s_j and δ_i passes 1; with (1) that is s_i · W/w_i + D > 1.
+fn sharing_pays(market: &Market, division: Division) -> TestCaseResult {
+    let got = market.fill(division);
+    let all: Number = (0..got.len()).map(|queue| market.weight(queue)).sum();
+    let loss: Number = market.tasks().iter().sum();
+    for (queue, n_tasks) in got.iter().enumerate() {
+        let share = whole(*n_tasks) * market.task(queue);
+        let due = market.weight(queue) / all * (whole(1) - loss);
+        at_most(due, share, (queue, &got))?;
+    }
+    Ok(())
+}
+
+/// Nobody would rather have what another has, scaled by the weights: with it a queue could run at most
+/// w_i/w_j · (1 + δ_j/δ_i) tasks more than it does. Up to T (1) bounds j's share, and with it what i could do with j's
+/// part of i's dominant resource: x_i + w_i/w_j · δ_j/δ_i tasks. Later j gets, of the resource that i lacks, less than
+/// one task of i needs. Let it grow q-fold by that: i could run at most (1 + q)-fold the above, and at most
+/// w_i/w_j · (1 + 1/q); the lesser of both is largest where they are equal.
+fn nobody_envies_another(market: &Market, division: Division) -> TestCaseResult {
+    let got = market.fill(division);
+    for one in 0..got.len() {
+        for other in 0..got.len() {
+            let scale = market.weight(one) / market.weight(other);
+            let parts = market.parts(&market.wishes[other].demand).into_iter();
+            let bundle: Vec<_> = parts.map(|part| part * whole(got[other]) * scale).collect();
+            let slack = scale * (whole(1) + market.task(other) / market.task(one));
+            at_most(
+                market.n_useful(one, &bundle),
+                whole(got[one]) + slack,
+                (one, other, &got),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Nobody could get a task more without another's losing one. Whole tasks need no slack for that.
+fn nothing_is_left_that_anyone_could_use(market: &Market, division: Division) -> TestCaseResult {
+    let got = market.fill(division);
+    let lacks = |wish: &Wish| {
+        let used = |resource: usize| -> u64 {
+            let all = market.wishes.iter().zip(&got);
+            all.map(|(wish, n_tasks)| wish.demand[resource] * n_tasks)
+                .sum()
+        };
+        let mut resources = market.capacity.iter().enumerate();
+        resources.any(|(place, capacity)| used(place) + wish.demand[place] > *capacity)
+    };
+    prop_assert!(market.wishes.iter().all(lacks), "{got:?}");
+    Ok(())
+}
+
+/// Who says that its tasks need something else than they do gains at most D'/(1 − D') of what it had, and
+/// (1 + ρ) · δ'/δ tasks: y ≤ x/(1 − D') + (1 + ρ) · δ'_i/δ_i. Here everybody demands everything, D' is D and the
+/// largest δ, and ρ the largest ratio between two demands, so that after the first queue is blocked nobody gets more
+/// than ρ tasks. Let R_r be the sum of w_k · d_kr/δ_k and λ* the least 1/R_r: what divisible tasks reach. Told the
+/// truth, keys are at least λ* · (1 − D') when the first queue is blocked, by (1) and (2). Lied to, they reach some λ'.
+/// Where that is at most λ*, the liar's share is at most w_i · λ* + (1 + ρ) · δ'_i; where it is more, others have so much
+/// of the resource with the least 1/R_r that it leaves the liar no more than λ* · w_i/δ_i tasks need.
+fn lying_does_not_pay(
+    market: &Market,
+    liar: Index,
+    lie: &[u64],
+    division: Division,
+) -> TestCaseResult {
+    let liar = liar.index(market.wishes.len());
+    let mut lying = market.clone();
+    lying.wishes[liar]
+        .demand
+        .copy_from_slice(&lie[..market.capacity.len()]);
+    let honest = whole(market.fill(division)[liar]);
+    let n_bundles = whole(lying.fill(division)[liar]);
+    let parts = lying.parts(&lying.wishes[liar].demand).into_iter();
+    let bundle: Vec<_> = parts.map(|part| part * n_bundles).collect();
+    let few = (whole(1) + lying.ratio()) * lying.task(liar) / market.task(liar);
+    let useful = market.n_useful(liar, &bundle);
+    at_most(
+        useful,
+        honest / (whole(1) - market.loss()) + few,
+        (liar, lie),
+    )
+}
+
+/// Where a queue leaves, nobody gets less than before, but for x · D' + (1 + ρ) tasks: with the words of the
+/// property before, λ* can only grow, what is reached is at least λ* · (1 − D'), and was at most λ* and 1 + ρ tasks.
+fn who_leaves_takes_nothing_from_others(
+    market: &Market,
+    leaver: Index,
+    division: Division,
+) -> TestCaseResult {
+    let leaver = leaver.index(market.wishes.len());
+    let mut before = market.fill(division);
+    before.remove(leaver);
+    let mut rest = market.clone();
+    rest.wishes.remove(leaver);
+    let after = rest.fill(division);
+    let few = whole(1) + market.ratio();
+    for (before, after) in before.iter().zip(&after) {
+        at_most(
+            whole(*before),
+            whole(*after) / (whole(1) - rest.loss()) + few,
+            leaver,
+        )?;
+    }
+    Ok(())
+}
+
+fn lies() -> impl Strategy<Value = Vec<u64>> {
+    vec(1..9_u64, 3)
+}
+
 proptest! {
     #![proptest_config(config())]
 
-    /// Nobody would be better off with a machine of its own, of w/W of each resource: s > w/W · (1 − D). By (2) the
-    /// sum over all s_j and δ_i passes 1; with (1) that is s_i · W/w_i + D > 1.
     #[test]
-    fn sharing_pays(market in markets(0)) {
-        let got = market.fill("drf");
-        let all: Number = (0..got.len()).map(|queue| market.weight(queue)).sum();
-        let loss: Number = market.tasks().iter().sum();
-        for (queue, n_tasks) in got.iter().enumerate() {
-            let share = whole(*n_tasks) * market.task(queue);
-            let due = market.weight(queue) / all * (whole(1) - loss);
-            at_most(due, share, (queue, &got))?;
+    fn sharing_pays_under_drf(market in markets(0)) {
+        sharing_pays(&market, Division::Drf)?;
+    }
+
+    #[test]
+    fn nobody_envies_another_under_drf(market in markets(0)) {
+        nobody_envies_another(&market, Division::Drf)?;
+    }
+
+    /// The policies that rank queues are all Pareto efficient, `fifo` too: whoever could go does, whatever the order.
+    #[test]
+    fn nothing_is_left_that_anyone_could_use_under_any_ranking(market in markets(0)) {
+        for division in [Division::Drf, Division::Fifo, Division::Weighted, Division::Assets] {
+            nothing_is_left_that_anyone_could_use(&market, division)?;
         }
     }
 
-    /// Nobody would rather have what another has, scaled by the weights: with it a queue could run at most
-    /// w_i/w_j · (1 + δ_j/δ_i) tasks more than it does. Up to T (1) bounds j's share, and with it what i could do with j's
-    /// part of i's dominant resource: x_i + w_i/w_j · δ_j/δ_i tasks. Later j gets, of the resource that i lacks, less than
-    /// one task of i needs. Let it grow q-fold by that: i could run at most (1 + q)-fold the above, and at most
-    /// w_i/w_j · (1 + 1/q); the lesser of both is largest where they are equal.
     #[test]
-    fn nobody_envies_another(market in markets(0)) {
-        let got = market.fill("drf");
-        for one in 0..got.len() {
-            for other in 0..got.len() {
-                let scale = market.weight(one) / market.weight(other);
-                let parts = market.parts(&market.wishes[other].demand).into_iter();
-                let bundle: Vec<_> = parts.map(|part| part * whole(got[other]) * scale).collect();
-                let slack = scale * (whole(1) + market.task(other) / market.task(one));
-                at_most(market.n_useful(one, &bundle), whole(got[one]) + slack, (one, other, &got))?;
-            }
+    fn lying_does_not_pay_under_drf(market in markets(1), liar in any::<Index>(), lie in lies()) {
+        lying_does_not_pay(&market, liar, &lie, Division::Drf)?;
+    }
+
+    /// Where everybody demands everything, this holds of any ranking whose keys grow with use, and where keys never
+    /// change: all are blocked at about the same level, or only the first gets anything, and without somebody that level
+    /// is reached later. (Where some demand nothing of a resource, even DRF for divisible tasks doesn't have it: two queues
+    /// that want cpus and one that wants as much of both leave 2/3 of the memory to a fourth, and one of the two less, 1/2.)
+    #[test]
+    fn who_leaves_takes_nothing_from_others_under_drf_and_fifo(market in markets(1), leaver in any::<Index>()) {
+        for division in [Division::Drf, Division::Fifo] {
+            who_leaves_takes_nothing_from_others(&market, leaver, division)?;
         }
     }
+}
 
-    /// Nobody could get a task more without another's losing one. Whole tasks need no slack for that.
-    #[test]
-    fn nothing_is_left_that_anyone_could_use(market in markets(0)) {
-        let got = market.fill("drf");
-        let lacks = |wish: &Wish| {
-            let used = |resource: usize| -> u64 {
-                let all = market.wishes.iter().zip(&got);
-                all.map(|(wish, n_tasks)| wish.demand[resource] * n_tasks).sum()
-            };
-            let mut resources = market.capacity.iter().enumerate();
-            resources.any(|(place, capacity)| used(place) + wish.demand[place] > *capacity)
-        };
-        prop_assert!(market.wishes.iter().all(lacks), "{got:?}");
-    }
+/// Whether a property fails somewhere in some hundreds of cases, the same each time.
+fn fails<S: Strategy>(cases: &S, property: impl Fn(S::Value) -> TestCaseResult) -> bool {
+    let config = ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..ProptestConfig::default()
+    };
+    let rng = TestRunner::deterministic().new_rng();
+    let result = TestRunner::new_with_rng(config, rng).run(cases, property);
+    matches!(result, Err(TestError::Fail(..)))
+}
 
-    /// Who says that its tasks need something else than they do gains at most D'/(1 − D') of what it had, and
-    /// (1 + ρ) · δ'/δ tasks: y ≤ x/(1 − D') + (1 + ρ) · δ'_i/δ_i. Here everybody demands everything, D' is D and the
-    /// largest δ, and ρ the largest ratio between two demands, so that after the first queue is blocked nobody gets more
-    /// than ρ tasks. Let R_r be the sum of w_k · d_kr/δ_k and λ* the least 1/R_r: what divisible tasks reach. Told the
-    /// truth, keys are at least λ* · (1 − D') when the first queue is blocked, by (1) and (2). Lied to, they reach some λ'.
-    /// Where that is at most λ*, the liar's share is at most w_i · λ* + (1 + ρ) · δ'_i; where it is more, others have so much
-    /// of the resource with the least 1/R_r that it leaves the liar no more than λ* · w_i/δ_i tasks need.
-    #[test]
-    fn lying_does_not_pay(
-        market in markets(1),
-        liar in any::<proptest::sample::Index>(),
-        lie in vec(1..9_u64, 3),
-    ) {
-        let liar = liar.index(market.wishes.len());
-        let mut lying = market.clone();
-        lying.wishes[liar].demand.copy_from_slice(&lie[..market.capacity.len()]);
-        let honest = whole(market.fill("drf")[liar]);
-        let n_bundles = whole(lying.fill("drf")[liar]);
-        let parts = lying.parts(&lying.wishes[liar].demand).into_iter();
-        let bundle: Vec<_> = parts.map(|part| part * n_bundles).collect();
-        let few = (whole(1) + lying.ratio()) * lying.task(liar) / market.task(liar);
-        let useful = market.n_useful(liar, &bundle);
-        at_most(useful, honest / (whole(1) - market.loss()) + few, (liar, lie))?;
+/// Each property tells policies apart: there is one without it. As the paper's table 2 has it, asset fairness doesn't
+/// make sharing pay.
+#[test]
+fn each_property_fails_where_it_should() {
+    use Division::{Assets, Drf, Fickle, Fifo, FixedParts, Weighted};
+    assert!(!fails(&markets(0), |market| sharing_pays(&market, Drf)));
+    for division in [Fifo, Weighted, Assets] {
+        let sharing = |market| sharing_pays(&market, division);
+        assert!(fails(&markets(0), sharing), "sharing under {division:?}");
     }
-
-    /// Where a queue leaves, nobody gets less than before, but for x · D' + (1 + ρ) tasks: with the words of the
-    /// property before, λ* can only grow, what is reached is at least λ* · (1 − D'), and was at most λ* and 1 + ρ tasks.
-    #[test]
-    fn who_leaves_takes_nothing_from_others(market in markets(1), leaver in any::<proptest::sample::Index>()) {
-        let leaver = leaver.index(market.wishes.len());
-        let mut before = market.fill("drf");
-        before.remove(leaver);
-        let mut rest = market.clone();
-        rest.wishes.remove(leaver);
-        let after = rest.fill("drf");
-        let few = whole(1) + market.ratio();
-        for (before, after) in before.iter().zip(&after) {
-            at_most(whole(*before), whole(*after) / (whole(1) - rest.loss()) + few, leaver)?;
-        }
+    for division in [Fifo, Weighted] {
+        let envy = |market| nobody_envies_another(&market, division);
+        assert!(fails(&markets(0), envy), "envy under {division:?}");
     }
+    let lying = |(market, liar, lie): (Market, Index, Vec<u64>)| {
+        lying_does_not_pay(&market, liar, &lie, Weighted)
+    };
+    assert!(fails(&(markets(1), any::<Index>(), lies()), lying), "lying");
+    let idle = |market| nothing_is_left_that_anyone_could_use(&market, FixedParts);
+    assert!(fails(&markets(0), idle), "nothing is left");
+    let leaving = |(market, leaver): (Market, Index)| {
+        who_leaves_takes_nothing_from_others(&market, leaver, Fickle)
+    };
+    assert!(fails(&(markets(1), any::<Index>()), leaving), "leaving");
 }
