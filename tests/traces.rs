@@ -126,6 +126,31 @@ fn each_task_is_a_trace_from_its_submission_to_its_delivery() {
 }
 
 #[test]
+fn a_daemon_that_stops_sends_the_last_traces_first() {
+    let (url, received) = collector();
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!("[queues.maps]\n[traces]\notlp = \"{url}\"\n");
+    let daemon = Daemon::start(folder.path(), &config);
+    let tasks = json!({"queue": "maps", "array": "0-19", "run": {"command": "true"}});
+    let first = daemon.http.submit(&tasks);
+    let ids = first..first + 20;
+    for id in ids.clone() {
+        daemon.http.wait_ended(id);
+    }
+    // Sooner than the clock would have all of them sent.
+    assert!(daemon.stop().success());
+    let mut traced: Vec<String> = Vec::new();
+    while traced.len() < 20 {
+        let request = received.recv_timeout(Duration::from_secs(60));
+        let spans = spans(request.expect("each task has a trace"));
+        let roots = spans.iter().filter(|span| span.name == "task");
+        traced.extend(roots.map(|root| text(root, "apportion.task")));
+    }
+    traced.sort_by_key(|id| id.parse::<u64>().unwrap());
+    assert!(traced.into_iter().eq(ids.map(|id| id.to_string())));
+}
+
+#[test]
 fn a_collector_that_is_away_costs_a_line_in_the_log_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     // Nothing listens at the port that no one may use.

@@ -169,6 +169,7 @@ struct Daemon {
     serving: Serving,
     retention: JoinHandle<()>,
     outside: JoinHandle<()>,
+    traces: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
@@ -200,7 +201,7 @@ impl Daemon {
         let observer = Box::new(observing::observer(Arc::clone(&metrics)));
         let backend = started.backend;
         let driver_ended = drive(move || inbox.run(engine, Box::new(store), backend, observer))?;
-        send_traces(&config, &handle, &reader)?;
+        let traces = send_traces(&config, &handle, &reader)?;
         let connections_max = config.server.connections_max;
         let (config, config_seen) = watch::channel(config);
         tokio::spawn(observing::keep_limits(
@@ -233,6 +234,7 @@ impl Daemon {
             serving: listeners.serve(state, connections_max),
             retention: tokio::spawn(retention),
             outside: tokio::spawn(outside),
+            traces,
         })
     }
 
@@ -249,6 +251,9 @@ impl Daemon {
             result = result.and(driver.map_err(ServeError::from));
         }
         self.serving.stop().await;
+        if let Some(traces) = self.traces {
+            traces::finish(traces).await;
+        }
         result
     }
 }
@@ -275,17 +280,17 @@ fn send_traces(
     config: &Config,
     handle: &Handle,
     reader: &Arc<SqliteReader>,
-) -> Result<(), ServeError> {
+) -> Result<Option<JoinHandle<()>>, ServeError> {
     let Some(traces) = &config.traces else {
-        return Ok(());
+        return Ok(None);
     };
     let exporter = traces::exporter(traces).map_err(|error| ServeError::Traces {
         otlp: traces.otlp.clone(),
         message: error.to_string(),
     })?;
     let (handle, reader) = (handle.clone(), Arc::clone(reader));
-    tokio::spawn(traces::run(exporter, traces.one_in, handle, reader));
-    Ok(())
+    let sending = traces::run(exporter, traces.one_in, handle, reader);
+    Ok(Some(tokio::spawn(sending)))
 }
 
 /// What is made on a blocking thread, since it reads the disk and starts processes.

@@ -17,7 +17,8 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter, SpanLinks};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::TracesConfig;
@@ -33,6 +34,8 @@ const TASKS_AT_ONCE: usize = 512;
 const SEND_EVERY: Duration = Duration::from_secs(1);
 /// How long sending may take.
 const SEND_MAX: Duration = Duration::from_secs(10);
+/// How long the last traces may take once the daemon stops.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Makes what sends spans.
 ///
@@ -57,8 +60,16 @@ pub(super) fn exporter(
     Ok(exporter)
 }
 
+/// Waits until [`run`] has sent what is left, but not for ever. To be called once the driver is gone.
+pub(super) async fn finish(mut sending: JoinHandle<()>) {
+    if tokio::time::timeout(STOP_MAX, &mut sending).await.is_err() {
+        sending.abort();
+        tracing::warn!("the last traces are dropped: the collector does not answer");
+    }
+}
+
 /// Sends a trace of each task that ends, until the driver is gone. What can't be sent is dropped and told: traces are
-/// for people, and nothing waits for them.
+/// for people, and nothing waits for them but the end of the daemon, for a moment.
 pub(super) async fn run(
     exporter: opentelemetry_otlp::SpanExporter,
     one_in: u64,
@@ -70,6 +81,7 @@ pub(super) async fn run(
         exporter,
         reader,
         ended: Vec::new(),
+        one_in,
         is_failing: false,
     };
     let mut due = tokio::time::interval(SEND_EVERY);
@@ -85,23 +97,31 @@ pub(super) async fn run(
         };
         match facts {
             Ok(facts) => {
-                let ended = facts.iter().filter_map(ended_task);
-                let traced = ended.filter(|task| task.0.is_multiple_of(one_in));
-                sender.ended.extend(traced);
+                sender.take(&facts);
                 if sender.ended.len() >= TASKS_AT_ONCE {
                     sender.send().await;
                 }
             }
-            Err(RecvError::Lagged(n_batches)) => {
-                tracing::warn!(
-                    n_batches,
-                    "too many tasks end to trace them all; raise traces.one_in"
-                );
-            }
+            Err(RecvError::Lagged(n_batches)) => warn_of_gap(n_batches),
             Err(RecvError::Closed) => break,
         }
     }
+    // What the driver still committed before it went.
+    loop {
+        match committed.try_recv() {
+            Ok(facts) => sender.take(&facts),
+            Err(TryRecvError::Lagged(n_batches)) => warn_of_gap(n_batches),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        }
+    }
     sender.send().await;
+}
+
+fn warn_of_gap(n_batches: u64) {
+    tracing::warn!(
+        n_batches,
+        "too many tasks end to trace them all; raise traces.one_in"
+    );
 }
 
 /// Sends traces, those of many tasks together.
@@ -110,10 +130,19 @@ struct Sender {
     reader: Arc<dyn Reader>,
     /// Tasks whose traces are yet to be sent.
     ended: Vec<TaskId>,
+    /// Of so many tasks, one is traced.
+    one_in: u64,
     is_failing: bool,
 }
 
 impl Sender {
+    /// Notes which tasks have ended.
+    fn take(&mut self, facts: &[Fact]) {
+        let ended = facts.iter().filter_map(ended_task);
+        self.ended
+            .extend(ended.filter(|task| task.0.is_multiple_of(self.one_in)));
+    }
+
     async fn send(&mut self) {
         let ended = std::mem::take(&mut self.ended);
         if ended.is_empty() {
