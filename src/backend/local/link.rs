@@ -2,10 +2,14 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::environment;
 use super::keeper::{self, Home};
@@ -24,25 +28,23 @@ pub(super) struct Recipe {
     pub(super) values: Values,
 }
 
-/// A keeper that runs.
+/// A keeper that runs, as who gives it orders sees it.
 #[derive(Debug)]
 pub(super) struct Link {
     guard: Child,
+    /// Never waits.
     orders: Option<ChildStdin>,
-    reader: Option<JoinHandle<()>>,
+    /// Orders, of which the first so many bytes have been sent.
     bytes: Vec<u8>,
+    n_sent: usize,
 }
 
 impl Link {
-    /// Starts a keeper. All that it says goes to `on_reports`, what it said at once together, from a thread of
-    /// its own; `None` is the last word and means that no process of the keeper's is left.
+    /// Starts a keeper; with what it says.
     ///
     /// # Errors
-    /// There is no process or no thread to be had.
-    pub(super) fn start(
-        recipe: &Recipe,
-        on_reports: impl FnMut(Option<Vec<Report>>) + Send + 'static,
-    ) -> io::Result<Self> {
+    /// There is no process to be had.
+    pub(super) fn start(recipe: &Recipe) -> io::Result<(Self, Reports)> {
         let own = std::env::vars_os();
         let mut guard = Command::new(&recipe.program)
             .arg0("apportion")
@@ -57,26 +59,26 @@ impl Link {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let (Some(orders), Some(reports)) = (guard.stdin.take(), guard.stdout.take()) else {
+        let (Some(orders), Some(pipe)) = (guard.stdin.take(), guard.stdout.take()) else {
             return Err(io::Error::other("no pipes to the keeper"));
         };
-        let reader = std::thread::Builder::new()
-            .name("keeper-reports".to_owned())
-            .spawn(move || read_reports(reports, on_reports))?;
+        // The keeper's end is another open file, and waits as before.
+        fcntl(&orders, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut link = Self {
             guard,
             orders: Some(orders),
-            reader: Some(reader),
             bytes: Vec::new(),
+            n_sent: 0,
         };
         link.push(&Order::Start {
             limits: recipe.limits,
             daemon: std::process::id(),
             python: recipe.python.clone(),
         })?;
-        // Should this fail, the reader learns of the keeper's end as well.
+        // Should this fail, its reports tell of the keeper's end as well.
         let _ = link.flush();
-        Ok(link)
+        let lines = Lines::default();
+        Ok((link, Reports { pipe, lines }))
     }
 
     /// Puts an order with those that go out together.
@@ -87,18 +89,42 @@ impl Link {
         write_line(&mut self.bytes, order)
     }
 
-    /// Sends what was put together. Waits while the keeper is busy, but not for anything else: it always
-    /// reads on, since its reports are always read.
+    /// Sends of what was put together as much as there is room for; see [`Link::wants_room`].
     ///
     /// # Errors
-    /// The keeper is gone; its last word comes through the reader.
+    /// The keeper is gone; its reports come to an end.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let result = match &mut self.orders {
-            Some(orders) => orders.write_all(&self.bytes),
-            None => Ok(()),
+        let Some(orders) = &mut self.orders else {
+            self.bytes.clear();
+            self.n_sent = 0;
+            return Ok(());
         };
+        let mut result = Ok(());
+        while self.n_sent < self.bytes.len() {
+            match orders.write(&self.bytes[self.n_sent..]) {
+                Ok(n_bytes) => self.n_sent += n_bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
         self.bytes.clear();
+        self.n_sent = 0;
         result
+    }
+
+    /// Whether there are orders for which there was no room.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.n_sent < self.bytes.len()
+    }
+
+    /// Where there are: what to wait on until there is.
+    pub(super) fn wants_room(&self) -> Option<OwnedFd> {
+        let orders = self.orders.as_ref().filter(|_| self.has_backlog())?;
+        orders.as_fd().try_clone_to_owned().ok()
     }
 
     /// Lets go of the keeper, which then ends all that it keeps.
@@ -110,20 +136,36 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.hang_up();
-        // The guard ends right after the last report; see `keeper`.
+        // It ends right after the last report; see `keeper`.
         let _ = self.guard.wait();
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
     }
 }
 
-/// Reads until nobody is left who could report.
-fn read_reports(mut pipe: ChildStdout, mut on_reports: impl FnMut(Option<Vec<Report>>)) {
-    let mut lines = Lines::default();
-    loop {
+/// What a keeper says.
+#[derive(Debug)]
+pub(super) struct Reports {
+    pipe: ChildStdout,
+    lines: Lines,
+}
+
+impl Reports {
+    /// What to wait on.
+    pub(super) fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// What has been said, at once; waits for it if need be. `None`: no process of the keeper's is left.
+    pub(super) fn read(&mut self) -> Option<Vec<Report>> {
+        match self.lines.fill(&mut self.pipe) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                tracing::error!(%error, "cannot read the keeper's reports");
+                return None;
+            }
+        }
         let mut reports = Vec::new();
-        while let Some(line) = lines.next_line() {
+        while let Some(line) = self.lines.next_line() {
             match serde_json::from_slice(line) {
                 Ok(report) => reports.push(report),
                 Err(error) => {
@@ -131,17 +173,23 @@ fn read_reports(mut pipe: ChildStdout, mut on_reports: impl FnMut(Option<Vec<Rep
                 }
             }
         }
-        if !reports.is_empty() {
-            on_reports(Some(reports));
-        }
-        match lines.fill(&mut pipe) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => {
-                tracing::error!(%error, "cannot read the keeper's reports");
-                break;
-            }
+        Some(reports)
+    }
+
+    /// The same, but waits for so long at most, and then says nothing.
+    pub(super) fn read_within(&mut self, longest: Duration) -> Option<Vec<Report>> {
+        let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout(Some(longest))) {
+            Ok(n) if n > 0 => self.read(),
+            Ok(_) | Err(_) => Some(Vec::new()),
         }
     }
-    on_reports(None);
+}
+
+/// For a wait of this length, or for ever. Rounded up: to wake too early would mean to wake again at once.
+pub(super) fn timeout(longest: Option<Duration>) -> PollTimeout {
+    longest.map_or(PollTimeout::NONE, |longest| {
+        let millis = longest.as_micros().div_ceil(1000).min(1 << 30);
+        PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
+    })
 }

@@ -1,17 +1,19 @@
 //! The local backend: tasks are processes on this machine.
 //!
 //! ```text
-//! driver ─ act() ─► worker thread ─ orders ─► keeper process ─► attempts
-//!    ▲                  │   ▲                      │
-//!    └── events thread ◄┘   └─ reports thread ◄────┘
+//! driver ─ act() ─► desk ─ orders ─► keeper process ─► attempts
+//!    ▲                ▲                    │
+//!    └─── events ── clerk ◄─── reports ────┘
 //! ```
-//! [`LocalBackend`] only passes messages on. The `worker` keeps the books of what is offered; the
-//! [`keeper`] starts and ends processes. Reading order: `wire`, `books`, `worker`, [`keeper`], [`layout`].
+//! The `desk` keeps the books of what is offered and is a lock that is held for moments; the `clerk` is a thread; the
+//! [`keeper`] starts and ends processes. Reading order: `wire`, `books`, `desk`, `clerk`, [`keeper`], [`layout`].
 //!
 //! A machine that is all of the cluster is one agent, [`AGENT`], in every data directory: what was
 //! submitted on a laptop under one host name still fits after it got another.
 
 mod books;
+mod clerk;
+mod desk;
 mod environment;
 pub mod keeper;
 pub mod layout;
@@ -19,20 +21,21 @@ mod link;
 mod logs;
 mod machine;
 mod wire;
-mod worker;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 pub use self::logs::LocalLogs;
 
 use self::books::Books;
-use self::link::Recipe;
+use self::clerk::{Clerk, Shared};
+use self::desk::Desk;
+use self::link::{Link, Recipe, Reports};
 use self::wire::{Report, WireLimits, WirePython};
-use self::worker::{Message, Worker};
 use super::Backend;
 use crate::backend::settings::{LimitMode, LocalConfig, PythonConfig};
 use crate::backend::values::{VALUES_DIR, Values};
@@ -105,9 +108,9 @@ pub enum LocalError {
 /// On start it tells of its one agent and, once [`Backend::reconcile`] was called, offers everything.
 /// What an accepted offer leaves and what ended attempts held comes as further offers; they add up.
 pub struct LocalBackend {
-    messages: Sender<Message>,
-    /// Closed when the worker ends.
-    worker_ended: Receiver<()>,
+    desk: Shared,
+    /// Closed when the clerk ends.
+    clerk_ended: Receiver<()>,
     shut_down_grace: Duration,
 }
 
@@ -115,7 +118,8 @@ impl LocalBackend {
     /// Starts. When it returns, nothing of an earlier daemon on the same directory runs any more.
     ///
     /// Events go to `on_events`, those that came about together together, on a thread that may wait as long
-    /// as it likes; false means that nobody listens any more. Costs two processes and three threads, however many attempts run.
+    /// as it likes; false means that nobody listens any more. Costs two
+    /// processes and one thread, however many attempts run.
     ///
     /// # Errors
     /// See [`LocalError`].
@@ -146,43 +150,51 @@ impl LocalBackend {
                     .unwrap_or_else(|_| options.values_dir.clone()),
             ),
         };
-        // Without bounds of their own, but no attempt is in either more than a few times: the engine decides
-        // each once, the keeper reports its start and its end. So neither thread ever waits for the other.
-        let (messages, inbox) = channel();
-        let (events, outbox) = channel();
-        let mut worker = Worker {
+        let (link, mut reports) = Link::start(&recipe)?;
+        if let Err(error) = wait_until_ready(&mut reports) {
+            // Should it still want to say something, it must not wait for who listens.
+            drop(reports);
+            return Err(error);
+        }
+        let (bell, ringer) = io::pipe()?;
+        let books = Books::new(machine::resources(&config.resources));
+        let seen = Event::AgentSeen {
             agent: AGENT.into(),
-            recipe,
-            books: Books::new(machine::resources(&config.resources)),
-            link: None,
-            n_keepers: 0,
-            messages: inbox,
-            own: messages.clone(),
-            events,
+            total: books.total().clone(),
+            attributes: config.attributes.clone(),
+        };
+        let desk = Shared::new(Desk {
+            agent: AGENT.into(),
+            recipe: Arc::new(recipe),
+            books,
+            link: Some(link),
+            bell: ringer,
+            has_rung: false,
             held: BTreeMap::new(),
             waiting: Vec::new(),
             freed: BTreeMap::new(),
-            told: Vec::new(),
+            // Handed over in the clerk's first round.
+            told: vec![seen],
             last_start: Stopwatch::start(),
             shutting_down: false,
+        });
+        let clerk = Clerk {
+            desk: desk.clone(),
+            bell,
+            reports: Some(reports),
+            on_events,
+            is_heard: true,
         };
-        worker.start_keeper()?;
-        wait_until_ready(&worker.messages)?;
-        let seen = Event::AgentSeen {
-            agent: AGENT.into(),
-            total: worker.books.total().clone(),
-            attributes: config.attributes.clone(),
-        };
-        let _ = worker.events.send(vec![seen]);
-        let (ended, worker_ended) = channel();
-        spawn_thread("local-events", move || forward(&outbox, on_events))?;
-        spawn_thread("local-backend", move || {
-            worker.run();
+        let (ended, clerk_ended) = channel();
+        let body = move || {
+            clerk.run();
             drop::<Sender<()>>(ended);
-        })?;
+        };
+        let thread = std::thread::Builder::new().name("local-backend".to_owned());
+        thread.spawn(body)?;
         Ok(Self {
-            messages,
-            worker_ended,
+            desk,
+            clerk_ended,
             shut_down_grace: options.shut_down_grace,
         })
     }
@@ -190,21 +202,19 @@ impl LocalBackend {
 
 impl Backend for LocalBackend {
     fn act(&mut self, decision: Decision) {
-        let _ = self.messages.send(Message::Act(decision));
+        self.desk.lock().act(decision);
     }
 
     fn reconcile(&mut self, attempts: Vec<AttemptId>) {
-        let _ = self.messages.send(Message::Reconcile(attempts));
+        self.desk.lock().reconcile(attempts);
     }
 
     /// Sends SIGTERM to everything, SIGKILL after the grace, and returns when nothing is left; at the latest
     /// a few seconds after the grace. No event comes any more.
     fn shut_down(&mut self) {
-        let _ = self.messages.send(Message::ShutDown {
-            grace: self.shut_down_grace,
-        });
+        self.desk.lock().shut_down(self.shut_down_grace);
         if self
-            .worker_ended
+            .clerk_ended
             .recv_timeout(self.shut_down_grace + SHUT_DOWN_MARGIN)
             == Err(RecvTimeoutError::Timeout)
         {
@@ -218,41 +228,26 @@ impl Backend for LocalBackend {
 impl Drop for LocalBackend {
     /// Without [`Backend::shut_down`] everything is SIGKILLed at once.
     fn drop(&mut self) {
-        let _ = self.messages.send(Message::Abandon);
+        self.desk.lock().abandon();
     }
-}
-
-/// Hands events over, and waits for the driver so that the worker needn't.
-fn forward(events: &Receiver<Vec<Event>>, mut on_events: impl FnMut(Vec<Event>) -> bool) {
-    while let Ok(events) = events.recv() {
-        if !on_events(events) {
-            return;
-        }
-    }
-}
-
-fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .map(drop)
 }
 
 /// Waits for the keeper's first word.
-fn wait_until_ready(messages: &Receiver<Message>) -> Result<(), LocalError> {
+fn wait_until_ready(reports: &mut Reports) -> Result<(), LocalError> {
     let since = Stopwatch::start();
     loop {
         let left = READY_MAX.saturating_sub(since.elapsed());
-        let Ok(Message::Reported(_, reports)) = messages.recv_timeout(left) else {
+        if left.is_zero() {
             return Err(LocalError::NotReady);
-        };
-        for report in reports.ok_or(LocalError::NotReady)? {
+        }
+        let said = reports.read_within(left);
+        for report in said.ok_or(LocalError::NotReady)? {
             match report {
                 Report::Ready {
                     limits,
                     instead_because,
                 } => {
-                    worker::tell_limits(&limits, instead_because.as_deref());
+                    desk::tell_limits(&limits, instead_because.as_deref());
                     return Ok(());
                 }
                 Report::Refused { message } => return Err(LocalError::NoCgroups(message)),

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use super::super::layout;
+use super::super::link::timeout;
 use super::super::wire::{
     Lines, Order, Report, WireAttempt, WireEnd, WireLimits, WireUsage, WireValue, write_line,
 };
@@ -169,11 +170,7 @@ pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Re
 /// Waits for orders, signals, workers, or the time. Tells whether there are any of the first two, and which
 /// attempts' workers have something to say.
 fn wait(orders: &File, wake: &Wake, keeper: &Keeper) -> io::Result<(bool, bool, Vec<WireAttempt>)> {
-    let timeout = keeper.wait_max().map_or(PollTimeout::NONE, |longest| {
-        // Rounded up: to wake too early would mean to wake again at once.
-        let millis = longest.as_micros().div_ceil(1000).min(1 << 30);
-        PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
-    });
+    let timeout = timeout(keeper.wait_max());
     let workers = keeper.attempts.values().filter_map(|attempt| {
         let fd = attempt.worker.as_ref()?.poll_fd()?;
         Some((attempt.id, fd))

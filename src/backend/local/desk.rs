@@ -1,11 +1,13 @@
-//! The thread that carries decisions out: it keeps the books of this machine's offers, gives orders to
-//! the keeper, and turns the keeper's reports into events.
+//! The books of this machine's offers, and what the keeper is told: decisions become orders, reports become events.
+//!
+//! The driver does its part here itself, and the [`super::clerk`] the keeper's, each with the desk locked for the
+//! moment: a thread in between would make every launch wait for one more wake-up. So nothing here waits for anybody
+//! or reads and writes files.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::{PipeWriter, Write as _};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,132 +15,107 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::books::{self, Books, Resources};
 use super::link::{Link, Recipe};
-use super::wire::{LaunchOrder, Order, PythonOrder, Report, WireEnd, WireUsage, WireValue, millis};
-use super::{environment, layout, logs};
+use super::wire::{LaunchOrder, Order, PythonOrder, Report, WireEnd, WireUsage, millis};
+use super::{environment, layout};
 use crate::clock::Stopwatch;
 use crate::engine::decision::Launch;
 use crate::engine::event::OfferId;
-use crate::engine::outcome::{Value, ValueFile};
+use crate::engine::outcome::Value;
 use crate::engine::spec::Run;
 use crate::engine::{AttemptEnd, AttemptId, Decision, Event, Usage, outcome::LossReason};
 
 /// Between two attempts to start a keeper.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many messages are worked off before their orders and events go out together.
-const BATCH_MAX: usize = 4096;
-
 /// The longest pickle that travels in an order, in bytes; longer ones are files.
 const CALL_INLINE_BYTES_MAX: usize = 64 << 10;
 
-/// What reaches the worker.
-pub(super) enum Message {
-    /// From the driver.
-    Act(Decision),
-    /// From the driver, once at the beginning.
-    Reconcile(Vec<AttemptId>),
-    /// End everything; answered by the worker's own end.
-    ShutDown { grace: Duration },
-    /// Let go of everything at once.
-    Abandon,
-    /// From the keeper with this number. `None`: it is gone, and so is all that it kept.
-    Reported(u64, Option<Vec<Report>>),
-}
-
 /// See the module's text.
-pub(super) struct Worker {
+pub(super) struct Desk {
     pub(super) agent: Arc<str>,
-    pub(super) recipe: Recipe,
+    pub(super) recipe: Arc<Recipe>,
     pub(super) books: Books,
     pub(super) link: Option<Link>,
-    /// Keepers are numbered, so that a late word of an old one isn't taken for the new one's.
-    pub(super) n_keepers: u64,
-    pub(super) messages: Receiver<Message>,
-    pub(super) own: Sender<Message>,
-    /// To the thread that waits for the driver in this one's stead.
-    pub(super) events: Sender<Vec<Event>>,
+    /// Wakes the clerk.
+    pub(super) bell: PipeWriter,
+    /// The clerk was woken and has not come yet.
+    pub(super) has_rung: bool,
     /// What each attempt holds that has been launched and has not ended.
     pub(super) held: BTreeMap<AttemptId, Resources>,
-    /// Launches that wait for a keeper, in order.
+    /// Launches that wait for a keeper, or for the clerk to write what they run to a file; in order.
     pub(super) waiting: Vec<Launch>,
     /// What has become free since the last offer.
     pub(super) freed: Resources,
-    /// Events of this batch, which go out together: so what has ended and what came free by it are one
+    /// Events that the clerk is to hand over, together: so what has ended and what came free by it are one
     /// batch of the driver's too, and one commit.
     pub(super) told: Vec<Event>,
     pub(super) last_start: Stopwatch,
     pub(super) shutting_down: bool,
 }
 
-impl Worker {
-    /// Works until told to end.
-    pub(super) fn run(mut self) {
-        loop {
-            let first = if self.link.is_none() {
-                match self
-                    .messages
-                    .recv_timeout(RESTART_PAUSE.saturating_sub(self.last_start.elapsed()))
-                {
-                    Ok(message) => Some(message),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
-            } else {
-                match self.messages.recv() {
-                    Ok(message) => Some(message),
-                    Err(_) => return,
-                }
-            };
-            let mut n_left = BATCH_MAX;
-            let mut next = first;
-            while let Some(message) = next {
-                if !self.take_in(message) {
-                    return;
-                }
-                n_left -= 1;
-                next = if n_left > 0 {
-                    self.messages.try_recv().ok()
-                } else {
-                    None
-                };
-            }
-            if self.link.is_none() && self.last_start.elapsed() >= RESTART_PAUSE {
-                self.restart_keeper();
-            }
-            self.finish_batch();
-        }
-    }
-
-    /// False to end.
-    fn take_in(&mut self, message: Message) -> bool {
-        match message {
-            Message::Act(Decision::Accept {
+impl Desk {
+    /// Does what the driver has decided. What the clerk has to do for it, it is woken for.
+    pub(super) fn act(&mut self, decision: Decision) {
+        match decision {
+            Decision::Accept {
                 agent,
                 offers,
                 launches,
-            }) => self.accept(&agent, &offers, launches),
-            Message::Act(Decision::Kill { attempt, grace }) => self.kill(attempt, grace),
+            } => self.accept(&agent, &offers, launches),
+            Decision::Kill { attempt, grace } => self.kill(attempt, grace),
             // Only for backends that are guests of a cluster, or ask for receipts.
-            Message::Act(
-                Decision::Decline { .. }
-                | Decision::Suppress
-                | Decision::Revive
-                | Decision::Acknowledge { .. },
-            ) => {}
-            Message::Reconcile(attempts) => self.reconcile(attempts),
-            Message::ShutDown { grace } => return self.shut_down(grace),
-            Message::Abandon => return false,
-            Message::Reported(keeper, report) if keeper == self.n_keepers => match report {
-                Some(reports) => {
-                    for report in reports {
-                        self.on_report(report);
-                    }
-                }
-                None => return self.on_keeper_gone(),
-            },
-            Message::Reported(..) => {}
+            Decision::Decline { .. }
+            | Decision::Suppress
+            | Decision::Revive
+            | Decision::Acknowledge { .. } => {}
         }
-        true
+        self.settle();
+        if !self.told.is_empty() || self.has_backlog() || self.next_errand().is_some() {
+            self.ring();
+        }
+    }
+
+    /// Wakes the clerk.
+    pub(super) fn ring(&mut self) {
+        if !std::mem::replace(&mut self.has_rung, true) {
+            // It fails only if the clerk has gone, and then nobody is left who could do anything.
+            let _ = self.bell.write_all(b"!");
+        }
+    }
+
+    /// Whether there are orders that the keeper has yet to make room for.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::has_backlog)
+    }
+
+    /// How long until a keeper is to be started; `None` while there is one.
+    pub(super) fn restart_in(&self) -> Option<Duration> {
+        let pause = RESTART_PAUSE.saturating_sub(self.last_start.elapsed());
+        self.link.is_none().then_some(pause)
+    }
+
+    /// The first launch that waits though there is a keeper.
+    pub(super) fn next_errand(&self) -> Option<&Launch> {
+        self.link.as_ref().and(self.waiting.first())
+    }
+
+    /// Orders a launch that has waited, if it still does: what it runs has been [`write_call`]ed.
+    pub(super) fn launch_waiting(&mut self, attempt: AttemptId, written: std::io::Result<()>) {
+        let mut waiting = self.waiting.iter();
+        let Some(place) = waiting.position(|launch| launch.attempt == attempt) else {
+            return;
+        };
+        let launch = self.waiting.remove(place);
+        match written {
+            Ok(()) => self.order(launch),
+            Err(error) => self.cannot_hand_over(attempt, &error),
+        }
+    }
+
+    fn cannot_hand_over(&mut self, attempt: AttemptId, error: &std::io::Error) {
+        tracing::error!(%attempt, %error, "cannot hand a pickle over");
+        let reason = LossReason::BackendFailed;
+        self.end(attempt, AttemptEnd::Lost { reason });
     }
 
     fn accept(&mut self, agent: &str, offers: &[OfferId], launches: Vec<Launch>) {
@@ -164,8 +141,17 @@ impl Worker {
         books::add(&mut self.freed, free);
     }
 
-    /// Orders a launch, or keeps it until there is a keeper.
+    /// Orders a launch, or keeps it for the clerk.
     fn launch(&mut self, launch: Launch) {
+        if self.link.is_none() || large_call(&launch).is_some() {
+            self.waiting.push(launch);
+        } else {
+            self.order(launch);
+        }
+    }
+
+    /// Orders a launch, or keeps it until there is a keeper.
+    fn order(&mut self, launch: Launch) {
         let Some(link) = &mut self.link else {
             self.waiting.push(launch);
             return;
@@ -175,9 +161,7 @@ impl Worker {
             Run::Python(pickle) => match python_order(&self.recipe, &launch, pickle) {
                 Ok(order) => Some(order),
                 Err(error) => {
-                    tracing::error!(attempt = %launch.attempt, %error, "cannot hand a pickle over");
-                    let reason = LossReason::BackendFailed;
-                    self.end(launch.attempt, AttemptEnd::Lost { reason });
+                    self.cannot_hand_over(launch.attempt, &error);
                     return;
                 }
             },
@@ -234,16 +218,19 @@ impl Worker {
     }
 
     /// No attempt outlives its daemon, and the keeper has made sure of that before it was ready.
-    fn reconcile(&mut self, attempts: Vec<AttemptId>) {
+    pub(super) fn reconcile(&mut self, attempts: Vec<AttemptId>) {
         for attempt in attempts {
             self.tell_lost(attempt, LossReason::DaemonRestarted);
         }
         // Only now, for until then the engine counts what those attempts held.
         let total = self.books.total().clone();
         books::add(&mut self.freed, total);
+        self.settle();
+        self.ring();
     }
 
-    fn on_report(&mut self, report: Report) {
+    /// Takes in what the keeper says, with what an attempt that has ended has to show.
+    pub(super) fn on_report(&mut self, report: Report, value: Value) {
         match report {
             Report::Ready {
                 limits,
@@ -258,21 +245,20 @@ impl Worker {
                 attempt,
                 end,
                 usage,
-                value,
+                value: _,
             } => {
                 let attempt = AttemptId::from(attempt);
                 let end = end_of(attempt, end);
-                let value = value_of(&self.recipe.home.tasks_dir, attempt, value);
                 self.end_with(attempt, end, usage_of(usage), value);
             }
         }
     }
 
-    /// Everything that the keeper kept is gone. False to end.
-    fn on_keeper_gone(&mut self) -> bool {
-        self.link = None;
+    /// Everything that the keeper kept is gone. Gives what is left of the link, to be dropped once the desk is free.
+    pub(super) fn on_keeper_gone(&mut self) -> Option<Link> {
+        let link = self.link.take();
         if self.shutting_down {
-            return false;
+            return link;
         }
         tracing::error!(
             n_attempts = self.held.len(),
@@ -291,53 +277,33 @@ impl Worker {
             };
             self.end(attempt, end);
         }
-        true
+        link
     }
 
-    /// Starts a keeper and gives it what has waited.
-    fn restart_keeper(&mut self) {
-        self.last_start = Stopwatch::start();
-        match self.start_keeper() {
-            Ok(()) => {
-                for launch in std::mem::take(&mut self.waiting) {
-                    self.launch(launch);
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot start a keeper; nothing can be launched until one starts")
-            }
-        }
-    }
-
-    /// Starts a keeper.
-    ///
-    /// # Errors
-    /// There is no process to be had.
-    pub(super) fn start_keeper(&mut self) -> std::io::Result<()> {
-        self.n_keepers += 1;
-        let (number, own) = (self.n_keepers, self.own.clone());
-        // If this worker has ended, nobody needs to know.
-        let on_reports = move |reports| drop(own.send(Message::Reported(number, reports)));
-        self.link = Some(Link::start(&self.recipe, on_reports)?);
-        Ok(())
-    }
-
-    /// False to end at once: there is nothing to wait for.
-    fn shut_down(&mut self, grace: Duration) -> bool {
+    /// Asks for everything to end, SIGKILL after the grace.
+    pub(super) fn shut_down(&mut self, grace: Duration) {
         self.shutting_down = true;
-        let Some(link) = &mut self.link else {
-            return false;
-        };
-        let order = Order::ShutDown {
-            grace_millis: millis(grace),
-        };
-        // If the keeper is gone, its last word says so.
-        let _ = link.push(&order).and_then(|()| link.flush());
-        true
+        if let Some(link) = &mut self.link {
+            let order = Order::ShutDown {
+                grace_millis: millis(grace),
+            };
+            // If the keeper is gone, its last word says so.
+            let _ = link.push(&order).and_then(|()| link.flush());
+        }
+        self.ring();
     }
 
-    /// Sends orders and offers of a whole batch.
-    fn finish_batch(&mut self) {
+    /// Lets go of everything, at once.
+    pub(super) fn abandon(&mut self) {
+        self.shutting_down = true;
+        if let Some(link) = &mut self.link {
+            link.hang_up();
+        }
+        self.ring();
+    }
+
+    /// Sends orders as far as there is room for them, and offers what came free.
+    pub(super) fn settle(&mut self) {
         if let Some(link) = &mut self.link {
             // If the keeper is gone, its last word says so, and what it was to launch is lost.
             let _ = link.flush();
@@ -348,9 +314,6 @@ impl Worker {
                 agent: Arc::clone(&self.agent),
                 free,
             });
-        }
-        if !self.told.is_empty() {
-            let _ = self.events.send(std::mem::take(&mut self.told));
         }
     }
 
@@ -402,45 +365,37 @@ pub(super) fn tell_limits(limits: &str, instead_because: Option<&str>) {
     }
 }
 
-/// What an attempt has to show.
-fn value_of(tasks_dir: &Path, attempt: AttemptId, value: WireValue) -> Value {
-    match value {
-        WireValue::Nothing => Value::default(),
-        WireValue::Output => logs::read_value(tasks_dir, attempt).unwrap_or_else(|error| {
-            tracing::error!(%attempt, %error, "cannot read the output of an attempt; its value is empty");
-            Value::default()
-        }),
-        WireValue::Inline(text) => Value {
-            bytes: STANDARD.decode(text).unwrap_or_default().into(),
-            ..Value::default()
-        },
-        WireValue::File(n_bytes) => Value {
-            file: Some(ValueFile {
-                attempt: attempt.number,
-                n_bytes,
-            }),
-            ..Value::default()
-        },
+/// The pickle of a launch that is too long for an order.
+fn large_call(launch: &Launch) -> Option<&[u8]> {
+    match &launch.submission.spec.run {
+        Run::Python(pickle) if pickle.len() > CALL_INLINE_BYTES_MAX => Some(pickle),
+        Run::Python(_) | Run::Command(_) | Run::Argv(_) => None,
     }
 }
 
-/// Hands a pickle over, in the order itself or as a file.
+/// Writes what a launch runs to a file, where it is too long for an order.
+///
+/// # Errors
+/// What the file system says.
+pub(super) fn write_call(recipe: &Recipe, launch: &Launch) -> std::io::Result<()> {
+    let Some(pickle) = large_call(launch) else {
+        return Ok(());
+    };
+    let file = layout::call_file(&recipe.home.tasks_dir, launch.attempt);
+    file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    std::fs::write(file, pickle)
+}
+
+/// Hands a pickle over, in the order itself or as the file that [`write_call`] has made.
 fn python_order<'a>(
     recipe: &Recipe,
     launch: &'a Launch,
     pickle: &[u8],
 ) -> std::io::Result<PythonOrder<'a>> {
     let value = recipe.values.prepare(launch.attempt)?;
-    let call = if pickle.len() <= CALL_INLINE_BYTES_MAX {
-        Some(STANDARD.encode(pickle).into())
-    } else {
-        let file = layout::call_file(&recipe.home.tasks_dir, launch.attempt);
-        file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-        std::fs::write(file, pickle)?;
-        None
-    };
+    let call = large_call(launch).is_none();
     Ok(PythonOrder {
-        call,
+        call: call.then(|| STANDARD.encode(pickle).into()),
         value: value.to_string_lossy().into_owned().into(),
         queue: (&*launch.submission.spec.queue).into(),
     })
