@@ -35,7 +35,13 @@ pub(crate) fn batch(number: u64, count: u32) -> Vec<u8> {
 
 /// An array of `count` tasks that take a while.
 pub(crate) fn array(count: u32) -> Vec<u8> {
+    array_in("load", count)
+}
+
+/// The same in this queue.
+pub(crate) fn array_in(queue: &str, count: u32) -> Vec<u8> {
     let mut task = task(0, &render(0));
+    task["queue"] = json!(queue);
     task["array"] = json!(format!("0-{}", count - 1));
     task.to_string().into_bytes()
 }

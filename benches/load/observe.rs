@@ -17,6 +17,10 @@ const RATIO_MAX: f64 = 1.05;
 const BATCH: u32 = 1000;
 /// How many clients submit.
 const N_CLIENTS: u32 = 4;
+/// Each round is made of so many shorter ones, so that what else the machine does falls on all ways alike.
+const PIECES: u32 = 3;
+/// Of the processes that `spawn` runs, one in so many is run in each of them.
+const SPAWN_PART: u32 = 8;
 /// How many processes run side by side.
 const SIDE_BY_SIDE: u32 = 8;
 
@@ -58,11 +62,18 @@ struct Taken {
 pub(crate) fn measure(run: &mut Run) {
     let sink = Sink::start();
     for load in [Load::Submissions, Load::Processes] {
+        let subjects = WAYS.map(|watched| Subject::start(run, load, watched, &sink));
         let mut taken: [Vec<Taken>; 4] = Default::default();
-        for round in 1..=run.options.rounds {
-            for (watched, taken) in WAYS.into_iter().zip(&mut taken) {
-                run.tell(format!("{load:?}, watched: {watched:?}, round {round}"));
-                taken.push(once(run, load, watched, &sink));
+        for round in 0..run.options.rounds * PIECES {
+            // Whoever comes after whom changes from round to round.
+            for place in 0..WAYS.len() {
+                let place = (place + round as usize) % WAYS.len();
+                let subject = &subjects[place];
+                run.tell(format!(
+                    "{load:?}, watched: {:?}, round {round}",
+                    subject.watched
+                ));
+                taken[place].push(subject.once(run, load));
             }
         }
         report(run, load, &taken);
@@ -74,66 +85,91 @@ fn report(run: &mut Run, load: Load, taken: &[Vec<Taken>; 4]) {
         Load::Submissions => format!("{BATCH} tasks a call, {N_CLIENTS} clients"),
         Load::Processes => format!("true, {SIDE_BY_SIDE} side by side"),
     };
-    let wall = |way: &[Taken]| median(way.iter().map(|taken| taken.wall_micros));
-    let cpu = |way: &[Taken]| median(way.iter().map(|taken| taken.cpu_micros));
     let [unwatched, watched @ ..] = taken;
+    let [_, floor, _] = spread(unwatched, |it| it.wall_micros);
+    let [_, floor_cpu, _] = spread(unwatched, |it| it.cpu_micros);
     for (way, name) in watched
         .iter()
         .zip(["scraped", "and decisions logged", "and traced"])
     {
+        let [least, wall, most] = spread(way, |it| it.wall_micros);
+        let [_, cpu, _] = spread(way, |it| it.cpu_micros);
         run.report.add(
-            Figure::new("observe", format!("{load}, {name}"), wall(way), "us/task")
-                .beside(wall(unwatched), "unwatched")
+            Figure::new("observe", format!("{load}, {name}"), wall, "us/task")
+                .beside(floor, "unwatched")
                 .goal(Goal::RatioAtMost(RATIO_MAX))
-                .note("daemon cpu", cpu(way), "us/task")
-                .note("unwatched", cpu(unwatched), "us/task"),
+                .note("least", least, "")
+                .note("most", most, "")
+                .note("daemon cpu", cpu, "us/task")
+                .note("unwatched", floor_cpu, "us/task"),
         );
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
+/// The least, the middle and the most of a figure.
+fn spread(taken: &[Taken], of: fn(&Taken) -> f64) -> [f64; 3] {
+    let mut values: Vec<f64> = taken.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    [
+        values[0],
+        values[values.len() / 2],
+        values[values.len() - 1],
+    ]
 }
 
-/// Starts a daemon that is watched so, and puts the load on it.
-fn once(run: &mut Run, load: Load, watched: Watched, sink: &Sink) -> Taken {
-    let scratch = run.scratch();
-    let traces = format!("[traces]\notlp = \"{}\"\n", sink.url);
-    let extra = match watched {
-        Watched::Not => Extra {
-            arguments: &["--log-level", "error"],
-            ..Extra::default()
-        },
-        Watched::Scraped => Extra::default(),
-        Watched::Logged | Watched::Wholly => Extra {
-            queue: "decision_log = true\n",
-            sections: if watched == Watched::Wholly {
-                &traces
-            } else {
-                ""
+/// A daemon that is watched in one way. It is only scraped while a load is on it.
+struct Subject {
+    daemon: Daemon,
+    watched: Watched,
+    own: Vec<u32>,
+}
+
+impl Subject {
+    fn start(run: &mut Run, load: Load, watched: Watched, sink: &Sink) -> Self {
+        let scratch = run.scratch();
+        let traces = format!("[traces]\notlp = \"{}\"\n", sink.url);
+        let extra = match watched {
+            Watched::Not => Extra {
+                arguments: &["--log-level", "error"],
+                ..Extra::default()
             },
-            arguments: &["--log-format", "json"],
-        },
-    };
-    let cpus = match load {
-        Load::Submissions => 1,
-        Load::Processes => SIDE_BY_SIDE,
-    };
-    let daemon = Daemon::start_with(&scratch, cpus, "off", extra, run.options.log.as_ref());
-    let own = daemon.own_processes();
-    let scraper = (watched != Watched::Not).then(|| Scraper::start(&daemon));
-    let cpu_before = processes::cpu_seconds(&own);
-    let (n_tasks, wall) = match load {
-        Load::Submissions => submissions(&daemon, run.span()),
-        Load::Processes => processes_of(&daemon, run.options.n_spawn),
-    };
-    let cpu = processes::cpu_seconds(&own) - cpu_before;
-    drop(scraper);
-    Taken {
-        wall_micros: wall.as_secs_f64() / n_tasks * 1e6,
-        cpu_micros: cpu / n_tasks * 1e6,
+            Watched::Scraped => Extra::default(),
+            Watched::Logged | Watched::Wholly => Extra {
+                queue: "decision_log = true\n",
+                sections: if watched == Watched::Wholly {
+                    &traces
+                } else {
+                    ""
+                },
+                arguments: &["--log-format", "json"],
+            },
+        };
+        let cpus = match load {
+            Load::Submissions => 1,
+            Load::Processes => SIDE_BY_SIDE,
+        };
+        let daemon = Daemon::start_with(&scratch, cpus, "off", extra, run.options.log.as_ref());
+        Self {
+            own: daemon.own_processes(),
+            daemon,
+            watched,
+        }
+    }
+
+    /// Puts the load on it.
+    fn once(&self, run: &Run, load: Load) -> Taken {
+        let scraper = (self.watched != Watched::Not).then(|| Scraper::start(&self.daemon));
+        let cpu_before = processes::cpu_seconds(&self.own);
+        let (n_tasks, wall) = match load {
+            Load::Submissions => submissions(&self.daemon, run.span() / PIECES),
+            Load::Processes => processes_of(&self.daemon, run.options.n_spawn / SPAWN_PART),
+        };
+        let cpu = processes::cpu_seconds(&self.own) - cpu_before;
+        drop(scraper);
+        Taken {
+            wall_micros: wall.as_secs_f64() / n_tasks * 1e6,
+            cpu_micros: cpu / n_tasks * 1e6,
+        }
     }
 }
 
@@ -174,7 +210,8 @@ impl Scraper {
         let thread = thread::spawn(move || {
             let client = Client::new();
             let pause = Duration::from_secs(1);
-            while stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // Once at the beginning, for a load may be over in a second.
+            loop {
                 client.runtime.block_on(async {
                     let page = client.http.get(&url).send().await;
                     let page = page.expect("the daemon answers").text().await;
@@ -183,6 +220,9 @@ impl Scraper {
                             .contains("apportion_build_info")
                     );
                 });
+                if stopped.recv_timeout(pause) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    return;
+                }
             }
         });
         Self {

@@ -43,6 +43,25 @@ pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
     ticks as f64 / ticks_per_second as f64
 }
 
+/// The processor time so far of a process's thread with this name, in seconds, to the nanosecond.
+pub(crate) fn thread_seconds(pid: u32, name: &str) -> f64 {
+    let folder = format!("/proc/{pid}/task");
+    let threads = fs::read_dir(folder).expect("the process runs");
+    let mut named = threads.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let is_it = fs::read_to_string(path.join("comm")).ok()?.trim() == name;
+        is_it.then_some(path)
+    });
+    let path = named.next().expect("the process has such a thread");
+    let text = fs::read_to_string(path.join("schedstat")).expect("the system counts its time");
+    let nanos = text
+        .split_whitespace()
+        .next()
+        .and_then(|it| it.parse().ok());
+    let nanos: f64 = nanos.expect("time is a number");
+    nanos / 1e9
+}
+
 /// This process's own processor time so far, in seconds.
 pub(crate) fn own_cpu_seconds() -> f64 {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("the system tells what was used");

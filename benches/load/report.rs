@@ -71,7 +71,10 @@ impl Figure {
     }
 
     fn ratio(&self) -> Option<f64> {
-        self.floor.as_ref().map(|(floor, _)| self.value / floor)
+        let floor = self.floor.as_ref().map(|(floor, _)| *floor);
+        floor
+            .filter(|floor| *floor != 0.0)
+            .map(|floor| self.value / floor)
     }
 
     fn is_reached(&self) -> Option<bool> {
