@@ -16,8 +16,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::json::field::Object;
 use super::{ApiError, Context};
 
-/// How long a body may take, from its first byte to its last.
-const BODY_SECONDS_MAX: u64 = 60;
 /// How long a body waits for others to be done with.
 const BUDGET_WAIT: Duration = Duration::from_secs(10);
 /// How much of a body that is too long is still taken in, and how long, before the caller hears so.
@@ -40,7 +38,8 @@ impl ReadBody {
     /// # Errors
     /// It is too long, too slow, or something else than JSON.
     pub(super) async fn read(request: Request, context: &Context) -> Result<Self, ApiError> {
-        let max = context.config().server.body_max_bytes;
+        let config = context.config();
+        let (max, deadline) = (config.server.body_max_bytes, config.server.body_timeout);
         let (parts, body) = request.into_parts();
         let announced = announced_bytes(&parts.headers);
         if announced.is_some_and(|announced| announced > max as u64) {
@@ -56,11 +55,10 @@ impl ReadBody {
         let budget = context
             .reserve_body(expected.div_ceil(BUDGET_UNIT_BYTES), BUDGET_WAIT)
             .await?;
-        let deadline = Duration::from_secs(BODY_SECONDS_MAX);
         let bytes = tokio::time::timeout(deadline, collect(body, max))
             .await
             .map_err(|_| ApiError::BodyTooSlow {
-                seconds: BODY_SECONDS_MAX,
+                seconds: deadline.as_secs_f64(),
             })??;
         if !bytes.is_empty() {
             check_content_type(&parts.headers)?;

@@ -8,7 +8,8 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Sleep;
 
-use super::Context;
+use super::places::Place;
+use super::{ApiError, Context};
 use crate::engine::Fact;
 
 /// Committed changes from now on, up to a deadline.
@@ -16,6 +17,8 @@ pub(super) struct Changes<'a> {
     context: &'a Context,
     facts: Receiver<Arc<[Fact]>>,
     deadline: Pin<Box<Sleep>>,
+    /// Taken once something is waited for.
+    place: Option<Place>,
 }
 
 /// Why the waiting is over.
@@ -34,6 +37,7 @@ impl<'a> Changes<'a> {
             context,
             facts: context.subscribe(),
             deadline: Box::pin(tokio::time::sleep(Duration::from_secs_f64(wait_seconds))),
+            place: None,
         }
     }
 
@@ -43,7 +47,16 @@ impl<'a> Changes<'a> {
     }
 
     /// Waits until a fact is as wanted, or facts were missed.
-    pub(super) async fn wait(&mut self, is_wanted: impl Fn(&Fact) -> bool) -> Woken {
+    ///
+    /// # Errors
+    /// As many calls wait as may.
+    pub(super) async fn wait(
+        &mut self,
+        is_wanted: impl Fn(&Fact) -> bool,
+    ) -> Result<Woken, ApiError> {
+        if self.place.is_none() {
+            self.place = Some(self.context.take_wait()?);
+        }
         let wanted = async {
             loop {
                 match self.facts.recv().await {
@@ -53,11 +66,12 @@ impl<'a> Changes<'a> {
                 }
             }
         };
-        tokio::select! {
+        let woken = tokio::select! {
             biased;
             woken = wanted => woken,
             () = &mut self.deadline => Woken::Over,
             () = self.context.stopped() => Woken::Over,
-        }
+        };
+        Ok(woken)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use super::door::{Place, forbidden};
+use super::places::{self, Places};
 use super::{ApiError, ApiState};
 use crate::access::{Access, Caller, Right};
 use crate::backend::Logs;
@@ -33,6 +34,8 @@ pub(super) struct Context {
     state: ApiState,
     bodies: Arc<Semaphore>,
     reads: Semaphore,
+    streams: Places,
+    waits: Places,
 }
 
 impl Context {
@@ -41,7 +44,23 @@ impl Context {
             state,
             bodies: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
             reads: Semaphore::new(READS_MAX),
+            streams: Places::default(),
+            waits: Places::default(),
         }
+    }
+
+    /// A place for one more stream of events.
+    pub(super) fn take_stream(&self) -> Result<places::Place, ApiError> {
+        let max = self.state.config.borrow().server.streams_max;
+        self.streams
+            .take(max)
+            .ok_or(ApiError::TooManyStreams { max })
+    }
+
+    /// A place for one more call that waits for something to happen.
+    pub(super) fn take_wait(&self) -> Result<places::Place, ApiError> {
+        let max = self.state.config.borrow().server.waits_max;
+        self.waits.take(max).ok_or(ApiError::TooManyWaits { max })
     }
 
     pub(super) fn config(&self) -> Arc<Config> {

@@ -69,7 +69,23 @@ pub enum ApiError {
     #[error("the body did not arrive within {seconds} seconds")]
     BodyTooSlow {
         /// The limit.
-        seconds: u64,
+        seconds: f64,
+    },
+    /// There are as many streams of events as may be.
+    #[error(
+        "{max} streams of events are open, the most that server.streams_max allows; close one, or try again later"
+    )]
+    TooManyStreams {
+        /// The limit.
+        max: usize,
+    },
+    /// As many calls wait as may.
+    #[error(
+        "{max} calls wait for something, the most that server.waits_max allows; ask without wait_seconds, or try again later"
+    )]
+    TooManyWaits {
+        /// The limit.
+        max: usize,
     },
     /// The connection broke while the body came.
     #[error("the body broke off: {message}")]
@@ -256,6 +272,9 @@ impl ApiError {
             }
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyStreams { .. } | Self::TooManyWaits { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::ContentType { .. } | Self::ContentEncoding { .. } => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
@@ -289,6 +308,8 @@ impl ApiError {
             Self::TooManyInCall { .. } => "too_many_in_call",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyTooSlow { .. } => "body_too_slow",
+            Self::TooManyStreams { .. } => "too_many_streams",
+            Self::TooManyWaits { .. } => "too_many_waits",
             Self::BodyBroken { .. } => "body_broken",
             Self::ContentType { .. } => "unsupported_media_type",
             Self::CrossSite => "cross_site",
@@ -343,6 +364,7 @@ impl ApiError {
             Self::ContentEncoding { found } => json!({"found": found}),
             Self::TooManyInCall { found, max } => json!({"found": found, "max": max}),
             Self::BodyTooLarge { max } => json!({"max_bytes": max}),
+            Self::TooManyStreams { max } | Self::TooManyWaits { max } => json!({"max": max}),
             Self::UnknownTask { task }
             | Self::NoOutput { task, .. }
             | Self::OutputUnreachable { task, .. } => json!({"task": task.0}),

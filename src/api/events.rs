@@ -12,6 +12,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::json::{ErrorBody, StateJson, TaskEventJson, time};
+use super::places::Place;
 use super::query::Parameters;
 use super::{ApiError, Context};
 use crate::access::{Caller, Right};
@@ -34,6 +35,7 @@ use crate::engine::{AttemptId, Engine, Fact, TaskId, TaskState, Time};
     responses(
         (status = 200, description = "server-sent events, each with this in its data", body = TaskEventJson, content_type = "text/event-stream"),
         (status = 422, description = "`invalid_field`", body = ErrorBody),
+        (status = 429, description = "`too_many_streams`", body = ErrorBody),
     )
 )]
 pub(super) async fn stream(
@@ -47,8 +49,10 @@ pub(super) async fn stream(
         let context = Arc::clone(&context);
         async move { context.stopped().await }
     };
+    let place = context.take_stream()?;
     let facts = context.subscribe();
     let feed = Feed {
+        _place: place,
         context,
         caller,
         facts,
@@ -63,6 +67,7 @@ pub(super) async fn stream(
 
 /// Where a stream of events comes from, and for whom.
 struct Feed {
+    _place: Place,
     context: Arc<Context>,
     caller: Caller,
     facts: Receiver<Arc<[Fact]>>,

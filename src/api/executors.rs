@@ -171,7 +171,7 @@ async fn pass_on(mut body: Body, pieces: &mpsc::Sender<io::Result<Bytes>>) -> Re
             }
             Err(_) => {
                 let _ = pieces.send(Err(io::ErrorKind::TimedOut.into())).await;
-                let seconds = SILENCE_MAX.as_secs();
+                let seconds = SILENCE_MAX.as_secs_f64();
                 return Err(ApiError::BodyTooSlow { seconds });
             }
         };

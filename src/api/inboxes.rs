@@ -40,6 +40,7 @@ const VALUES_BYTES_MAX: usize = 16 * 1024 * 1024;
         (status = 413, description = "`body_too_large`", body = ErrorBody),
         (status = 415, description = "`unsupported_media_type`", body = ErrorBody),
         (status = 422, description = "`invalid_field`, such as a token that this inbox never gave", body = ErrorBody),
+        (status = 429, description = "`too_many_waits`", body = ErrorBody),
         (status = 503, description = "`store_full`, `store_failed`, `stopping`", body = ErrorBody),
     )
 )]
@@ -79,7 +80,7 @@ pub(super) async fn pop(
             return Ok(Json(answer(&inbox, &deliveries)));
         }
         let is_wanted = |fact: &Fact| matches!(fact, Fact::Ended { inbox: Some(delivered), .. } if **delivered == *inbox);
-        if changes.wait(is_wanted).await == Woken::Over {
+        if changes.wait(is_wanted).await? == Woken::Over {
             return Ok(Json(answer(&inbox, &[])));
         }
     }

@@ -59,6 +59,7 @@ struct Wanted {
             )),
         (status = 404, description = "`unknown_task`; `no_output` where nothing was written or is kept", body = ErrorBody),
         (status = 422, description = "`invalid_field`", body = ErrorBody),
+        (status = 429, description = "`too_many_waits`", body = ErrorBody),
         (status = 503, description = "`output_unreachable`, `store_failed`", body = ErrorBody),
     )
 )]
@@ -88,6 +89,7 @@ pub(super) async fn stdout(
         (status = 200, description = "the bytes; none at the end; headers as for stdout", body = Vec<u8>, content_type = "application/octet-stream"),
         (status = 404, description = "`unknown_task`; `no_output` where nothing was written or is kept", body = ErrorBody),
         (status = 422, description = "`invalid_field`", body = ErrorBody),
+        (status = 429, description = "`too_many_waits`", body = ErrorBody),
         (status = 503, description = "`output_unreachable`, `store_failed`", body = ErrorBody),
     )
 )]
@@ -141,7 +143,7 @@ async fn answer(context: &Context, caller: &Caller, wanted: Wanted) -> Result<Re
         }
         let ends = |fact: &Fact| matches!(fact, Fact::AttemptEnded { attempt: ended, .. } if *ended == attempt);
         tokio::select! {
-            woken = changes.wait(ends) => match woken {
+            woken = changes.wait(ends) => match woken? {
                 Woken::Look => {
                     let record = context.find_task(caller, attempt.task).await?;
                     has_ended = record.attempts.iter()
@@ -190,7 +192,7 @@ async fn find_attempt(
                 matches!(fact, Fact::Launched { attempt, .. } if attempt.task == wanted.task);
             begun || matches!(fact, Fact::Ended { task, .. } if *task == wanted.task)
         };
-        if changes.wait(begins).await == Woken::Over {
+        if changes.wait(begins).await? == Woken::Over {
             return Err(missing);
         }
     }

@@ -43,6 +43,7 @@ pub mod json;
 mod logs;
 mod metrics;
 mod openapi;
+mod places;
 mod query;
 mod queues;
 mod refusal;

@@ -24,7 +24,7 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::QueueInUse { .. }
         | Refusal::ResourceInUse { .. } => StatusCode::CONFLICT,
         Refusal::UnknownTask { .. } => StatusCode::NOT_FOUND,
-        Refusal::TooManyTasks { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::QueueFull { .. } | Refusal::TooManyTasks { .. } => StatusCode::TOO_MANY_REQUESTS,
     }
 }
 
@@ -98,6 +98,12 @@ pub(super) fn detail(refusal: &Refusal, single: bool) -> Option<Value> {
             json!({"resource": resource, "n_tasks": n_tasks})
         }
         Refusal::NotClusterScope { resource } => json!({"resource": resource}),
+        Refusal::QueueFull {
+            queue,
+            n_queued,
+            n_new,
+            max,
+        } => json!({"queue": queue, "n_queued": n_queued, "n_new": n_new, "max": max}),
         Refusal::TooManyTasks { n_live } => json!({"n_live": n_live}),
     })
 }

@@ -39,7 +39,7 @@ const LARGE_BYTES: usize = 64 * 1024;
         (status = 413, description = "`body_too_large`", body = ErrorBody),
         (status = 415, description = "`unsupported_media_type`", body = ErrorBody),
         (status = 422, description = "`invalid_field`, `too_many_in_call`, `unknown_queue`, `not_a_leaf`, `unknown_resource`, `never_fits`, `no_demand`, `unknown_dependency`, `dependency_cycle`", body = ErrorBody),
-        (status = 429, description = "`too_many_tasks`: at the limit of live tasks", body = ErrorBody),
+        (status = 429, description = "`too_many_tasks`: at the limit of live tasks; `queue_full`: at that of tasks that wait in the queue", body = ErrorBody),
         (status = 503, description = "`store_full`, `store_failed`, `stopping`, `busy`", body = ErrorBody),
     )
 )]

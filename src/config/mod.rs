@@ -67,6 +67,16 @@ pub struct ServerConfig {
     pub body_max_bytes: usize,
     /// How many connections there may be at once.
     pub connections_max: usize,
+    /// How many streams of events there may be at once.
+    pub streams_max: usize,
+    /// How many calls may wait at once for something to happen.
+    pub waits_max: usize,
+    /// How long the head of a call may take, and a connection be idle.
+    pub head_timeout: Duration,
+    /// How long a body may take, from its first byte to its last.
+    pub body_timeout: Duration,
+    /// How long a caller may take none of an answer.
+    pub write_timeout: Duration,
     /// The names under which callers reach this daemon, beside addresses and `localhost`.
     pub names: Vec<String>,
     /// How connections are encrypted; `None` where they aren't.
@@ -110,6 +120,11 @@ impl Default for ServerConfig {
             retention: Duration::from_secs(7 * 24 * 60 * 60),
             body_max_bytes: 16 << 20,
             connections_max: 4096,
+            streams_max: 512,
+            waits_max: 2048,
+            head_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
             names: Vec::new(),
             tls: None,
             insecure: None,

@@ -11,18 +11,21 @@ use super::walk::{Field, Report, Section};
 use crate::engine::settings::{QueueConfig, ResourceSettings};
 
 /// The keys of a queue.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     "weight",
     "min",
     "max",
     "policy",
     "patience",
+    "queued_max",
     "isolation",
     "parameters",
     "decision_log",
 ];
 /// The most characters of a queue's whole path.
 const PATH_LENGTH_MAX: usize = 255;
+/// The most queues, parents that aren't declared included.
+const QUEUES_MAX: usize = 100_000;
 /// The most segments of a queue's path.
 const DEPTH_MAX: usize = 16;
 
@@ -33,7 +36,7 @@ pub(super) fn queues(
     resources: &[ResourceSettings],
     report: &mut Report<'_>,
 ) -> Vec<QueueConfig> {
-    let section = field.and_then(|field| field.section(report));
+    let section = field.as_ref().and_then(|field| field.section(report));
     let mut declared = Vec::new();
     let mut guaranteed = Vec::new();
     for field in section.iter().flat_map(Section::fields) {
@@ -43,6 +46,13 @@ pub(super) fn queues(
         }
     }
     let queues = in_order(declared);
+    if let Some(field) = field.filter(|_| queues.len() > QUEUES_MAX) {
+        let problem = format!(
+            "declares {} queues; at most {QUEUES_MAX} are allowed",
+            queues.len()
+        );
+        field.report_key(report, Problem::Conflict(problem));
+    }
     guarantees::check(&guaranteed, &queues, resources, report);
     queues
 }
@@ -170,6 +180,9 @@ fn settings(
     }
     if let Some(field) = section.get("patience") {
         queue.patience = field.deadline(report);
+    }
+    if let Some(field) = section.get("queued_max") {
+        queue.queued_max = field.whole(1..=u64::from(u32::MAX), report);
     }
     if let Some(field) = section.get("decision_log") {
         queue.decision_log = field.boolean(report).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::errors::Problem;
 use super::sections::set;
@@ -14,12 +15,24 @@ const BODY_MAX_BYTES: std::ops::RangeInclusive<u64> = 1024..=1 << 30;
 /// Each connection costs a file handle and a few tens of KiB.
 const CONNECTIONS_MAX: std::ops::RangeInclusive<u64> = 16..=1_000_000;
 
-const KEYS: [&str; 9] = [
+/// A stream or a call that waits costs its connection and little more.
+const LASTING_MAX: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+
+/// Shorter, and callers far away are cut off; longer, and whoever is slow on purpose holds connections for ever.
+const TIMEOUT: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+
+const KEYS: [&str; 14] = [
     "listen",
     "data_dir",
     "retention",
     "body_max",
     "connections_max",
+    "streams_max",
+    "waits_max",
+    "head_timeout",
+    "body_timeout",
+    "write_timeout",
     "names",
     "tls",
     "insecure",
@@ -60,11 +73,7 @@ pub(super) fn server(field: Option<Field<'_>>, report: &mut Report<'_>) -> Serve
             None => {}
         }
     }
-    if let Some(field) = section.get("connections_max") {
-        let number = field.whole(CONNECTIONS_MAX, report);
-        let number = number.and_then(|number| usize::try_from(number).ok());
-        set(&mut server.connections_max, number);
-    }
+    limits(&mut server, &section, report);
     for field in section
         .get("names")
         .and_then(|field| field.items(report))
@@ -75,6 +84,47 @@ pub(super) fn server(field: Option<Field<'_>>, report: &mut Report<'_>) -> Serve
     server.tls = section.get("tls").and_then(|field| tls(&field, report));
     server.insecure = insecure(&section, report);
     server
+}
+
+/// What callers may take at most of connections and time.
+fn limits(server: &mut ServerConfig, section: &Section<'_>, report: &mut Report<'_>) {
+    for (name, range, limit) in [
+        (
+            "connections_max",
+            CONNECTIONS_MAX,
+            &mut server.connections_max,
+        ),
+        ("streams_max", LASTING_MAX, &mut server.streams_max),
+        ("waits_max", LASTING_MAX, &mut server.waits_max),
+    ] {
+        if let Some(field) = section.get(name) {
+            let number = field.whole(range, report);
+            set(
+                limit,
+                number.and_then(|number| usize::try_from(number).ok()),
+            );
+        }
+    }
+    for (name, limit) in [
+        ("head_timeout", &mut server.head_timeout),
+        ("body_timeout", &mut server.body_timeout),
+        ("write_timeout", &mut server.write_timeout),
+    ] {
+        let Some(field) = section.get(name) else {
+            continue;
+        };
+        match field.duration(report) {
+            Some(time) if TIMEOUT.contains(&time) => *limit = time,
+            Some(time) => field.report(
+                report,
+                Problem::OutOfRange {
+                    range: "from 100ms to 1d".into(),
+                    found: humantime::format_duration(time).to_string(),
+                },
+            ),
+            None => {}
+        }
+    }
 }
 
 /// An IP address and a port.

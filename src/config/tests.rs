@@ -85,7 +85,7 @@ fn the_documented_file_is_complete() {
     keys.sort();
     known.sort();
     assert_eq!(keys, known);
-    assert_eq!(known.len(), 9 + 3 + 6 + 6 + 3 + 6 + 8 + 5 + 17 + 3 + 2 + 5);
+    assert_eq!(known.len(), 14 + 3 + 6 + 6 + 3 + 6 + 9 + 5 + 17 + 3 + 2 + 5);
 }
 
 const EVERYTHING: &str = r#"
@@ -198,7 +198,7 @@ fn all_errors_come_at_once_in_the_order_of_the_file() {
     let text = "[server]\nlisten = 7070\nretenton = \"7d\"\n[queues.a]\nweight = 0\nmax = { cpus = -1, gpus = 1 }\n";
     insta::assert_snapshot!(errors(text), @r#"
     2:10: server.listen: must be a string, but is the number 7070
-    3:1: server.retenton: unknown key; did you mean 'retention'?; known here: listen, data_dir, retention, body_max, connections_max, names, tls, insecure, reason
+    3:1: server.retenton: unknown key; did you mean 'retention'?; known here: listen, data_dir, retention, body_max, connections_max, streams_max, waits_max, head_timeout, body_timeout, write_timeout, names, tls, insecure, reason
     5:10: queues.a.weight: must be above 0 and at most 4294967, with at most three digits behind the point, but is 0
     6:16: queues.a.max.cpus: '-1' is negative
     6:27: queues.a.max.gpus: unknown resource 'gpus'; did you mean 'cpus'?; known are cpus, mem; others are declared in [resources]
@@ -216,8 +216,8 @@ fn unknown_keys_at_every_level() {
     12:1: tasks.lost_maximum: unknown key; known here: demand, kill_grace, lost_max, retry_pause, retry_pause_max, live_max
     "#);
     insta::assert_snapshot!(errors("[queues.maps]\nwieght = 1\n[queues.maps.render]\nweight = 2\n"), @r#"
-    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, min, max, policy, patience, isolation, parameters, decision_log
-    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, min, max, policy, patience, isolation, parameters, decision_log
+    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, min, max, policy, patience, queued_max, isolation, parameters, decision_log
+    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, min, max, policy, patience, queued_max, isolation, parameters, decision_log
     "#);
 }
 
@@ -390,7 +390,7 @@ fn files_that_cannot_be_read() {
     std::fs::write(&latin, b"[server]\n# caf\xe9\n").unwrap();
     insta::assert_snapshot!(said(&latin), @"DIR/latin.toml:2:6: not UTF-8 from here on; save the file in UTF-8");
     std::fs::write(&latin, "[server]\nx = 1").unwrap();
-    insta::assert_snapshot!(said(&latin), @"DIR/latin.toml:2:1: server.x: unknown key; known here: listen, data_dir, retention, body_max, connections_max, names, tls, insecure, reason");
+    insta::assert_snapshot!(said(&latin), @"DIR/latin.toml:2:1: server.x: unknown key; known here: listen, data_dir, retention, body_max, connections_max, streams_max, waits_max, head_timeout, body_timeout, write_timeout, names, tls, insecure, reason");
 }
 
 #[test]

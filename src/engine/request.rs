@@ -239,6 +239,20 @@ pub enum Refusal {
         /// Which.
         resource: Arc<str>,
     },
+    /// At the limit of tasks that wait in a queue.
+    #[error(
+        "queue {queue} has {n_queued} tasks that wait, and its queued_max is {max}: {n_new} more are too many; try again when some have started, or ask for a higher queued_max"
+    )]
+    QueueFull {
+        /// Which.
+        queue: Arc<str>,
+        /// How many wait or are queued.
+        n_queued: u64,
+        /// How many more were to come.
+        n_new: u64,
+        /// How many may be.
+        max: u64,
+    },
     /// At the limit of live tasks.
     #[error(
         "{n_live} tasks are live, the most that tasks.live_max allows; try again when some have ended"
@@ -268,6 +282,7 @@ impl Refusal {
             Self::QueueInUse { .. } => "queue_in_use",
             Self::ResourceInUse { .. } => "resource_in_use",
             Self::NotClusterScope { .. } => "not_cluster_scope",
+            Self::QueueFull { .. } => "queue_full",
             Self::TooManyTasks { .. } => "too_many_tasks",
         }
     }

@@ -14,7 +14,7 @@ impl Engine {
         out: &mut Output,
     ) -> Result<Reply, Refusal> {
         let fact = match self.state.find_state(task) {
-            Some(TaskState::Cancelling) => self.retry_live(now, task),
+            Some(TaskState::Cancelling) => self.retry_live(now, task)?,
             Some(TaskState::Failed | TaskState::Cancelled) => {
                 self.retry_ended(now, task, stored)?
             }
@@ -31,15 +31,16 @@ impl Engine {
         Ok(Reply::State(TaskState::Queued))
     }
 
-    fn retry_live(&self, now: Time, task: TaskId) -> Fact {
+    fn retry_live(&self, now: Time, task: TaskId) -> Result<Fact, Refusal> {
         let live = &self.state.live[&task];
-        let submission = &self.state.submissions.get(live.slot).submission;
-        Fact::Retried {
+        let record = self.state.submissions.get(live.slot);
+        self.check_room(self.state.queues.get(record.group).leaf, 1)?;
+        Ok(Fact::Retried {
             task,
-            submission: submission.clone(),
+            submission: record.submission.clone(),
             n_attempts: live.n_attempts,
             at: now,
-        }
+        })
     }
 
     fn retry_ended(
@@ -52,11 +53,12 @@ impl Engine {
         let stored = stored
             .filter(|stored| (stored.submission.first..stored.submission.end()).contains(&task));
         let stored = stored.ok_or(Refusal::UnknownTask { task })?;
-        self.check_spec(0, &stored.submission.spec)?;
+        let leaf = self.check_spec(0, &stored.submission.spec)?;
         let n_live = self.state.n_live;
         if n_live >= self.settings.live_max {
             return Err(Refusal::TooManyTasks { n_live });
         }
+        self.check_room(leaf, 1)?;
         if let Some(state) = self.state.ended.find(task).map(TaskState::from) {
             debug_assert_ne!(state, TaskState::Succeeded);
         }

@@ -76,6 +76,9 @@ pub struct QueueConfig {
     /// How long its first task waits for its turn before a claim is due; `None` as for the queue above, at
     /// the top as [`ClaimSettings::patience`] says.
     pub patience: Option<Deadline>,
+    /// The most tasks that may wait or be queued in it, and in each leaf below it that doesn't say otherwise; beyond,
+    /// submissions and retries by hand are refused. `None` as for the queue above, at the top for no limit of its own.
+    pub queued_max: Option<u64>,
     /// Whether each decision for it and the queues below it is told with what was compared; see
     /// [`super::Output::choices`].
     pub decision_log: bool,
@@ -92,6 +95,7 @@ impl QueueConfig {
             max: Vec::new(),
             policy: None,
             patience: None,
+            queued_max: None,
             decision_log: false,
             parameters: BTreeMap::new(),
         }

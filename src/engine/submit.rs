@@ -108,7 +108,30 @@ impl Engine {
             let n_live = self.state.n_live;
             return Err(Refusal::TooManyTasks { n_live });
         }
+        let mut new_by_leaf: BTreeMap<QueueId, u64> = BTreeMap::new();
+        for planned in &planned {
+            if let Some(leaf) = planned.leaf {
+                *new_by_leaf.entry(leaf).or_default() += u64::from(planned.accepted.count);
+            }
+        }
+        for (leaf, n_new) in new_by_leaf {
+            self.check_room(leaf, n_new)?;
+        }
         Ok(Plan { planned, after })
+    }
+
+    /// Whether so many more tasks may wait in a leaf.
+    pub(super) fn check_room(&self, leaf: QueueId, n_new: u64) -> Result<(), Refusal> {
+        let queues = &self.state.queues;
+        match queues.beyond_queued_max(leaf, n_new) {
+            None => Ok(()),
+            Some((n_queued, max)) => Err(Refusal::QueueFull {
+                queue: Arc::clone(queues.tree.path(leaf)),
+                n_queued,
+                n_new,
+                max,
+            }),
+        }
     }
 
     /// Gives ids, finds the tasks that were submitted before, and checks each new one by itself.

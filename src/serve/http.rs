@@ -23,13 +23,10 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::api::{ApiError, Peer};
+use crate::config::Config;
 
-/// How long the head of a call may take; as long a connection may be idle between two.
-const HEAD_WAIT: Duration = Duration::from_secs(60);
 /// How long a connection may take to agree on its encryption.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
-/// How long a peer may take none of an answer.
-const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// How long a connection beyond the limit may take to hear that it is one.
 const REFUSAL_WAIT: Duration = Duration::from_secs(2);
 /// How many of those are told at once; more are closed without a word.
@@ -45,6 +42,26 @@ pub(super) struct Door {
     pub(super) tls: watch::Receiver<Option<Arc<rustls::ServerConfig>>>,
     /// How many connections there may be.
     pub(super) connections_max: usize,
+    /// The configuration, for how long callers may take; what it says counts for connections that come.
+    pub(super) config: watch::Receiver<Arc<Config>>,
+}
+
+/// How long a caller may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// For the head of a call; as long a connection may be idle between two.
+    head: Duration,
+    /// Without taking anything of an answer.
+    write: Duration,
+}
+
+impl Patience {
+    fn of(config: &Config) -> Self {
+        Self {
+            head: config.server.head_timeout,
+            write: config.server.write_timeout,
+        }
+    }
 }
 
 impl Door {
@@ -78,9 +95,11 @@ impl Door {
                 }
                 continue;
             };
+            let patience = Patience::of(&self.config.borrow());
             let (router, watcher) = (self.router.clone(), open.watcher());
             tokio::spawn(async move {
-                if let Err(error) = serve_connection(stream, peer, tls, router, watcher).await {
+                let served = serve_connection(stream, peer, tls, router, watcher, patience).await;
+                if let Err(error) = served {
                     tracing::debug!(%peer, %error, "a connection broke off");
                 }
                 drop(place);
@@ -111,17 +130,18 @@ async fn serve_connection(
     tls: Option<Arc<rustls::ServerConfig>>,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
+    patience: Patience,
 ) -> Result<(), Failure> {
     stream.set_nodelay(true)?;
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_WAIT));
+    stream.set_write_timeout(Some(patience.write));
     let stream = Box::pin(stream);
     match tls {
-        None => serve_calls(stream, peer, router, watcher).await,
+        None => serve_calls(stream, peer, router, watcher, patience).await,
         Some(config) => {
             let handshake = TlsAcceptor::from(config).accept(stream);
             let stream = tokio::time::timeout(HANDSHAKE_WAIT, handshake).await??;
-            serve_calls(stream, peer, router, watcher).await
+            serve_calls(stream, peer, router, watcher, patience).await
         }
     }
 }
@@ -131,6 +151,7 @@ async fn serve_calls(
     peer: SocketAddr,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
+    patience: Patience,
 ) -> Result<(), Failure> {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
@@ -143,7 +164,7 @@ async fn serve_calls(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WAIT)
+        .header_read_timeout(patience.head)
         .serve_connection(TokioIo::new(stream), service);
     Ok(watcher.watch(connection).await?)
 }

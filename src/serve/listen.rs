@@ -74,18 +74,21 @@ impl Listeners {
 
     /// Begins to serve.
     pub(super) fn serve(self, state: ApiState, connections_max: usize) -> Serving {
+        let config = state.config.clone();
         let (tls, tls_seen) = watch::channel(self.tls);
         let metrics = self.metrics.map(|listener| Door {
             listener,
             router: api::metrics_router(state.clone()),
             tls: watch::channel(None).1,
             connections_max: METRICS_CONNECTIONS_MAX,
+            config: config.clone(),
         });
         let http = Door {
             listener: self.api,
             router: api::router(state),
             tls: tls_seen,
             connections_max,
+            config,
         };
         let (stop, stops) = oneshot::channel();
         let (stop_metrics, metrics_stops) = oneshot::channel();

@@ -16,6 +16,8 @@ pub(crate) struct Http {
 pub(crate) struct Answer {
     /// The HTTP status.
     pub(crate) status: u16,
+    /// After how many seconds to try again, where that was said.
+    pub(crate) retry_after: Option<u64>,
     /// The body.
     pub(crate) body: Vec<u8>,
 }
@@ -77,8 +79,10 @@ impl Http {
         self.runtime.block_on(async {
             let response = request.send().await?;
             let status = response.status().as_u16();
+            let retry_after = response.headers().get("retry-after");
             Ok(Answer {
                 status,
+                retry_after: retry_after.and_then(|value| value.to_str().ok()?.parse().ok()),
                 body: response.bytes().await?.to_vec(),
             })
         })

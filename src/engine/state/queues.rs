@@ -59,6 +59,8 @@ struct LeafBooks {
     groups: Vec<(ShapeId, GroupId)>,
     /// Live tasks by state, as in [`LIVE_STATES`].
     counts: [u64; 5],
+    /// The most that may wait or be queued.
+    queued_max: Option<u64>,
     /// Whether the policy must still be told of a change.
     is_changed: bool,
 }
@@ -114,6 +116,7 @@ impl Queues {
         };
         queues.patience.push_queue(None);
         let mut patiences: BTreeMap<&str, Option<Duration>> = BTreeMap::new();
+        let mut queued_maxima: BTreeMap<&str, Option<u64>> = BTreeMap::new();
         for queue in &settings.queues {
             let above = queue.path.rsplit_once('/').map(|(above, _)| above);
             let inherited = above.and_then(|path| patiences.get(path).copied());
@@ -122,6 +125,9 @@ impl Queues {
             patiences.insert(&queue.path, patience);
             let patience = patience.filter(|_| settings.claims.max > 0);
             queues.patience.push_queue(patience);
+            let inherited = above.and_then(|path| queued_maxima.get(path).copied());
+            let queued_max = queue.queued_max.or(inherited.flatten());
+            queued_maxima.insert(&queue.path, queued_max);
             let parent = above.and_then(|path| queues.find(path));
             let parent = parent.unwrap_or_else(|| queues.tree.root());
             let settings = QueueSettings {
@@ -138,7 +144,10 @@ impl Queues {
                 .tree
                 .add_queue(parent, Arc::clone(&queue.path), settings);
             queues.by_path.insert(Arc::clone(&queue.path), id);
-            queues.leaves.push(LeafBooks::default());
+            queues.leaves.push(LeafBooks {
+                queued_max,
+                ..LeafBooks::default()
+            });
         }
         queues
     }
@@ -420,6 +429,14 @@ impl Queues {
     /// Live tasks of one leaf by state, as in [`LIVE_STATES`].
     pub(crate) fn counts(&self, leaf: QueueId) -> [u64; 5] {
         self.leaves[leaf.index()].counts
+    }
+
+    /// How many tasks of a leaf wait or are queued, and the most that may, where `n_new` more are too many.
+    pub(crate) fn beyond_queued_max(&self, leaf: QueueId, n_new: u64) -> Option<(u64, u64)> {
+        let books = &self.leaves[leaf.index()];
+        let [n_waiting, n_queued, ..] = books.counts;
+        let (n_there, max) = (n_waiting + n_queued, books.queued_max?);
+        (n_there.saturating_add(n_new) > max).then_some((n_there, max))
     }
 
     /// Queued tasks of one leaf that can't run as things are.

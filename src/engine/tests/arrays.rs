@@ -71,6 +71,36 @@ fn more_tasks_than_may_live_are_refused() {
 }
 
 #[test]
+fn more_tasks_than_may_wait_in_a_queue_are_refused_whatever_brings_them() {
+    let mut settings = settings(&["a", "a/x", "a/y", "b"]);
+    settings.queues[0].queued_max = Some(4);
+    settings.queues[2].queued_max = Some(1);
+    let mut env = TestEnv::with(settings.clone());
+    let full = |queue: &str, n_queued, n_new, max| Refusal::QueueFull {
+        queue: queue.into(),
+        n_queued,
+        n_new,
+        max,
+    };
+    env.submit(task("a/x").array(3));
+    assert_eq!(env.refused(task("a/x").array(2)), full("a/x", 3, 2, 4));
+    env.submit(task("a/x").after(2));
+    assert_eq!(env.refused(task("a/x")), full("a/x", 4, 1, 4));
+    env.submit(task("a/y"));
+    assert_eq!(env.refused(task("a/y")), full("a/y", 1, 1, 1));
+    env.submit(task("b").array(100));
+    // What ends makes room; what is retried by hand takes it.
+    env.cancel(1);
+    env.submit(task("a/x"));
+    assert_eq!(env.try_retry(1), Err(full("a/x", 4, 1, 4)));
+    // Fewer than there are takes nothing away.
+    settings.queues[0].queued_max = Some(2);
+    env.reload(settings).unwrap();
+    assert_eq!(env.refused(task("a/x")), full("a/x", 4, 1, 2));
+    assert_eq!(env.engine.state.n_live, 105);
+}
+
+#[test]
 fn a_million_tasks_are_taken_in_and_cancelled_one_by_one_in_the_middle() {
     let mut engine = crate::engine::Engine::new(settings(&["a"]));
     let mut out = crate::engine::Output::default();
