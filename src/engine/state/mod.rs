@@ -19,6 +19,7 @@ mod ready;
 mod recovery;
 mod resources;
 mod revive;
+mod room;
 mod submissions;
 mod timers;
 mod watches;

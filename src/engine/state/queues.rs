@@ -17,6 +17,7 @@ use super::fits::{FitTable, Widened};
 use super::patience::Patience;
 use super::ready::{ReadySet, Run};
 use super::resources::Resources;
+use super::room::Room;
 use super::submissions::Slot;
 
 /// One leaf with one shape. Used again when nothing is of it any more.
@@ -59,8 +60,6 @@ struct LeafBooks {
     groups: Vec<(ShapeId, GroupId)>,
     /// Live tasks by state, as in [`LIVE_STATES`].
     counts: [u64; 5],
-    /// The most that may wait or be queued.
-    queued_max: Option<u64>,
     /// Whether the policy must still be told of a change.
     is_changed: bool,
 }
@@ -75,6 +74,8 @@ pub(crate) struct Queues {
     /// with another configuration: a reload refuses it.
     retired: BTreeMap<Arc<str>, QueueId>,
     leaves: Vec<LeafBooks>,
+    /// How many tasks may wait where.
+    pub(super) room: Room,
     groups: Vec<Option<Group>>,
     free: Vec<GroupId>,
     /// Which shapes fit.
@@ -100,6 +101,7 @@ impl Queues {
         let tree = QueueTree::new(Amounts::zero(resources.len()), default_policy);
         let mut queues = Self {
             leaves: vec![LeafBooks::default()],
+            room: Room::of(&settings.queues),
             tree,
             by_path: BTreeMap::new(),
             retired: BTreeMap::new(),
@@ -116,7 +118,6 @@ impl Queues {
         };
         queues.patience.push_queue(None);
         let mut patiences: BTreeMap<&str, Option<Duration>> = BTreeMap::new();
-        let mut queued_maxima: BTreeMap<&str, Option<u64>> = BTreeMap::new();
         for queue in &settings.queues {
             let above = queue.path.rsplit_once('/').map(|(above, _)| above);
             let inherited = above.and_then(|path| patiences.get(path).copied());
@@ -125,9 +126,6 @@ impl Queues {
             patiences.insert(&queue.path, patience);
             let patience = patience.filter(|_| settings.claims.max > 0);
             queues.patience.push_queue(patience);
-            let inherited = above.and_then(|path| queued_maxima.get(path).copied());
-            let queued_max = queue.queued_max.or(inherited.flatten());
-            queued_maxima.insert(&queue.path, queued_max);
             let parent = above.and_then(|path| queues.find(path));
             let parent = parent.unwrap_or_else(|| queues.tree.root());
             let settings = QueueSettings {
@@ -144,10 +142,7 @@ impl Queues {
                 .tree
                 .add_queue(parent, Arc::clone(&queue.path), settings);
             queues.by_path.insert(Arc::clone(&queue.path), id);
-            queues.leaves.push(LeafBooks {
-                queued_max,
-                ..LeafBooks::default()
-            });
+            queues.leaves.push(LeafBooks::default());
         }
         queues
     }
@@ -429,14 +424,6 @@ impl Queues {
     /// Live tasks of one leaf by state, as in [`LIVE_STATES`].
     pub(crate) fn counts(&self, leaf: QueueId) -> [u64; 5] {
         self.leaves[leaf.index()].counts
-    }
-
-    /// How many tasks of a leaf wait or are queued, and the most that may, where `n_new` more are too many.
-    pub(crate) fn beyond_queued_max(&self, leaf: QueueId, n_new: u64) -> Option<(u64, u64)> {
-        let books = &self.leaves[leaf.index()];
-        let [n_waiting, n_queued, ..] = books.counts;
-        let (n_there, max) = (n_waiting + n_queued, books.queued_max?);
-        (n_there.saturating_add(n_new) > max).then_some((n_there, max))
     }
 
     /// Queued tasks of one leaf that can't run as things are.
