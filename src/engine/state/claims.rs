@@ -168,7 +168,10 @@ impl State {
             let (before, rest) = claims.split_at_mut(place);
             let claim = &mut rest[0];
             let mut free = Amounts::zero(self.resources.len());
-            self.agents.free_of(claim.agent, &self.resources, &mut free);
+            // Of those whose agent is gone one ends after the other; till then the rest keeps nothing of it.
+            if self.agents.find(&claim.agent_name) == Some(claim.agent) {
+                self.agents.free_of(claim.agent, &self.resources, &mut free);
+            }
             let shape = self.queues.get(claim.group).shape;
             let mut kept = Amounts::zero(self.resources.len());
             for (id, wanted) in self.queues.tree.shape(shape).demand.iter() {

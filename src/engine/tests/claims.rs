@@ -296,6 +296,28 @@ fn the_agent_of_a_claim_may_go() {
     env.event(Event::OfferRescinded { offer: OfferId(1) });
 }
 
+/// Found by simulated faults.
+#[test]
+fn the_agent_of_two_claims_may_go() {
+    let mut env = TestEnv::new(&["small patience=100000", "x patience=60", "y patience=60"]);
+    env.decline_offers();
+    env.agent("m", "cpus=4");
+    env.submit(task("x"));
+    env.submit(task("small").array(3));
+    env.offer("m", "cpus=4");
+    env.submit(task("x").demand("cpus=2"));
+    env.submit(task("y").demand("cpus=2"));
+    env.advance(60.0);
+    assert_eq!(claims(&env, "cpus"), [(6, 0)]);
+    env.ends(attempt(1, 1), OK);
+    assert_eq!(claims(&env, "cpus"), [(6, 0), (5, 0)]);
+    for ended in 2..=4 {
+        env.ends(attempt(ended, 1), OK);
+    }
+    env.event(Event::AgentLost { agent: "m".into() });
+    assert_eq!(claims(&env, "cpus"), []);
+}
+
 #[test]
 fn others_use_counts_before_claims_keep() {
     let mut env = starving(&["small patience=100000", "big patience=60"]);
