@@ -17,6 +17,31 @@ pub fn now() -> Time {
     Time::default().after(since_epoch)
 }
 
+/// A clock that goes on evenly, however the system's clock is set: it shows the time of day at its start and what has
+/// passed since. For waits whose length matters.
+#[derive(Clone, Copy, Debug)]
+pub struct Steady {
+    began: Time,
+    watch: Stopwatch,
+}
+
+impl Steady {
+    /// Starts one.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            began: now(),
+            watch: Stopwatch::start(),
+        }
+    }
+
+    /// What it shows.
+    #[must_use]
+    pub fn now(self) -> Time {
+        self.began.after(self.watch.elapsed())
+    }
+}
+
 /// A running stopwatch, for durations that only metrics see.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);

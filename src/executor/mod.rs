@@ -37,9 +37,9 @@ use crate::backend::remote::TASKS_DIR;
 pub use crate::backend::remote::command::ExecutorOptions;
 use crate::backend::settings::{LimitMode, LocalConfig};
 use crate::backend::values::{VALUES_DIR, Values};
-use crate::clock::{self, Stopwatch};
+use crate::clock::Steady;
 use crate::engine::decision::Launch;
-use crate::engine::{Decision, Event, Time};
+use crate::engine::{Decision, Event};
 
 /// How many inputs wait for the session. Whoever finds it full waits: a backend with many ends, an agent with many launches.
 const INPUTS_MAX: usize = 1024;
@@ -89,7 +89,7 @@ pub fn run(agent: &AgentEnvironment, options: &ExecutorOptions) -> Result<(), Ex
 /// What carries a session's wishes out.
 struct Executor {
     session: Session,
-    clock: RunClock,
+    clock: Steady,
     agent: Agent,
     backend: LocalBackend,
     uploads: Uploads,
@@ -125,7 +125,7 @@ impl Executor {
         let agent = Agent::new(environment)?;
         let (updates, waiting) = mpsc::unbounded_channel();
         tokio::spawn(agent.clone().send_updates(waiting, own_inputs.clone()));
-        let clock = RunClock::start();
+        let clock = Steady::start();
         let session_options = SessionOptions {
             framework_id: environment.framework_id.clone(),
             executor_id: environment.executor_id.clone(),
@@ -230,25 +230,6 @@ fn local_config(options: &ExecutorOptions) -> LocalConfig {
         attributes: BTreeMap::new(),
         limits: LimitMode::Auto,
         python: options.python.clone(),
-    }
-}
-
-/// The time of day that doesn't jump: as it was at the start, and what has passed since.
-struct RunClock {
-    started_at: Time,
-    since: Stopwatch,
-}
-
-impl RunClock {
-    fn start() -> Self {
-        Self {
-            started_at: clock::now(),
-            since: Stopwatch::start(),
-        }
-    }
-
-    fn now(&self) -> Time {
-        self.started_at.after(self.since.elapsed())
     }
 }
 

@@ -36,6 +36,7 @@ use self::talk::Talk;
 use super::remote::launch::Upload;
 use super::settings::{MesosConfig, Placement};
 use super::{Backend, EventSender};
+use crate::clock::Steady;
 use crate::engine::{AttemptId, Decision};
 
 /// How long the subscription may take to close when the daemon stops.
@@ -133,8 +134,15 @@ impl MesosBackend {
             webui_url: options.webui_url,
             upload: options.upload,
         };
+        let clock = Steady::start();
         let seed = fastrand::u64(..);
-        let session = Session::new(settings, options.framework, options.recovered, seed);
+        let session = Session::new(
+            settings,
+            options.framework,
+            options.recovered,
+            seed,
+            clock.now(),
+        );
         let waiting = Some(Arc::from("not yet connected to a Mesos master"));
         let (trouble_told, trouble) = watch::channel(waiting);
         let (known_told, known) = watch::channel(Known::default());
@@ -143,7 +151,14 @@ impl MesosBackend {
         // Without bounds of its own: the engine decides each attempt and each offer only a few times.
         let (commands, inbox) = mpsc::unbounded_channel();
         let (stopped, has_stopped) = std::sync::mpsc::channel();
-        let shell = Shell::new(session, talk, options.watcher, trouble_told, known_told);
+        let shell = Shell::new(
+            session,
+            clock,
+            talk,
+            options.watcher,
+            trouble_told,
+            known_told,
+        );
         runtime.spawn(async move {
             shell.run(masters, inbox, events).await;
             drop::<std::sync::mpsc::Sender<()>>(stopped);

@@ -26,7 +26,7 @@ const ACKS_MAX: usize = 8;
 /// What agents have is asked for again after so long.
 const AGENTS_EVERY: Duration = Duration::from_secs(60);
 
-/// The longest sleep, so that a clock that was set is noticed.
+/// The longest sleep: so late at most is what agents have asked for again.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// What the driver's thread wants.
@@ -43,6 +43,8 @@ pub(super) enum Command {
 /// The shell. One task owns the session.
 pub(super) struct Shell {
     session: Session,
+    /// By which the session waits: an agent isn't out of contact for longer because somebody sets the clock.
+    clock: clock::Steady,
     talk: Talk,
     watcher: Arc<dyn Watcher>,
     trouble: watch::Sender<Option<Arc<str>>>,
@@ -66,6 +68,7 @@ struct Ways {
 impl Shell {
     pub(super) fn new(
         session: Session,
+        clock: clock::Steady,
         talk: Talk,
         watcher: Arc<dyn Watcher>,
         trouble: watch::Sender<Option<Arc<str>>>,
@@ -73,6 +76,7 @@ impl Shell {
     ) -> Self {
         Self {
             session,
+            clock,
             talk,
             watcher,
             trouble,
@@ -110,14 +114,14 @@ impl Shell {
             tokio::spawn(forward(events_out, events)),
         ];
         loop {
-            let now = clock::now();
+            let now = self.clock.now();
             let wait = self.session.wake_at().map(|at| at.since(now));
             let wait = wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
                     Some(Command::Decided(decision)) => {
-                        self.session.on_decision(clock::now(), decision);
+                        self.session.on_decision(self.clock.now(), decision);
                     }
                     Some(Command::Reloaded(placement)) => self.session.on_placement(placement),
                     Some(Command::Stop) | None => break,
@@ -128,7 +132,7 @@ impl Shell {
             while let Ok(word) = hears.try_recv() {
                 self.hear(word);
             }
-            self.session.tick(clock::now());
+            self.session.tick(self.clock.now());
             self.perform(&ways);
         }
         self.session.stop();
@@ -147,7 +151,7 @@ impl Shell {
     }
 
     fn hear(&mut self, heard: Heard) {
-        let now = clock::now();
+        let now = self.clock.now();
         let session = &mut self.session;
         match heard {
             Heard::Masters(masters) => session.on_masters(now, masters),

@@ -208,6 +208,7 @@ pub(crate) struct Session {
     settings: SessionSettings,
     executors: Executors,
     rng: fastrand::Rng,
+    began: Time,
     framework: Option<Arc<str>>,
     link: Link,
     book: Book,
@@ -239,12 +240,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Not connected. `framework` is the id that was kept; `seed` is for the jitter of waits.
+    /// Not connected. `framework` is the id that was kept; `seed` is for the jitter of waits. `now` is of a clock
+    /// that nobody sets.
     pub(crate) fn new(
         settings: SessionSettings,
         framework: Option<Arc<str>>,
         recovered: Vec<Recovered>,
         seed: u64,
+        now: Time,
     ) -> Self {
         let attempts = recovered.into_iter().map(|it| {
             let live = LiveAttempt {
@@ -267,6 +270,7 @@ impl Session {
             executors: Executors::new(&settings.program_url, &settings.config),
             settings,
             rng: fastrand::Rng::with_seed(seed),
+            began: now,
             framework,
             link: Link::default(),
             book,

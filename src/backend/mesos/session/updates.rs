@@ -18,7 +18,8 @@ use crate::proto::mesos::v1::{AgentId, DurationInfo, KillPolicy, TaskId, TaskSta
 /// What was asked to end is asked again after so long: Mesos doesn't say whether it passed it on.
 const KILL_AGAIN: Duration = Duration::from_secs(30);
 
-/// So long after a launch, that nobody knows of it may only mean that it is under way.
+/// So long after a launch, that nobody knows of it may only mean that it is under way: a master answers an ACCEPT
+/// before it has asked its authorizer, and knows the tasks only after that.
 const LAUNCH_SETTLES: Duration = Duration::from_secs(30);
 
 /// How many answers in a row must know nothing of an attempt.
@@ -232,7 +233,9 @@ impl Session {
     }
 
     fn is_fresh(&self, now: Time, attempt: AttemptId) -> bool {
-        let launched_at = self.attempts.get(&attempt).and_then(|it| it.launched_at);
+        // The last daemon may have launched it just before this one began.
+        let live = self.attempts.get(&attempt);
+        let launched_at = live.map(|it| it.launched_at.unwrap_or(self.began));
         launched_at.is_some_and(|at| now < at.after(LAUNCH_SETTLES))
     }
 

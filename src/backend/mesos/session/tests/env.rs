@@ -91,6 +91,9 @@ pub(super) fn launch(task: u64, queue: &str, demand: &str) -> Launch {
     }
 }
 
+/// When a session begins.
+const START: Time = Time(1_000_000);
+
 /// A session with its outside.
 pub(super) struct Env {
     pub(super) session: Session,
@@ -115,10 +118,10 @@ impl Env {
                 token: attempt.to_string(),
             }),
         };
-        let session = Session::new(settings, framework.map(Arc::from), recovered, 7);
+        let session = Session::new(settings, framework.map(Arc::from), recovered, 7, START);
         let mut env = Self {
             session,
-            now: Time(1_000_000),
+            now: START,
             generation: 0,
             actions: Vec::new(),
             n_offers: 0,

@@ -245,6 +245,24 @@ fn an_answer_to_a_launch_of_just_now_is_too_early() {
     assert_eq!(env.wanted().pop().unwrap(), "1.1 lost: agent_lost");
 }
 
+/// Found by simulated faults: a daemon that starts again asks while the master still asks its authorizer.
+#[test]
+fn an_answer_to_a_launch_of_the_last_daemon_is_too_early_too() {
+    let recovered = Recovered {
+        attempt: attempt(1, 1),
+        agent: "A".into(),
+        demand: std::sync::Arc::default(),
+    };
+    let mut env = Env::new(Some("F"), vec![recovered]);
+    env.subscribe();
+    env.actions.clear();
+    env.answer("1.1", TaskState::TaskGone);
+    assert!(env.wanted().is_empty());
+    env.advance(30);
+    env.answer("1.1", TaskState::TaskGone);
+    assert_eq!(env.wanted().pop().unwrap(), "1.1 lost: agent_lost");
+}
+
 #[test]
 fn a_launch_whose_offers_were_spent_is_asked_about_for_it_may_have_come_twice() {
     let spent = |env: &mut Env| {
