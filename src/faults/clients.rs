@@ -41,6 +41,8 @@ const QUEUES: [&str; 4] = ["a", "b", "c/x", "c/y"];
 pub(super) struct Ask {
     pub(super) client: usize,
     pub(super) what: What,
+    /// Whether it was asked when faults were over: nobody asks for the contrary any more.
+    pub(super) is_last: bool,
 }
 
 /// What is asked.
@@ -134,13 +136,14 @@ impl Clients {
         self.list.iter().all(is_done)
     }
 
-    /// A client does something; perhaps it asks the daemon for it. Says after how long it does the next thing.
+    /// A client does something; perhaps it asks the daemon for it, or for two things at once. Says after how long it
+    /// does the next thing.
     pub(super) fn act(
         &mut self,
         course: &mut Course,
         number: usize,
         store: &dyn Reader,
-    ) -> (Option<Ask>, Millis) {
+    ) -> (Vec<Ask>, Millis) {
         let choice = course.dice.u32(0..100);
         let what = if course.is_calm {
             self.finish(number)
@@ -148,10 +151,22 @@ impl Clients {
             match choice {
                 0..=39 => self.submit(course, number),
                 40..=54 => self.pick(course, number).map(What::Cancel),
-                55..=62 => self.pick(course, number).map(What::Retry),
+                55..=58 => self.pick(course, number).map(What::Retry),
+                59..=62 => {
+                    let again = self.pick(course, number);
+                    let asks = again.into_iter().flat_map(|task| {
+                        let both = [What::Cancel(task), What::Retry(task)];
+                        both.map(|what| Ask {
+                            client: number,
+                            what,
+                            is_last: false,
+                        })
+                    });
+                    return (asks.collect(), course.between(100, 3 * SECOND));
+                }
                 63..=94 => None,
                 // It vanishes for a while.
-                _ => return (None, course.between(30 * SECOND, 120 * SECOND)),
+                _ => return (Vec::new(), course.between(30 * SECOND, 120 * SECOND)),
             }
         };
         let what = what.or_else(|| self.pop(course, number, store));
@@ -159,8 +174,9 @@ impl Clients {
         let ask = what.map(|what| Ask {
             client: number,
             what,
+            is_last: course.is_calm,
         });
-        (ask, pause)
+        (ask.into_iter().collect(), pause)
     }
 
     /// Repeats what it doesn't know the answer of.
@@ -288,6 +304,7 @@ impl Clients {
     /// A client learns what became of what it asked for.
     pub(super) fn answered(&mut self, course: &mut Course, answered: Answered) {
         let Answered { ask, answer } = answered;
+        let is_last = ask.is_last;
         let client = &mut self.list[ask.client];
         match (ask.what, answer) {
             (What::Submit(task), Some(Ok(Reply::Submitted(accepted)))) => {
@@ -328,7 +345,7 @@ impl Clients {
             (
                 What::Cancel(task),
                 Some(Ok(_) | Err(RequestError::Refused(Refusal::AlreadyEnded { .. }))),
-            ) if course.is_calm => client.endless.retain(|endless| *endless != task),
+            ) if is_last => client.endless.retain(|endless| *endless != task),
             (
                 What::Cancel(_) | What::Retry(_),
                 Some(

@@ -12,6 +12,7 @@ use super::course::Course;
 use super::disk::{Disk, Fate};
 use super::happening::{Happening, Life};
 use super::local::Local;
+use super::promises::UNREACHABLE_FOR;
 use super::{BackendKind, Defect};
 use crate::backend::Backend;
 use crate::backend::mesos::session::{OutCall, Session, SessionSettings};
@@ -69,6 +70,8 @@ pub(super) enum Side {
 /// One life of the daemon.
 pub(super) struct Daemon {
     pub(super) life: Life,
+    /// How far the clock was ahead when it started: its session waits by one that nobody sets.
+    pub(super) skew: i64,
     pub(super) core: Core,
     pub(super) side: Side,
     pub(super) fate: Fate,
@@ -132,7 +135,7 @@ fn mesos_settings() -> SessionSettings {
         failover_timeout: Duration::from_secs(7 * 24 * 3600),
         heartbeat_timeout: Duration::from_secs(75),
         decline_for: Duration::from_secs(300),
-        unreachable_for: Duration::from_secs(60),
+        unreachable_for: UNREACHABLE_FOR,
         executor: [("mem".into(), amount(64))].into(),
         executor_idle: Duration::from_secs(60),
         placement: Placement {
@@ -175,7 +178,7 @@ impl Daemon {
         let side = match kind {
             BackendKind::Mesos => {
                 engine.decline_offers();
-                let session = session(&engine, &attempts, course, defect);
+                let session = session(&engine, &attempts, course, now, defect);
                 Side::Mesos {
                     session: Box::new(session),
                     calls: VecDeque::new(),
@@ -202,6 +205,7 @@ impl Daemon {
         );
         Ok(Self {
             life,
+            skew: 0,
             core,
             side,
             fate,
@@ -294,6 +298,7 @@ fn session(
     engine: &Engine,
     attempts: &[AttemptId],
     course: &mut Course,
+    now: Time,
     defect: Option<Defect>,
 ) -> Session {
     let recovered = if defect == Some(Defect::AttemptsAreForgotten) {
@@ -302,5 +307,6 @@ fn session(
         Recovered::find(engine, attempts)
     };
     let framework = engine.backend_notes().get(FRAMEWORK_ID).cloned();
-    Session::new(mesos_settings(), framework, recovered, course.dice.u64(..))
+    let seed = course.dice.u64(..);
+    Session::new(mesos_settings(), framework, recovered, seed, now)
 }

@@ -26,6 +26,8 @@ pub(super) enum Happening {
     CommitAgain(Life),
     /// The backend's shell does what is due; planned under this number.
     Shell(Life, u64),
+    /// It is looked at what the scheduler should know.
+    Look,
     /// Somebody does something.
     Client(usize),
     /// An answer of the daemon has reached whoever asked.
@@ -81,6 +83,8 @@ pub(super) enum Happening {
     Heartbeat { stream: u64 },
     /// The master shares out what is free; in this reign.
     Allocate(u64),
+    /// The master launches what it has accepted; in this reign.
+    Accepted { reign: u64, number: u64 },
     /// A master leads.
     Elected,
     /// An agent has been silent for too long; in this reign.
@@ -181,6 +185,8 @@ pub(super) struct Inventory {
 pub(super) enum Ailment {
     /// A machine that nobody can reach.
     Partition(usize),
+    /// A scheduler that reaches no master.
+    Cut,
     /// A full disk.
     DiskFull,
 }

@@ -22,6 +22,7 @@ impl World {
             return;
         }
         self.life += 1;
+        self.promises.start();
         let now = self.daemon_now();
         let started = Daemon::start(
             self.life,
@@ -31,6 +32,7 @@ impl World {
             now,
             self.defect,
         );
+        let skew = self.skew;
         let mut daemon = match started {
             Ok(daemon) => daemon,
             Err(error) => {
@@ -39,6 +41,7 @@ impl World {
                 return;
             }
         };
+        daemon.skew = skew;
         let masters = cluster::masters();
         let mut told = Vec::new();
         match &mut daemon.side {
@@ -156,7 +159,11 @@ impl World {
         if let Err(what) = self.model.take(facts) {
             self.course.violate(what);
         }
+        let now = self.session_now();
         for fact in facts {
+            if let Some(what) = self.promises.committed(now, fact) {
+                self.course.violate(what);
+            }
             match fact {
                 Fact::AttemptEnded { attempt, end, .. } => {
                     self.truth.told(&mut self.course, *attempt, end);
@@ -172,7 +179,7 @@ impl World {
 
     /// The backend's shell carries decisions out and does what is due.
     pub(super) fn shell(&mut self) {
-        let now = self.daemon_now();
+        let now = self.session_now();
         let is_repeated = self.defect == Some(Defect::DecisionsAreRepeated);
         let Some(daemon) = &mut self.daemon else {
             return;
@@ -206,7 +213,7 @@ impl World {
         let Side::Mesos { session, .. } = &daemon.side else {
             return;
         };
-        let due = session.wake_at().map(|at| self.when_daemon_sees(at));
+        let due = session.wake_at().map(|at| self.when_session_sees(at));
         let at = due.map(|at| at.max(self.course.now + 10));
         if let (Some(at), Some(daemon)) = (at, &mut self.daemon) {
             daemon.shell_by(at, &mut self.course);

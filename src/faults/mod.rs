@@ -27,6 +27,8 @@ mod life;
 mod local;
 mod model;
 mod network;
+mod planted;
+mod promises;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -67,6 +69,16 @@ pub enum Defect {
     StatusesAreAcknowledgedAtOnce,
     /// A decision of each batch is carried out twice.
     DecisionsAreRepeated,
+    /// A new subscription is no reason to ask what became of the attempts.
+    SubscriptionsAreNotReconciled,
+    /// Offers of a subscription that is over are believed to stand.
+    OffersOutliveTheirSubscription,
+    /// What is out of contact counts as lost at once.
+    UnreachableIsLost,
+    /// That the master knows nothing of a launch of just now is taken for its end.
+    EarlyAnswersAreBelieved,
+    /// A retry is answered from what was stored before the batch that it is in.
+    RetriesAreReadTooEarly,
 }
 
 /// One world to try.

@@ -13,6 +13,7 @@ use super::daemon::Side;
 use super::happening::{Happening, Life};
 use super::world::World;
 use crate::backend::mesos::session::{Action, AgentTotal, CallEnd, OutCall};
+use crate::backend::remote::launch::parse_attempt;
 use crate::engine::{Decision, Event};
 use crate::proto::mesos::v1::scheduler::{self, Call, call};
 
@@ -22,7 +23,7 @@ const AGENTS_EVERY: Millis = 60 * SECOND;
 impl World {
     /// Does what the session wants.
     pub(super) fn perform(&mut self) {
-        let now = self.daemon_now();
+        let now = self.session_now();
         let Some(daemon) = &mut self.daemon else {
             return;
         };
@@ -46,7 +47,20 @@ impl World {
             actions.extend(session.take_actions());
         }
         for action in actions {
-            self.perform_one(life, action);
+            match action {
+                Action::Call(call) if self.swallows(&call) => {
+                    let (id, generation) = (call.id, call.generation);
+                    let end = CallEnd::Accepted;
+                    let ends = Happening::CallEnds {
+                        life,
+                        id,
+                        generation,
+                        end,
+                    };
+                    self.course.plan(0, ends);
+                }
+                other => self.perform_one(life, other),
+            }
         }
         self.wake_shell();
     }
@@ -129,6 +143,11 @@ impl World {
             // Whoever asked is gone.
             return;
         }
+        if self.is_cut {
+            self.course
+                .plan(SECOND, Happening::StreamClosed { life, generation });
+            return;
+        }
         let leader = self.cluster.master.leader_url();
         if leader.as_ref() != Some(master) {
             let code = if leader.is_some() { 307 } else { 503 };
@@ -174,30 +193,39 @@ impl World {
     }
 
     /// An event of a stream.
-    pub(super) fn heard(&mut self, stream: u64, event: scheduler::Event) {
+    pub(super) fn heard(&mut self, stream: u64, mut event: scheduler::Event) {
         let Some((life, heard_as)) = self.cluster.master.listener(stream) else {
             return;
         };
-        let now = self.daemon_now();
-        let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.life == life) else {
+        if self
+            .daemon
+            .as_ref()
+            .is_none_or(|daemon| daemon.life != life)
+        {
             return;
-        };
-        let Side::Mesos { session, .. } = &mut daemon.side else {
-            return;
-        };
-        let words = || {
-            event.update.as_ref().map(|update| {
-                let status = &update.status;
-                let state = status.state().as_str_name();
-                format!("hears that {} is {state}", status.task_id.value)
-            })
-        };
-        if let Some(words) = words() {
-            self.course.tell("session", || words);
         }
-        session.on_stream_bytes(now, heard_as);
-        session.on_event(now, heard_as, event);
-        self.perform();
+        let now = self.session_now();
+        if event.subscribed.is_some() {
+            self.subscribed_at = self.course.now;
+        }
+        if let Some(update) = &mut event.update {
+            let status = &mut update.status;
+            let (id, state) = (&status.task_id.value, status.state().as_str_name());
+            self.course
+                .tell("session", || format!("hears that {id} is {state}"));
+            if let Some(attempt) = parse_attempt(id) {
+                self.promises.heard(now, attempt, status);
+            }
+            self.alter_status(status);
+        }
+        let stale = self.stale_offers(&event);
+        self.with_session(life, |session, now| {
+            session.on_stream_bytes(now, heard_as);
+            session.on_event(now, heard_as, event);
+            if let Some(stale) = stale {
+                session.on_event(now, heard_as, stale);
+            }
+        });
     }
 
     /// The session is told something of its subscription.
@@ -206,7 +234,7 @@ impl World {
         life: Life,
         tell: impl FnOnce(&mut crate::backend::mesos::session::Session, crate::engine::Time),
     ) {
-        let now = self.daemon_now();
+        let now = self.session_now();
         if let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.life == life)
             && let Side::Mesos { session, .. } = &mut daemon.side
         {

@@ -12,6 +12,7 @@ enum Kind {
     Crash,
     Loss,
     Stream,
+    Cut,
     Partition,
     Power,
     Executor,
@@ -22,10 +23,11 @@ enum Kind {
     Disk,
 }
 
-const KINDS: [(Kind, &str, u32); 11] = [
+const KINDS: [(Kind, &str, u32); 12] = [
     (Kind::Crash, "crash", 30),
     (Kind::Loss, "loss", 0),
     (Kind::Stream, "stream", 12),
+    (Kind::Cut, "cut", 4),
     (Kind::Partition, "partition", 10),
     (Kind::Power, "power", 4),
     (Kind::Executor, "executor", 8),
@@ -109,6 +111,7 @@ impl World {
             Kind::Crash => self.crash_somewhere(),
             Kind::Loss => {}
             Kind::Stream => self.cluster.master.break_stream(&mut self.course),
+            Kind::Cut => self.cut(),
             Kind::Partition => self.partition(),
             Kind::Power => self.lose_power(),
             Kind::Executor => self.lose_executor(),
@@ -180,6 +183,19 @@ impl World {
             .plan(wait, Happening::Heal(Ailment::Partition(number)));
     }
 
+    /// The scheduler reaches no master for a while.
+    fn cut(&mut self) {
+        if std::mem::replace(&mut self.is_cut, true) {
+            return;
+        }
+        self.course
+            .tell("network", || "cuts the scheduler off".to_owned());
+        self.cluster.master.break_stream(&mut self.course);
+        let longest: Millis = [10 * SECOND, 300 * SECOND][self.course.dice.usize(0..2)];
+        let wait = self.course.between(SECOND, longest);
+        self.course.plan(wait, Happening::Heal(Ailment::Cut));
+    }
+
     fn lose_power(&mut self) {
         let Some(number) = self.some_machine() else {
             return;
@@ -237,6 +253,12 @@ impl World {
                 let machine = number;
                 self.course
                     .plan(100, Happening::Registers { machine, boot });
+            }
+            Ailment::Cut => {
+                if std::mem::replace(&mut self.is_cut, false) {
+                    let what = || "has the scheduler again".to_owned();
+                    self.course.tell("network", what);
+                }
             }
             Ailment::DiskFull => {
                 self.course.tell("disk", || "has space again".to_owned());

@@ -12,11 +12,13 @@ use super::daemon::{Daemon, LOST_MAX};
 use super::disk::Disk;
 use super::happening::{Ailment, Happening, Life};
 use super::model::Model;
+use super::promises::Promises;
 use super::trouble::Kinds;
 use super::truth::Truth;
 use super::{BackendKind, Defect, Outcome, Trial};
 use crate::driver::RequestError;
 use crate::engine::{Reply, TaskState, Time};
+use crate::proto::mesos::v1::scheduler;
 
 /// The daemon's clock shows this when the world begins: later than any jump goes back.
 const EPOCH: i64 = 1_000_000_000_000;
@@ -39,9 +41,16 @@ pub(super) struct World {
     pub(super) daemon: Option<Daemon>,
     pub(super) cluster: Cluster,
     pub(super) clients: Clients,
+    pub(super) promises: Promises,
+    /// Whether the scheduler reaches no master.
+    pub(super) is_cut: bool,
     pub(super) kinds: Kinds,
     pub(super) defect: Option<Defect>,
     pub(super) backend: BackendKind,
+    /// When the last subscription was granted.
+    pub(super) subscribed_at: Millis,
+    /// The last offers that came, where a defect makes them come again.
+    pub(super) last_offers: Option<scheduler::Event>,
     /// How far the daemon's clock is ahead.
     pub(super) skew: i64,
     pub(super) life: Life,
@@ -78,6 +87,7 @@ impl World {
             course.plan(SECOND, Happening::Client(client));
         }
         course.plan(3 * SECOND, Happening::Fault);
+        course.plan(SECOND, Happening::Look);
         Self {
             course,
             truth: Truth::default(),
@@ -86,9 +96,13 @@ impl World {
             daemon: None,
             cluster,
             clients: Clients::new(SUBMISSIONS),
+            promises: Promises::default(),
+            is_cut: false,
             kinds: trial.kinds,
             defect: trial.defect,
             backend: trial.backend,
+            subscribed_at: 0,
+            last_offers: None,
             skew: 0,
             life: 0,
             steps: trial.steps,
@@ -109,6 +123,18 @@ impl World {
     pub(super) fn daemon_now(&self) -> Time {
         let now = EPOCH + self.skew + self.course.now as i64;
         Time(now.unsigned_abs())
+    }
+
+    /// What the clock of the daemon's session shows.
+    pub(super) fn session_now(&self) -> Time {
+        let skew = self.daemon.as_ref().map_or(self.skew, |daemon| daemon.skew);
+        let now = EPOCH + skew + self.course.now as i64;
+        Time(now.unsigned_abs())
+    }
+
+    /// When that will be, as the session sees it now.
+    pub(super) fn when_session_sees(&self, at: Time) -> Millis {
+        self.course.now + at.since(self.session_now()).as_millis() as Millis
     }
 
     /// When that will be, as the daemon sees it now.
@@ -160,6 +186,7 @@ impl World {
         self.course.tell("world", || "faults are over".to_owned());
         self.course.is_calm = true;
         self.heal(Ailment::DiskFull);
+        self.heal(Ailment::Cut);
         // Machines that are cut off come back when it was planned, perhaps after they were given up.
         for client in 0..N_CLIENTS {
             self.course.plan(SECOND, Happening::Client(client));
@@ -185,6 +212,7 @@ impl World {
             Happening::Fault => self.fault(),
             Happening::Heal(ailment) => self.heal(ailment),
             Happening::Start => self.start(),
+            Happening::Look => self.look(),
             Happening::Drive(life, number) => {
                 let daemon = self.daemon.as_mut().filter(|daemon| daemon.life == life);
                 if daemon.is_some_and(|daemon| daemon.takes_drive(number)) {
@@ -258,18 +286,20 @@ impl World {
 
     /// A client does something.
     fn client(&mut self, number: usize) {
-        let (ask, pause) = self
+        let (asks, pause) = self
             .clients
             .act(&mut self.course, number, &self.disk.memory);
         self.course.plan(pause, Happening::Client(number));
-        let Some(ask) = ask else { return };
-        match &mut self.daemon {
-            Some(daemon) if !self.course.fails(20) => {
-                self.course
-                    .tell("client", || format!("{number} asks: {}", ask.words()));
-                daemon.ask(&mut self.course, ask);
+        for ask in asks {
+            let arrives = !self.course.fails(20);
+            match &mut self.daemon {
+                Some(daemon) if arrives => {
+                    self.course
+                        .tell("client", || format!("{number} asks: {}", ask.words()));
+                    daemon.ask(&mut self.course, ask);
+                }
+                _ => self.reply(ask, None),
             }
-            _ => self.reply(ask, None),
         }
     }
 

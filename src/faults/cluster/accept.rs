@@ -1,8 +1,8 @@
 //! ACCEPT and DECLINE: what the master checks, and what it launches.
 
-use super::super::course::{Millis, SECOND};
-use super::super::happening::Order;
-use super::master::{Contact, MasterTask, told};
+use super::super::course::{Course, Millis, SECOND};
+use super::super::happening::{Happening, Order};
+use super::master::{Accepting, Contact, MasterTask, told};
 use super::{Cluster, Size, Surroundings};
 use crate::backend::remote::launch::parse_attempt;
 use crate::proto::mesos::v1::scheduler::call;
@@ -10,18 +10,19 @@ use crate::proto::mesos::v1::task_status::Reason;
 use crate::proto::mesos::v1::{OfferId, TaskInfo, TaskState};
 
 impl Cluster {
-    /// Launches what an ACCEPT asks for, if all its offers stand.
+    /// Takes in an ACCEPT, if all its offers stand; what it asks for is launched later.
     pub(super) fn accept(
         &mut self,
         around: &mut Surroundings<'_>,
         framework: &str,
         accept: &call::Accept,
     ) {
+        self.check_offers(around.course, &accept.offer_ids);
         let tasks: Vec<TaskInfo> = (accept.operations.iter())
             .filter_map(|operation| operation.launch.as_ref())
             .flat_map(|launch| launch.task_infos.iter().cloned())
             .collect();
-        let Some((agent, mut left)) = self.pool(&accept.offer_ids) else {
+        let Some((agent, left)) = self.pool(&accept.offer_ids) else {
             self.take_back(&accept.offer_ids);
             for task in tasks {
                 let (id, agent) = (&task.task_id.value, &task.agent_id.value);
@@ -35,11 +36,59 @@ impl Cluster {
             return;
         };
         self.take_back(&accept.offer_ids);
-        for task in tasks {
-            self.launch(around, framework, &agent, &mut left, task);
-        }
         let refuse = accept.filters.as_ref().and_then(|it| it.refuse_seconds);
-        self.refuse(around, &agent, left, refuse);
+        let accepting = Accepting {
+            framework: framework.to_owned(),
+            agent,
+            size: left,
+            tasks,
+            refuse,
+        };
+        let number = self.master.begin_accepting(accepting);
+        let reign = self.master.reign;
+        // It asks others first whether it may; until then it knows nothing of these tasks.
+        let delay = around.course.delay();
+        self.master.accepts_at = self.master.accepts_at.max(around.course.now + delay);
+        let accepted = Happening::Accepted { reign, number };
+        around.course.plan_at(self.master.accepts_at, accepted);
+    }
+
+    /// What was accepted is launched.
+    pub(in super::super) fn accepted(&mut self, around: &mut Surroundings<'_>, number: u64) {
+        let Some(accepting) = self.master.accepting.remove(&number) else {
+            return;
+        };
+        let Accepting {
+            framework,
+            agent,
+            size: mut left,
+            tasks,
+            refuse,
+        } = accepting;
+        if self.master.removed.contains(&framework) {
+            return;
+        }
+        let contact = self.master.agents.get(&agent).map(|known| known.contact);
+        if contact == Some(Contact::Registered) {
+            for task in tasks {
+                self.launch(around, &framework, &agent, &mut left, task);
+            }
+            self.refuse(around, &agent, left, refuse);
+            return;
+        }
+        for task in tasks {
+            let id = &task.task_id.value;
+            let status = told(
+                id,
+                &agent,
+                TaskState::TaskDropped,
+                Reason::AgentDisconnected,
+            );
+            around
+                .course
+                .tell("master", || format!("drops {id}: {agent} is gone"));
+            self.master.send_status(around.course, &framework, status);
+        }
     }
 
     /// Of one agent that answers: which, and how much. `None` where an offer doesn't stand any more.
@@ -57,6 +106,20 @@ impl Cluster {
         let (agent, size) = pooled?;
         let known = self.master.agents.get(&agent)?;
         (known.contact == Contact::Registered).then_some((agent, size))
+    }
+
+    /// An offer is made to a subscription, and whoever has another knows that it is no more.
+    fn check_offers(&self, course: &mut Course, offers: &[OfferId]) {
+        let stream = self.master.stream.as_ref().map(|stream| stream.number);
+        for offer in offers {
+            if self.master.made.get(&offer.value).copied() != stream {
+                let what = format!(
+                    "offer {} is used, of a subscription that is over",
+                    offer.value
+                );
+                course.violate(what);
+            }
+        }
     }
 
     fn take_back(&mut self, offers: &[OfferId]) {
@@ -144,12 +207,13 @@ impl Cluster {
         }
         self.master.allocate_soon(around.course);
         let reign = self.master.reign;
-        let expired = super::super::happening::Happening::Allocate(reign);
+        let expired = Happening::Allocate(reign);
         around.course.plan(wait + SECOND, expired);
     }
 
     /// Offers come back unused.
     pub(super) fn decline(&mut self, around: &mut Surroundings<'_>, decline: &call::Decline) {
+        self.check_offers(around.course, &decline.offer_ids);
         let seconds = decline.filters.as_ref().and_then(|it| it.refuse_seconds);
         for offer in &decline.offer_ids {
             if let Some(offered) = self.master.offers.remove(&offer.value) {

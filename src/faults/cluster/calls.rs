@@ -119,7 +119,7 @@ impl Cluster {
         }
     }
 
-    /// What the master knows of a task. Nothing, where its agent may still come back.
+    /// What the master knows of a task, and tells. Nothing, where its agent may still come back.
     fn answer(
         &mut self,
         around: &mut Surroundings<'_>,
@@ -127,36 +127,57 @@ impl Cluster {
         id: &str,
         agent: Option<&str>,
     ) {
-        let master = &mut self.master;
+        let Some((state, on)) = self.standing(framework, id, agent) else {
+            return;
+        };
+        let mut status = told(id, &on, state, Reason::Reconciliation);
+        status.agent_id = status.agent_id.filter(|agent| !agent.value.is_empty());
+        self.master.send_status(around.course, framework, status);
+    }
+
+    /// What the master knows of a task: its state, and where it is.
+    fn standing(
+        &self,
+        framework: &str,
+        id: &str,
+        agent: Option<&str>,
+    ) -> Option<(TaskState, String)> {
+        let master = &self.master;
         let known = master
             .tasks
             .get(id)
             .filter(|task| task.framework == framework);
-        let is_recovered = |name: &str| {
-            (master.agents.get(name)).is_some_and(|it| it.contact == Contact::Recovered)
-        };
-        let any_recovered = master
-            .agents
-            .values()
-            .any(|it| it.contact == Contact::Recovered);
-        let (state, on) = match (known, agent) {
+        let contact = |name: &str| master.agents.get(name).map(|known| known.contact);
+        let mut agents = master.agents.values();
+        let any_recovered = agents.any(|it| it.contact == Contact::Recovered);
+        Some(match (known, agent) {
             (Some(task), _) if !task.is_unreachable => (task.state, task.agent.clone()),
             (Some(task), _) => (TaskState::TaskUnreachable, task.agent.clone()),
-            (None, Some(agent)) if is_recovered(agent) => return,
-            (None, None) if any_recovered => return,
             (None, Some(agent)) => {
-                let state = match master.agents.get(agent).map(|known| known.contact) {
+                let state = match contact(agent) {
                     Some(Contact::Registered | Contact::Disconnected) => TaskState::TaskGone,
                     Some(Contact::Unreachable) => TaskState::TaskUnreachable,
-                    Some(Contact::Recovered) | None => TaskState::TaskUnknown,
+                    Some(Contact::Recovered) => return None,
+                    None => TaskState::TaskUnknown,
                 };
                 (state, agent.to_owned())
             }
+            (None, None) if any_recovered => return None,
             (None, None) => (TaskState::TaskUnknown, String::new()),
+        })
+    }
+
+    /// Whether the master would say of a task of the scheduler that listens that it is no more, or out of contact,
+    /// and nothing else is still to come of it.
+    pub(in super::super) fn is_over(&self, id: &str, agent: &str) -> bool {
+        let Some(stream) = &self.master.stream else {
+            return false;
         };
-        let mut status = told(id, &on, state, Reason::Reconciliation);
-        status.agent_id = status.agent_id.filter(|agent| !agent.value.is_empty());
-        master.send_status(around.course, framework, status);
+        let standing = self.standing(&stream.framework, id, Some(agent));
+        standing.is_some_and(|(state, _)| {
+            use TaskState::{TaskGone, TaskUnknown, TaskUnreachable};
+            matches!(state, TaskGone | TaskUnknown | TaskUnreachable)
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::course::{Course, Millis, SECOND};
 use super::super::happening::{Happening, Life, Order};
-use super::{HEARTBEAT, Machine, PING_TIMEOUT, REREGISTER_TIMEOUT, Size, Surroundings};
+use super::{HEARTBEAT, Machine, REREGISTER_TIMEOUT, Size, Surroundings};
 use crate::proto::mesos::v1::scheduler::{Event, event};
 use crate::proto::mesos::v1::task_status::{Reason, Source};
 use crate::proto::mesos::v1::{self, TaskInfo, TaskState, TaskStatus};
@@ -82,6 +82,17 @@ pub(super) struct Offered {
     pub(super) size: Size,
 }
 
+/// What an ACCEPT asked for that the master has not launched yet.
+#[derive(Clone, Debug)]
+pub(super) struct Accepting {
+    pub(super) framework: String,
+    pub(super) agent: String,
+    pub(super) size: Size,
+    pub(super) tasks: Vec<TaskInfo>,
+    /// For how long what is left is not to be offered again, in seconds.
+    pub(super) refuse: Option<f64>,
+}
+
 /// The masters. What they know goes with the one that leads.
 pub(in super::super) struct Master {
     /// The one that leads, if any does.
@@ -100,6 +111,13 @@ pub(in super::super) struct Master {
     pub(super) agents: BTreeMap<String, Known>,
     pub(super) tasks: BTreeMap<String, MasterTask>,
     pub(super) offers: BTreeMap<String, Offered>,
+    /// By which stream each offer was made.
+    pub(super) made: BTreeMap<String, u64>,
+    /// By their numbers.
+    pub(super) accepting: BTreeMap<u64, Accepting>,
+    n_accepts: u64,
+    /// When the last of them is launched.
+    pub(super) accepts_at: Millis,
     /// Until when an agent's resources are not offered, and how much was declined.
     pub(super) filters: BTreeMap<String, (Millis, Size)>,
 }
@@ -128,8 +146,19 @@ impl Master {
             agents: BTreeMap::new(),
             tasks: BTreeMap::new(),
             offers: BTreeMap::new(),
+            made: BTreeMap::new(),
+            accepting: BTreeMap::new(),
+            n_accepts: 0,
+            accepts_at: 0,
             filters: BTreeMap::new(),
         }
+    }
+
+    /// Sets aside what an ACCEPT asked for.
+    pub(super) fn begin_accepting(&mut self, accepting: Accepting) -> u64 {
+        self.n_accepts += 1;
+        self.accepting.insert(self.n_accepts, accepting);
+        self.n_accepts
     }
 
     /// The subscription that is current.
@@ -300,6 +329,7 @@ impl Master {
         self.leader = None;
         self.leave();
         self.tasks.clear();
+        self.accepting.clear();
         for known in self.agents.values_mut() {
             known.executors.clear();
             known.kills.clear();
@@ -339,66 +369,6 @@ impl Master {
         }
     }
 
-    /// An agent has fallen silent.
-    pub(in super::super) fn miss(&mut self, around: &mut Surroundings<'_>, agent: &str) {
-        let Some(known) = self.agents.get_mut(agent) else {
-            return;
-        };
-        if known.contact != Contact::Registered {
-            return;
-        }
-        known.contact = Contact::Disconnected;
-        self.rescind_all(around.course, agent);
-        let (reign, agent) = (self.reign, agent.to_owned());
-        around
-            .course
-            .plan(PING_TIMEOUT, Happening::GivesUp { reign, agent });
-    }
-
-    /// An agent has been silent for too long.
-    pub(in super::super) fn give_up(&mut self, around: &mut Surroundings<'_>, agent: &str) {
-        let Some(known) = self.agents.get_mut(agent) else {
-            return;
-        };
-        if !matches!(known.contact, Contact::Disconnected | Contact::Recovered) {
-            return;
-        }
-        known.contact = Contact::Unreachable;
-        known.kills.clear();
-        known.executors.clear();
-        let course = &mut *around.course;
-        course.tell("master", || format!("{agent} is unreachable"));
-        around.truth.excuse_agent(agent);
-        self.rescind_all(course, agent);
-        let lost: Vec<String> = (self.tasks.iter())
-            .filter(|(_, task)| task.agent == agent && !task.is_unreachable)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in lost {
-            let Some(task) = self.tasks.get_mut(&id) else {
-                continue;
-            };
-            task.is_unreachable = true;
-            let framework = task.framework.clone();
-            let status = told(&id, agent, TaskState::TaskUnreachable, Reason::AgentRemoved);
-            self.send_status(course, &framework, status);
-        }
-        let failure = event::Failure {
-            agent_id: Some(v1::AgentId {
-                value: agent.to_owned(),
-            }),
-            executor_id: None,
-            status: None,
-        };
-        self.send(
-            course,
-            Event {
-                failure: Some(failure),
-                ..kind(event::Type::Failure)
-            },
-        );
-    }
-
     /// Sends an order to an agent, after those that went before. It gets it unless it is out of reach then.
     pub(super) fn order(&mut self, course: &mut Course, agent: &str, order: Order) {
         let delay = course.delay();
@@ -411,27 +381,6 @@ impl Master {
                 order,
             };
             course.plan_at(known.last_at, ordered);
-        }
-    }
-
-    /// An operator removes the framework: everything of it is ended.
-    pub(in super::super) fn remove_framework(&mut self, around: &mut Surroundings<'_>) {
-        let Some(framework) = self.stream.as_ref().map(|it| it.framework.clone()) else {
-            return;
-        };
-        let course = &mut *around.course;
-        course.tell("operator", || format!("removes {framework}"));
-        around.truth.excuse_all();
-        self.removed.insert(framework.clone());
-        self.tasks.retain(|_, task| task.framework != framework);
-        let agents: Vec<String> = self.agents.keys().cloned().collect();
-        for agent in agents {
-            let framework = framework.clone();
-            self.order(course, &agent, Order::ShutDown { framework });
-        }
-        self.send_error(course, "Framework has been removed");
-        for known in self.agents.values_mut() {
-            known.executors.clear();
         }
     }
 

@@ -13,6 +13,7 @@
 mod accept;
 mod agent;
 mod calls;
+mod contact;
 mod master;
 mod offers;
 mod reports;
@@ -132,6 +133,9 @@ impl Cluster {
             }
             Happening::Heartbeat { stream } => master.heartbeat(around.course, stream),
             Happening::Allocate(reign) if reign == master.reign => master.allocate(around),
+            Happening::Accepted { reign, number } if reign == master.reign => {
+                self.accepted(around, number);
+            }
             Happening::Elected => master.elected(around, machines),
             Happening::GivesUp { reign, agent } if reign == master.reign => {
                 master.give_up(around, &agent);

@@ -63,6 +63,10 @@ impl Master {
         for offer in self.offers.values().filter(|offer| offer.agent == agent) {
             free = free.minus(offer.size);
         }
+        let accepting = self.accepting.values();
+        for accepting in accepting.filter(|accepting| accepting.agent == agent) {
+            free = free.minus(accepting.size);
+        }
         free
     }
 
@@ -110,6 +114,7 @@ impl Master {
                     .collect(),
                 ..v1::Offer::default()
             });
+            self.made.insert(id.clone(), stream.number);
             self.offers.insert(id, Offered { agent, size: free });
         }
         if !offers.is_empty() {

@@ -29,10 +29,10 @@ fn finds(defect: Defect, backend: BackendKind) -> Option<Box<Failure>> {
         let place = if backend == BackendKind::Local { 3 } else { 0 };
         Trial::new(seed * 4 + place, STEPS).with(defect)
     };
-    hunt(0, 100, &trial, &mut |_| ()).failure
+    hunt(0, SEEDS / 4, &trial, &mut |_| ()).failure
 }
 
-/// What is tested can fail: each of these defects around the product is found within a few worlds.
+/// What is tested can fail: each of these defects around the product is found within those seeds.
 #[test]
 fn defects_are_found() {
     use BackendKind::{Local, Mesos};
@@ -45,6 +45,12 @@ fn defects_are_found() {
         (Defect::StatusesAreAcknowledgedAtOnce, Mesos),
         (Defect::DecisionsAreRepeated, Mesos),
         (Defect::DecisionsAreRepeated, Local),
+        (Defect::SubscriptionsAreNotReconciled, Mesos),
+        (Defect::OffersOutliveTheirSubscription, Mesos),
+        (Defect::UnreachableIsLost, Mesos),
+        (Defect::EarlyAnswersAreBelieved, Mesos),
+        (Defect::RetriesAreReadTooEarly, Mesos),
+        (Defect::RetriesAreReadTooEarly, Local),
     ];
     for (defect, backend) in all {
         let failure = finds(defect, backend);
