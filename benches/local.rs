@@ -138,6 +138,7 @@ impl Machine {
             attributes: BTreeMap::new(),
             limits,
             python: apportion::config::PythonConfig::default(),
+            containments: apportion::config::Containments::default(),
         };
         let (sender, events) = channel();
         let options = LocalOptions::new(dir.join("tasks"));

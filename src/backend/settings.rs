@@ -19,6 +19,91 @@ pub struct LocalConfig {
     pub limits: LimitMode,
     /// `[python]`
     pub python: PythonConfig,
+    /// What tasks may do to their neighbours. A reload may change it.
+    pub containments: Containments,
+}
+
+/// `user` and `limits`, of `[tasks]` and of queues: what a task may do to its neighbours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Containment {
+    /// The account under which tasks run, by its name or its number; `None` for the daemon's own.
+    pub user: Option<Arc<str>>,
+    /// What a task may take at most, beside its demand.
+    pub limits: TaskLimits,
+}
+
+/// `limits`: what a task may take at most of what it shares with its neighbours, beside its demand. `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskLimits {
+    /// `processes`: processes and threads at once.
+    pub processes: Option<u64>,
+    /// `open_files`: files that each of its processes may have open.
+    pub open_files: Option<u64>,
+    /// `file_size`: the length of a file that it writes, in bytes.
+    pub file_size_bytes: Option<u64>,
+    /// `output`: what it writes to standard output and standard error together, in bytes.
+    pub output_bytes: Option<u64>,
+    /// `disk`: what is in its working directory, in bytes on disk.
+    pub disk_bytes: Option<u64>,
+    /// `core_dumps`: whether processes that crash leave a core file.
+    pub core_dumps: bool,
+}
+
+impl TaskLimits {
+    /// No limits at all, beside that there are no core files.
+    pub const NONE: Self = Self {
+        processes: None,
+        open_files: None,
+        file_size_bytes: None,
+        output_bytes: None,
+        disk_bytes: None,
+        core_dumps: false,
+    };
+}
+
+impl Default for TaskLimits {
+    fn default() -> Self {
+        Self {
+            output_bytes: Some(1 << 30),
+            ..Self::NONE
+        }
+    }
+}
+
+/// What tasks of each queue may do to their neighbours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Containments {
+    /// What `[tasks]` says, for queues that say nothing, and neither does one above them.
+    pub default: Containment,
+    /// Queues for which something else holds, by path.
+    pub queues: BTreeMap<Arc<str>, Containment>,
+}
+
+impl Containments {
+    /// What holds for tasks of this queue. One that the configuration doesn't know is like the nearest above it.
+    #[must_use]
+    pub fn of(&self, queue: &str) -> &Containment {
+        let above = queue.rmatch_indices('/').map(|(end, _)| &queue[..end]);
+        let mut paths = [queue].into_iter().chain(above);
+        paths
+            .find_map(|path| self.queues.get(path))
+            .unwrap_or(&self.default)
+    }
+
+    /// The users that tasks run as, each with the path of the first queue that has it; `None` where all have.
+    #[must_use]
+    pub fn users(&self) -> BTreeMap<Arc<str>, Option<Arc<str>>> {
+        let mut users = BTreeMap::new();
+        let queues = self.queues.iter();
+        let named = std::iter::once((None, &self.default))
+            .chain(queues.map(|(path, own)| (Some(Arc::clone(path)), own)));
+        for (path, containment) in named {
+            if let Some(user) = &containment.user {
+                users.entry(Arc::clone(user)).or_insert(path);
+            }
+        }
+        users
+    }
 }
 
 /// `[python]`: how Python tasks run.
@@ -106,6 +191,8 @@ pub struct Placement {
     pub isolated_queues: BTreeSet<Arc<str>>,
     /// The names of resources of cluster scope, which agents aren't asked for.
     pub cluster_resources: BTreeSet<Arc<str>>,
+    /// What tasks may take of what they share with their neighbours; without users, for all of an executor's tasks run as its own.
+    pub containments: Containments,
 }
 
 /// Where the leading master is found.

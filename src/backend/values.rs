@@ -9,6 +9,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::local::layout;
@@ -70,6 +71,37 @@ impl Values {
             let _ = fs::remove_file(&unfinished);
         }
         written
+    }
+
+    /// Takes a file that an attempt left as its value, in place of an earlier one, and returns its length; `None` where
+    /// there is no such file. Whoever wrote it may have put something else in its place: only a plain file that has no
+    /// other name is taken.
+    ///
+    /// # Errors
+    /// It is no such file, or what the file system says. Then it is gone.
+    pub fn adopt(&self, attempt: AttemptId, left: &Path) -> io::Result<Option<u64>> {
+        if fs::symlink_metadata(left).is_err() {
+            return Ok(None);
+        }
+        let path = self.prepare(attempt)?;
+        let taken = fs::rename(left, &path).and_then(|()| {
+            let found = fs::symlink_metadata(&path)?;
+            if !found.is_file() || found.nlink() != 1 {
+                return Err(io::Error::other(
+                    "what was left as a value is no file of its own",
+                ));
+            }
+            let own = (
+                nix::unistd::geteuid().as_raw(),
+                nix::unistd::getegid().as_raw(),
+            );
+            std::os::unix::fs::chown(&path, Some(own.0), Some(own.1))?;
+            Ok(found.len())
+        });
+        if taken.is_err() {
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
+        taken.map(Some)
     }
 
     /// Removes the values of `count` consecutive tasks, from `first` on. What isn't there is no error.
@@ -198,6 +230,29 @@ mod tests {
         );
         values.remove(TaskId(120), 10).unwrap();
         assert!(!values.path(id).exists());
+    }
+
+    #[test]
+    fn only_a_plain_file_is_taken_as_a_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let values = Values::new(dir.path().join("values"));
+        let (id, left) = (attempt(7, 1), dir.path().join("left"));
+        assert_eq!(values.adopt(id, &left).unwrap(), None);
+        fs::write(&left, "value").unwrap();
+        assert_eq!(values.adopt(id, &left).unwrap(), Some(5));
+        assert_eq!(fs::read(values.path(id)).unwrap(), b"value");
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "secret").unwrap();
+        for attack in [0, 1, 2] {
+            match attack {
+                0 => std::os::unix::fs::symlink(&secret, &left).unwrap(),
+                1 => fs::hard_link(&secret, &left).unwrap(),
+                _ => fs::create_dir(&left).unwrap(),
+            }
+            assert!(values.adopt(attempt(8, 1), &left).is_err(), "{attack}");
+            assert!(!left.exists() && !values.path(attempt(8, 1)).exists());
+        }
+        assert_eq!(fs::read(secret).unwrap(), b"secret");
     }
 
     #[test]

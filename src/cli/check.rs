@@ -33,7 +33,7 @@ pub(super) fn execute(
     json: bool,
     out: &mut Output<'_>,
 ) -> Result<u8, CliError> {
-    match config::load(args.config.as_deref(), registry) {
+    match config::load_for_daemon(args.config.as_deref(), registry) {
         Err(errors) if json => {
             out.json(&errors_json(&errors))?;
             Ok(exit::USAGE)

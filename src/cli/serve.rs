@@ -38,7 +38,7 @@ enum LogFormat {
 }
 
 pub(super) fn execute(args: &Args, registry: &Registry) -> Result<u8, CliError> {
-    let config = config::load(args.config.as_deref(), registry)?;
+    let config = config::load_for_daemon(args.config.as_deref(), registry)?;
     start_logging(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

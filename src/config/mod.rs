@@ -14,7 +14,8 @@ pub use self::observing::{MetricsConfig, TracesConfig};
 pub use self::outside::{OutsideConfig, OutsideSource};
 use self::walk::{Report, Section};
 pub use crate::backend::settings::{
-    Credentials, LimitMode, LocalConfig, Masters, MesosConfig, Placement, PythonConfig,
+    Containment, Containments, Credentials, LimitMode, LocalConfig, Masters, MesosConfig,
+    Placement, PythonConfig, TaskLimits,
 };
 use crate::engine::EngineSettings;
 pub use crate::engine::settings::{ClaimSettings, Deadline, PolicyConfig, QueueConfig, Scope};
@@ -24,6 +25,7 @@ pub mod scenario;
 pub mod trace_map;
 pub mod units;
 
+mod containment;
 mod guarantees;
 mod mesos;
 mod observing;
@@ -139,6 +141,7 @@ impl Default for LocalConfig {
             attributes: BTreeMap::new(),
             limits: LimitMode::Auto,
             python: PythonConfig::default(),
+            containments: Containments::default(),
         }
     }
 }
@@ -172,6 +175,23 @@ pub fn load(path: Option<&Path>, registry: &Registry) -> Result<Config, ConfigEr
         config.server.data_dir = absolute;
     }
     Ok(config)
+}
+
+/// The same, for a daemon on this machine: also the accounts that it names must be there, and this process must be
+/// allowed to run tasks as them.
+///
+/// # Errors
+/// All that is wrong with the file, or else all accounts that can't be used.
+pub fn load_for_daemon(path: Option<&Path>, registry: &Registry) -> Result<Config, ConfigErrors> {
+    let config = load(path, registry)?;
+    let errors = containment::unusable_accounts(&config);
+    if errors.is_empty() {
+        return Ok(config);
+    }
+    Err(ConfigErrors {
+        file: path.map(Path::to_owned),
+        errors,
+    })
 }
 
 /// Validates a text; `server.data_dir` stays as written.
@@ -223,12 +243,22 @@ fn validate(text: &str, registry: &Registry) -> Result<Config, Vec<ConfigError>>
     }
 }
 
-/// Tells a backend how Python tasks run.
-fn with_python(backend: BackendConfig, python: PythonConfig) -> BackendConfig {
+/// Tells a backend how Python tasks run, and what tasks may do to their neighbours.
+fn with_tasks(
+    backend: BackendConfig,
+    python: PythonConfig,
+    containments: Containments,
+) -> BackendConfig {
     match backend {
-        BackendConfig::Local(local) => BackendConfig::Local(LocalConfig { python, ..local }),
-        BackendConfig::Mesos(mesos) => {
-            BackendConfig::Mesos(Box::new(MesosConfig { python, ..*mesos }))
+        BackendConfig::Local(local) => BackendConfig::Local(LocalConfig {
+            python,
+            containments,
+            ..local
+        }),
+        BackendConfig::Mesos(mut mesos) => {
+            mesos.python = python;
+            mesos.placement.containments = containments;
+            BackendConfig::Mesos(mesos)
         }
     }
 }
@@ -253,10 +283,11 @@ fn build(root: &Section<'_>, report: &mut Report<'_>) -> Config {
     let queues = queues::queues(root.get("queues"), &resources, report);
     let isolated = mesos::isolated(root.get("queues"), &queues, report);
     let server = server::server(root.get("server"), report);
-    let backend = with_python(
-        sections::backend(root.get("backend"), &resources, isolated, report),
-        python::python(root.get("python"), report),
-    );
+    let backend = sections::backend(root.get("backend"), &resources, isolated, report);
+    let takes_users = matches!(backend, BackendConfig::Local(_));
+    let containments = containment::containments(root, &queues, takes_users, report);
+    let python = python::python(root.get("python"), report);
+    let backend = with_tasks(backend, python, containments);
     mesos::check_address(root, &server, &backend, report);
     Config {
         server: server::with_advertised(server, &backend),

@@ -11,7 +11,7 @@ use super::walk::{Field, Report, Section};
 use crate::engine::settings::{QueueConfig, ResourceSettings};
 
 /// The keys of a queue.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 11] = [
     "weight",
     "min",
     "max",
@@ -21,6 +21,8 @@ const KNOWN: [&str; 9] = [
     "isolation",
     "parameters",
     "decision_log",
+    "user",
+    "limits",
 ];
 /// The most characters of a queue's whole path.
 const PATH_LENGTH_MAX: usize = 255;

@@ -54,6 +54,8 @@ pub(super) fn tasks(
         "retry_pause",
         "retry_pause_max",
         "live_max",
+        "user",
+        "limits",
     ];
     section.refuse_others(&known, &[], report);
     if let Some(demand) = section

@@ -39,7 +39,7 @@ fn the_documented_file_says_the_defaults() {
 /// The tables of `[queues]` and `[resources]` are all alike.
 fn section_of(table: &str) -> String {
     match table {
-        "backend.mesos" | "server.tls" => table.to_owned(),
+        "backend.mesos" | "server.tls" | "tasks.limits" => table.to_owned(),
         _ => table.split('.').next().unwrap().to_owned(),
     }
 }
@@ -70,7 +70,7 @@ fn the_documented_file_is_complete() {
         }
     }
     // The errors about a wrong key list what is known, so they can't forget one.
-    let every_section = "[server]\n?=1\n[server.tls]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\nkind=\"mesos\"\n?=1\n[backend.mesos]\n?=1\n[metrics]\n?=1\n[traces]\n?=1\n[python]\n?=1\n";
+    let every_section = "[server]\n?=1\n[server.tls]\n?=1\n[policy]\n?=1\n[tasks]\n?=1\n[tasks.limits]\n?=1\n[resources.r]\n?=1\n[resources.o]\nscope=\"cluster\"\ncapacity=1\n[resources.o.outside]\n?=1\n[queues.q]\n?=1\n[backend]\nkind=\"mesos\"\n?=1\n[backend.mesos]\n?=1\n[metrics]\n?=1\n[traces]\n?=1\n[python]\n?=1\n";
     let mut known = Vec::new();
     for error in parse(&every_section.replace('?', "zzzzzz"))
         .unwrap_err()
@@ -85,7 +85,10 @@ fn the_documented_file_is_complete() {
     keys.sort();
     known.sort();
     assert_eq!(keys, known);
-    assert_eq!(known.len(), 14 + 3 + 6 + 6 + 3 + 6 + 9 + 5 + 17 + 3 + 2 + 5);
+    assert_eq!(
+        known.len(),
+        14 + 3 + 6 + 8 + 6 + 3 + 6 + 11 + 5 + 17 + 3 + 2 + 5
+    );
 }
 
 const EVERYTHING: &str = r#"

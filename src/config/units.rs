@@ -160,6 +160,18 @@ pub fn format_mib(size: Amount) -> String {
     format!("{size}MiB")
 }
 
+/// Writes a number of bytes as [`parse_bytes`] reads it, exactly, in the largest unit of which it is a multiple.
+#[must_use]
+pub fn format_bytes(bytes: u64) -> String {
+    for (unit, kib) in SIZE_UNITS.iter().rev() {
+        let unit_bytes = kib * 1024;
+        if bytes > 0 && u128::from(bytes) % unit_bytes == 0 {
+            return format!("{}{unit}", u128::from(bytes) / unit_bytes);
+        }
+    }
+    format!("{bytes}B")
+}
+
 /// Writes an amount of a resource as [`parse_amount`] reads it.
 #[must_use]
 pub fn format_amount(resource: &str, amount: Amount) -> String {

@@ -349,6 +349,11 @@ impl<'a> Field<'a> {
         self.duration(report).map(Deadline::After)
     }
 
+    /// Whether it is this word, in quotes.
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        self.value.as_str() == Some(word)
+    }
+
     /// A size in bytes such as `"16MiB"`.
     pub(super) fn bytes(&self, report: &mut Report<'_>) -> Option<u64> {
         let parsed = match (self.value.as_str(), self.value.as_integer()) {

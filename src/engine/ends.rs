@@ -147,6 +147,7 @@ fn meaning(end: &AttemptEnd, timed_out: bool) -> Meaning {
         AttemptEnd::Exited { .. }
         | AttemptEnd::Signalled { .. }
         | AttemptEnd::OutOfMemory
+        | AttemptEnd::OverLimit { .. }
         | AttemptEnd::NotStarted { .. }
         | AttemptEnd::Raised { .. } => Meaning::OwnFailure(Cause::Attempt(end.clone())),
         // Nobody here asked for it: the backend ended it for reasons of its own.
@@ -160,6 +161,7 @@ fn outcome(kind: OutcomeKind, cause: Option<Cause>, ended: Ended) -> Outcome {
         AttemptEnd::Exited { code } => Some(code),
         AttemptEnd::Signalled { .. }
         | AttemptEnd::OutOfMemory
+        | AttemptEnd::OverLimit { .. }
         | AttemptEnd::Killed
         | AttemptEnd::NotStarted { .. }
         | AttemptEnd::Raised { .. }

@@ -29,6 +29,11 @@ pub enum AttemptEnd {
     },
     /// It used more memory than its demand.
     OutOfMemory,
+    /// It took more than its queue lets a task take of what it shares with its neighbours.
+    OverLimit {
+        /// Of what.
+        limit: TaskLimit,
+    },
     /// It was ended because the engine asked so ([`super::Decision::Kill`]). Why, the engine knows.
     Killed,
     /// It could not be started, by its own fault: no such program, not executable.
@@ -46,6 +51,55 @@ pub enum AttemptEnd {
         /// Which way.
         reason: LossReason,
     },
+}
+
+/// What a task may take of what it shares with its neighbours, beside its demand: of what, and how much at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaskLimit {
+    /// So many processes and threads at once.
+    Processes(u64),
+    /// So many bytes on standard output and standard error together.
+    OutputBytes(u64),
+    /// So many bytes on disk in its working directory.
+    DiskBytes(u64),
+    /// So many bytes in one file.
+    FileBytes(u64),
+}
+
+impl TaskLimit {
+    /// The word for what it limits, in the configuration and the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Processes(_) => "processes",
+            Self::OutputBytes(_) => "output",
+            Self::DiskBytes(_) => "disk",
+            Self::FileBytes(_) => "file_size",
+        }
+    }
+
+    /// How much, in bytes where it is no number of processes.
+    #[must_use]
+    pub fn most(self) -> u64 {
+        match self {
+            Self::Processes(max)
+            | Self::OutputBytes(max)
+            | Self::DiskBytes(max)
+            | Self::FileBytes(max) => max,
+        }
+    }
+
+    /// The reverse of [`TaskLimit::as_str`] and [`TaskLimit::most`]; `None` for another word.
+    #[must_use]
+    pub fn from_word(word: &str, max: u64) -> Option<Self> {
+        let all = [
+            Self::Processes(max),
+            Self::OutputBytes(max),
+            Self::DiskBytes(max),
+            Self::FileBytes(max),
+        ];
+        all.into_iter().find(|limit| limit.as_str() == word)
+    }
 }
 
 /// The ways in which the infrastructure loses an attempt. Not the task's fault.

@@ -21,6 +21,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +36,7 @@ use crate::backend::Backend;
 use crate::backend::local::{AGENT, LocalBackend, LocalError, LocalOptions, layout};
 use crate::backend::remote::TASKS_DIR;
 pub use crate::backend::remote::command::ExecutorOptions;
-use crate::backend::settings::{LimitMode, LocalConfig};
+use crate::backend::settings::{Containment, Containments, LimitMode, LocalConfig, TaskLimits};
 use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::Steady;
 use crate::engine::decision::Launch;
@@ -100,6 +101,8 @@ struct Executor {
     inputs: mpsc::Receiver<Input>,
     tasks_dir: PathBuf,
     values: Values,
+    /// What was last said of the limits of each queue's tasks.
+    containments: Containments,
 }
 
 impl Executor {
@@ -147,6 +150,7 @@ impl Executor {
             inputs,
             tasks_dir,
             values: Values::new(environment.sandbox.join(VALUES_DIR)),
+            containments: Containments::default(),
         })
     }
 
@@ -193,7 +197,7 @@ impl Executor {
                 // Its receiver ends with this process only.
                 let _ = self.updates.send((uuid, call.encode_to_vec().into()));
             }
-            Output::Launch(launch) => self.launch(*launch),
+            Output::Launch(launch, limits) => self.launch(*launch, *limits),
             Output::Kill(attempt, grace) => self.backend.act(Decision::Kill { attempt, grace }),
             Output::Upload(attempt, to) => {
                 let file = self.values.path(attempt);
@@ -213,7 +217,13 @@ impl Executor {
         None
     }
 
-    fn launch(&mut self, launch: Launch) {
+    fn launch(&mut self, launch: Launch, limits: TaskLimits) {
+        let queue = &launch.submission.spec.queue;
+        if self.containments.queues.get(queue).map(|it| &it.limits) != Some(&limits) {
+            let own = Containment { user: None, limits };
+            self.containments.queues.insert(Arc::clone(queue), own);
+            self.backend.reloader().replace(self.containments.clone());
+        }
         self.backend.act(Decision::Accept {
             agent: AGENT.into(),
             offers: Vec::new(),
@@ -230,6 +240,7 @@ fn local_config(options: &ExecutorOptions) -> LocalConfig {
         attributes: BTreeMap::new(),
         limits: LimitMode::Auto,
         python: options.python.clone(),
+        containments: Containments::default(),
     }
 }
 

@@ -141,6 +141,7 @@ fn mesos_settings() -> SessionSettings {
         placement: Placement {
             isolated_queues: BTreeSet::from(["b".into()]),
             cluster_resources: BTreeSet::from(["db".into()]),
+            ..Placement::default()
         },
         python: PythonConfig::default(),
     };

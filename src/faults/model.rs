@@ -267,6 +267,7 @@ impl Model {
             AttemptEnd::Exited { .. }
             | AttemptEnd::Signalled { .. }
             | AttemptEnd::OutOfMemory
+            | AttemptEnd::OverLimit { .. }
             | AttemptEnd::NotStarted { .. }
             | AttemptEnd::Raised { .. } => own,
         }))

@@ -153,6 +153,7 @@ impl Truth {
             }
             AttemptEnd::Signalled { .. }
             | AttemptEnd::OutOfMemory
+            | AttemptEnd::OverLimit { .. }
             | AttemptEnd::NotStarted { .. }
             | AttemptEnd::Raised { .. } => false,
         };

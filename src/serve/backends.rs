@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::ServeError;
-use crate::backend::local::{LocalBackend, LocalLogs, LocalOptions};
+use crate::backend::local::{LocalBackend, LocalLogs, LocalOptions, LocalReloader};
 use crate::backend::mesos::{
     FRAMEWORK_ID, MesosBackend, MesosOptions, Recovered, Reloader, Watcher,
 };
@@ -26,20 +26,33 @@ pub(super) struct Started {
     /// What executors on agents may ask of this daemon, where there are any.
     pub(super) service: Option<Arc<Service>>,
     /// Who is told of a new configuration.
-    pub(super) reloader: Option<Reloader>,
+    pub(super) reloader: Reload,
 }
 
+/// Tells a backend what of a new configuration may change while it runs.
+pub(super) type Reload = Box<dyn Fn(&Config) + Send + Sync>;
+
 /// Tells a backend of each new configuration, until the daemon stops.
-pub(super) async fn keep_told(
-    reloader: Option<Reloader>,
-    mut config: watch::Receiver<Arc<Config>>,
-) {
-    let Some(reloader) = reloader else { return };
+pub(super) async fn keep_told(reload: Reload, mut config: watch::Receiver<Arc<Config>>) {
     while config.changed().await.is_ok() {
-        if let BackendConfig::Mesos(mesos) = &config.borrow_and_update().backend {
+        reload(&config.borrow_and_update());
+    }
+}
+
+fn reload_local(reloader: LocalReloader) -> Reload {
+    Box::new(move |config| {
+        if let BackendConfig::Local(local) = &config.backend {
+            reloader.replace(local.containments.clone());
+        }
+    })
+}
+
+fn reload_mesos(reloader: Reloader) -> Reload {
+    Box::new(move |config| {
+        if let BackendConfig::Mesos(mesos) = &config.backend {
             reloader.replace(mesos.placement.clone());
         }
-    }
+    })
 }
 
 /// What a backend is started with.
@@ -67,11 +80,11 @@ pub(super) fn start(
                 events.blocking_send_all(batch)
             })?;
             Started {
+                reloader: reload_local(backend.reloader()),
                 backend: Box::new(backend),
                 logs: Arc::new(LocalLogs::new(&setting.tasks_dir)),
                 trouble: watch::channel(None).1,
                 service: None,
-                reloader: None,
             }
         }
         BackendConfig::Mesos(mesos) => {
@@ -87,7 +100,7 @@ pub(super) fn start(
             Started {
                 trouble: backend.trouble(),
                 logs: backend.logs(),
-                reloader: Some(backend.reloader()),
+                reloader: reload_mesos(backend.reloader()),
                 backend: Box::new(backend),
                 service: Some(service),
             }

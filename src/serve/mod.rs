@@ -8,6 +8,7 @@ mod http;
 mod listen;
 mod observing;
 mod outside;
+mod private;
 mod reload;
 mod retention;
 mod tls;
@@ -35,7 +36,7 @@ use crate::backend::local::LocalError;
 use crate::backend::mesos::{MesosError, Watcher};
 use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::{self, Stopwatch};
-use crate::config::Config;
+use crate::config::{BackendConfig, Config};
 use crate::driver::{self, Handle};
 use crate::engine::{AttemptId, Engine};
 use crate::metrics::Metrics;
@@ -315,6 +316,7 @@ impl Parts {
             &reader,
             &attempts,
         );
+        close_data_dir(config)?;
         let started = backends::start(setting, &mut engine, attempts, events)?;
         Ok(Self {
             engine,
@@ -322,6 +324,23 @@ impl Parts {
             reader,
             started,
         })
+    }
+}
+
+/// Where tasks run as other users, these must be kept out; where not, whoever owns the directory may see to it himself.
+fn close_data_dir(config: &Config) -> Result<(), ServeError> {
+    let has_users = matches!(&config.backend, BackendConfig::Local(local) if !local.containments.users().is_empty());
+    let data_dir = &config.server.data_dir;
+    match private::close_to_others(data_dir, TASKS_DIR, has_users) {
+        Err(source) if has_users => Err(ServeError::System {
+            what: "to close the data directory to the users of tasks",
+            source,
+        }),
+        Err(error) => {
+            tracing::warn!(%error, "cannot close {} to other users", data_dir.display());
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

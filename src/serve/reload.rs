@@ -76,7 +76,8 @@ pub(super) async fn reload_tls(
 }
 
 async fn load(path: PathBuf, registry: Registry) -> Result<Config, ConfigErrors> {
-    match tokio::task::spawn_blocking(move || config::load(Some(&path), &registry)).await {
+    match tokio::task::spawn_blocking(move || config::load_for_daemon(Some(&path), &registry)).await
+    {
         Ok(loaded) => loaded,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
@@ -111,8 +112,15 @@ fn keep_what_needs_a_restart(config: &mut Config, current: &Config) {
         config.traces.clone_from(&current.traces);
     }
     let mut kept = current.backend.clone();
-    if let (BackendConfig::Mesos(kept), BackendConfig::Mesos(new)) = (&mut kept, &config.backend) {
-        kept.placement.clone_from(&new.placement);
+    match (&mut kept, &config.backend) {
+        (BackendConfig::Mesos(kept), BackendConfig::Mesos(new)) => {
+            kept.placement.clone_from(&new.placement);
+        }
+        (BackendConfig::Local(kept), BackendConfig::Local(new)) => {
+            kept.containments.clone_from(&new.containments);
+        }
+        (BackendConfig::Mesos(_), BackendConfig::Local(_))
+        | (BackendConfig::Local(_), BackendConfig::Mesos(_)) => {}
     }
     if config.backend != kept {
         warn("backend, or python,");

@@ -190,6 +190,7 @@ fn what_cannot_be_started_says_why() {
             end @ (AttemptEnd::Exited { .. }
             | AttemptEnd::Signalled { .. }
             | AttemptEnd::OutOfMemory
+            | AttemptEnd::OverLimit { .. }
             | AttemptEnd::Killed
             | AttemptEnd::Raised { .. }
             | AttemptEnd::Lost { .. }) => panic!("{end:?} instead of {expected}"),

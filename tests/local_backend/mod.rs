@@ -73,6 +73,7 @@ fn config(limits: LimitMode) -> LocalConfig {
         attributes: BTreeMap::new(),
         limits,
         python: apportion::config::PythonConfig::default(),
+        containments: apportion::config::Containments::default(),
     }
 }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::time;
-use crate::engine::outcome::{Cause, LossReason};
+use crate::config::units::format_bytes;
+use crate::engine::outcome::{Cause, LossReason, TaskLimit};
 use crate::engine::{AttemptEnd, Outcome, OutcomeKind, TaskState};
 use crate::store::reader::AttemptRecord;
 
@@ -35,7 +36,8 @@ pub struct OutcomeJson {
 /// Why an attempt or a task ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EndJson {
-    /// `exited`, `signalled`, `raised`, `out_of_memory`, `killed`, `not_started`, `timed_out`, `cancelled`,
+    /// `exited`, `signalled`, `raised`, `out_of_memory`, `too_many_processes`, `too_much_output`, `too_much_disk`,
+    /// `file_too_large`, `killed`, `not_started`, `timed_out`, `cancelled`,
     /// `dependency_failed`, `queue_removed`, `lost_too_often`, or the way in which an attempt was lost:
     /// `daemon_restarted`, `agent_lost`, `executor_lost`, `launch_dropped`, `backend_failed`.
     #[schema(example = "exited")]
@@ -116,6 +118,7 @@ impl EndJson {
                 "out_of_memory",
                 "used more memory than its demand; raise demand.mem",
             ),
+            AttemptEnd::OverLimit { limit } => Self::over_limit(*limit),
             AttemptEnd::Killed => Self::new("killed", "ended by the scheduler"),
             AttemptEnd::NotStarted { message } => {
                 Self::new("not_started", format!("could not be started: {message}"))
@@ -123,6 +126,29 @@ impl EndJson {
             AttemptEnd::Raised { message } => Self::new("raised", &**message),
             AttemptEnd::Lost { reason } => Self::new(reason.as_str(), loss_message(*reason)),
         }
+    }
+
+    fn over_limit(limit: TaskLimit) -> Self {
+        let (code, what) = match limit {
+            TaskLimit::Processes(max) => (
+                "too_many_processes",
+                format!("more than {max} processes and threads at once"),
+            ),
+            TaskLimit::OutputBytes(max) => (
+                "too_much_output",
+                format!("output over {}", format_bytes(max)),
+            ),
+            TaskLimit::DiskBytes(max) => (
+                "too_much_disk",
+                format!("disk use over {}", format_bytes(max)),
+            ),
+            TaskLimit::FileBytes(max) => (
+                "file_too_large",
+                format!("a file over {}", format_bytes(max)),
+            ),
+        };
+        let raise = limit.as_str();
+        Self::new(code, format!("{what}; limits.{raise} of its queue says so"))
     }
 
     /// From the engine's word for why a task did not succeed.

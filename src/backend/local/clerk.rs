@@ -3,7 +3,6 @@
 
 use std::io::{PipeReader, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -11,9 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::desk::{self, Desk};
-use super::link::{Link, Reports, timeout};
-use super::logs;
+use super::link::{Link, Recipe, Reports, timeout};
 use super::wire::{Report, WireValue};
+use super::{layout, logs};
 use crate::engine::outcome::{Value, ValueFile};
 use crate::engine::{AttemptId, Event};
 
@@ -127,14 +126,15 @@ impl<F: FnMut(Vec<Event>) -> bool> Clerk<F> {
     /// Writes what waiting launches run to files, and orders them.
     fn run_errands(&mut self) {
         loop {
-            let (recipe, launch) = {
+            let (recipe, launch, user) = {
                 let desk = self.desk.lock();
                 let Some(launch) = desk.next_errand() else {
                     return;
                 };
-                (Arc::clone(&desk.recipe), launch.clone())
+                let user = desk.profiles.user_of(&launch.submission.spec.queue);
+                (Arc::clone(&desk.recipe), launch.clone(), user)
             };
-            let written = desk::write_call(&recipe, &launch);
+            let written = desk::write_call(&recipe, &launch, user.as_ref());
             let mut desk = self.desk.lock();
             desk.launch_waiting(launch.attempt, written);
             desk.settle();
@@ -152,7 +152,7 @@ impl<F: FnMut(Vec<Event>) -> bool> Clerk<F> {
             let value = match &mut report {
                 Report::Ended { attempt, value, .. } => {
                     let value = std::mem::replace(value, WireValue::Nothing);
-                    value_of(&recipe.home.tasks_dir, (*attempt).into(), value)
+                    value_of(&recipe, (*attempt).into(), value)
                 }
                 _ => Value::default(),
             };
@@ -163,7 +163,8 @@ impl<F: FnMut(Vec<Event>) -> bool> Clerk<F> {
 }
 
 /// What an attempt has to show.
-fn value_of(tasks_dir: &Path, attempt: AttemptId, value: WireValue) -> Value {
+fn value_of(recipe: &Recipe, attempt: AttemptId, value: WireValue) -> Value {
+    let tasks_dir = &recipe.home.tasks_dir;
     match value {
         WireValue::Nothing => Value::default(),
         WireValue::Output => logs::read_value(tasks_dir, attempt).unwrap_or_else(|error| {
@@ -174,13 +175,28 @@ fn value_of(tasks_dir: &Path, attempt: AttemptId, value: WireValue) -> Value {
             bytes: STANDARD.decode(text).unwrap_or_default().into(),
             ..Value::default()
         },
-        WireValue::File(n_bytes) => Value {
-            file: Some(ValueFile {
-                attempt: attempt.number,
-                n_bytes,
-            }),
-            ..Value::default()
-        },
+        WireValue::File(n_bytes) => {
+            let left = layout::left_value(tasks_dir, attempt);
+            let n_bytes = match recipe.values.adopt(attempt, &left) {
+                // Its worker could write to where it belongs.
+                Ok(None) => n_bytes,
+                Ok(Some(adopted)) => {
+                    let _ = std::fs::remove_dir(layout::work_dir(tasks_dir, attempt));
+                    adopted
+                }
+                Err(error) => {
+                    tracing::error!(%attempt, %error, "cannot keep the value of an attempt; it is empty");
+                    return Value::default();
+                }
+            };
+            Value {
+                file: Some(ValueFile {
+                    attempt: attempt.number,
+                    n_bytes,
+                }),
+                ..Value::default()
+            }
+        }
     }
 }
 

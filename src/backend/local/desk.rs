@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{PipeWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +17,13 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::books::{self, Books, Resources};
 use super::link::{Link, Recipe};
-use super::wire::{LaunchOrder, Order, PythonOrder, Report, WireEnd, WireUsage, millis};
+use super::profiles::{Profile, Profiles};
+use super::wire::{LaunchOrder, Order, PythonOrder, Report, WireEnd, WireUsage, WireUser, millis};
 use super::{environment, layout};
 use crate::clock::Stopwatch;
 use crate::engine::decision::Launch;
 use crate::engine::event::OfferId;
-use crate::engine::outcome::Value;
+use crate::engine::outcome::{TaskLimit, Value};
 use crate::engine::spec::Run;
 use crate::engine::{AttemptEnd, AttemptId, Decision, Event, Usage, outcome::LossReason};
 
@@ -35,6 +38,7 @@ pub(super) struct Desk {
     pub(super) agent: Arc<str>,
     pub(super) recipe: Arc<Recipe>,
     pub(super) books: Books,
+    pub(super) profiles: Profiles,
     pub(super) link: Option<Link>,
     /// Wakes the clerk.
     pub(super) bell: PipeWriter,
@@ -157,8 +161,16 @@ impl Desk {
             return;
         };
         let spec = &launch.submission.spec;
+        let profile = match self.profiles.of(&spec.queue, |order| link.push(order)) {
+            Ok(profile) => profile,
+            Err(error) => {
+                let message = error.into();
+                self.end(launch.attempt, AttemptEnd::NotStarted { message });
+                return;
+            }
+        };
         let python = match &spec.run {
-            Run::Python(pickle) => match python_order(&self.recipe, &launch, pickle) {
+            Run::Python(pickle) => match python_order(&self.recipe, &launch, pickle, profile) {
                 Ok(order) => Some(order),
                 Err(error) => {
                     self.cannot_hand_over(launch.attempt, &error);
@@ -184,6 +196,7 @@ impl Desk {
             cpu_milli: amount("cpus"),
             // Thousandths of a MiB.
             mem_bytes: amount("mem").map(|milli| (u128::from(milli) * (1 << 20) / 1000) as u64),
+            profile: profile.number,
             python,
         });
         if let Err(error) = link.push(&order) {
@@ -257,6 +270,7 @@ impl Desk {
     /// Everything that the keeper kept is gone. Gives what is left of the link, to be dropped once the desk is free.
     pub(super) fn on_keeper_gone(&mut self) -> Option<Link> {
         let link = self.link.take();
+        self.profiles.forget_told();
         if self.shutting_down {
             return link;
         }
@@ -373,17 +387,28 @@ fn large_call(launch: &Launch) -> Option<&[u8]> {
     }
 }
 
-/// Writes what a launch runs to a file, where it is too long for an order.
+/// Writes what a launch runs to a file that only its `user` can read, where it is too long for an order.
 ///
 /// # Errors
 /// What the file system says.
-pub(super) fn write_call(recipe: &Recipe, launch: &Launch) -> std::io::Result<()> {
+pub(super) fn write_call(
+    recipe: &Recipe,
+    launch: &Launch,
+    user: Option<&WireUser>,
+) -> std::io::Result<()> {
     let Some(pickle) = large_call(launch) else {
         return Ok(());
     };
     let file = layout::call_file(&recipe.home.tasks_dir, launch.attempt);
-    file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-    std::fs::write(file, pickle)
+    file.parent().map_or(Ok(()), layout::make_passable_dirs)?;
+    let _ = std::fs::remove_file(&file);
+    let mut options = File::options();
+    let options = options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(&file)?;
+    file.write_all(pickle)?;
+    user.map_or(Ok(()), |user| {
+        std::os::unix::fs::fchown(&file, Some(user.uid), Some(user.gid))
+    })
 }
 
 /// Hands a pickle over, in the order itself or as the file that [`write_call`] has made.
@@ -391,8 +416,13 @@ fn python_order<'a>(
     recipe: &Recipe,
     launch: &'a Launch,
     pickle: &[u8],
+    profile: &Profile,
 ) -> std::io::Result<PythonOrder<'a>> {
-    let value = recipe.values.prepare(launch.attempt)?;
+    // Somebody else can write to the directory of its attempt only.
+    let value = match profile.user() {
+        None => recipe.values.prepare(launch.attempt)?,
+        Some(_) => layout::left_value(&recipe.home.tasks_dir, launch.attempt),
+    };
     let call = large_call(launch).is_none();
     Ok(PythonOrder {
         call: call.then(|| STANDARD.encode(pickle).into()),
@@ -406,6 +436,10 @@ fn end_of(attempt: AttemptId, end: WireEnd) -> AttemptEnd {
         WireEnd::Exited(code) => AttemptEnd::Exited { code },
         WireEnd::Signalled(signal) => AttemptEnd::Signalled { signal },
         WireEnd::OutOfMemory => AttemptEnd::OutOfMemory,
+        WireEnd::OverLimit(what, max) => match TaskLimit::from_word(&what, max) {
+            Some(limit) => AttemptEnd::OverLimit { limit },
+            None => AttemptEnd::Killed,
+        },
         WireEnd::Killed => AttemptEnd::Killed,
         WireEnd::NotStarted(message) => AttemptEnd::NotStarted {
             message: message.into(),

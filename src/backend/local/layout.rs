@@ -5,6 +5,7 @@
 //!                                        <id>.<attempt>.stdout   what it wrote
 //!                                        <id>.<attempt>.stderr
 //!                                        <id>.<attempt>.call     a long pickle on its way to the worker
+//! tasks/<…>/<id>.<attempt>/.apportion-value     a long value, where the task has another user than the daemon
 //! tasks/spare/                           empty files and directories to use again, and the outputs of what
 //!                                        has only just been started
 //! tasks/cgroups                          where the cgroups are
@@ -15,8 +16,9 @@
 //! an attempt that wrote nothing has no file.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::backend::LogStream;
@@ -75,6 +77,20 @@ pub fn remove_attempt_files(tasks_dir: &Path, attempt: AttemptId) -> io::Result<
 #[must_use]
 pub(super) fn call_file(tasks_dir: &Path, attempt: AttemptId) -> PathBuf {
     shard_dir(tasks_dir, attempt.task).join(format!("{attempt}.call"))
+}
+
+/// The file in which a Python task that runs as somebody else leaves a long value; the daemon takes it from there.
+#[must_use]
+pub(super) fn left_value(tasks_dir: &Path, attempt: AttemptId) -> PathBuf {
+    work_dir(tasks_dir, attempt).join(".apportion-value")
+}
+
+/// Makes a directory and those above it that are missing, so that others can pass through, and no more.
+///
+/// # Errors
+/// What the file system says.
+pub(super) fn make_passable_dirs(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o711).create(path)
 }
 
 /// Removes all files of `count` consecutive tasks, from `first` on, and the directories that this

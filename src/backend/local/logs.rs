@@ -1,6 +1,6 @@
 //! Reads what attempts wrote, from their files, also while they run.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogCh
             .is_some_and(Path::is_dir)
             .then(LogChunk::default)
     };
-    let file = match open_output(path) {
+    let file = match open_output(path, File::options().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing()),
         file => file?,
     };
@@ -87,12 +87,9 @@ fn read_chunk(path: &Path, offset: u64, limit: usize) -> io::Result<Option<LogCh
 
 /// Opens an output. A task may have put a link to somebody else's file in its place, or a pipe on which opening would
 /// wait forever.
-fn open_output(path: &Path) -> io::Result<File> {
+pub(super) fn open_output(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let opened = File::options()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path);
+    let opened = options.custom_flags(flags.bits()).open(path);
     opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ELOOP | Errno::ENXIO) => io::ErrorKind::NotFound.into(),
         _ => error,

@@ -11,6 +11,7 @@
 //! A machine that is all of the cluster is one agent, [`AGENT`], in every data directory: what was
 //! submitted on a laptop under one host name still fits after it got another.
 
+pub mod accounts;
 mod books;
 mod clerk;
 mod desk;
@@ -20,10 +21,12 @@ pub mod layout;
 mod link;
 mod logs;
 mod machine;
+mod profiles;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -31,13 +34,15 @@ use std::time::Duration;
 
 pub use self::logs::LocalLogs;
 
+use self::accounts::{Account, AccountError};
 use self::books::Books;
 use self::clerk::{Clerk, Shared};
 use self::desk::Desk;
 use self::link::{Link, Recipe, Reports};
+use self::profiles::{Known, Profiles};
 use self::wire::{Report, WireLimits, WirePython};
 use super::Backend;
-use crate::backend::settings::{LimitMode, LocalConfig, PythonConfig};
+use crate::backend::settings::{Containments, LimitMode, LocalConfig, PythonConfig};
 use crate::backend::values::{VALUES_DIR, Values};
 use crate::clock::Stopwatch;
 use crate::engine::{AttemptId, Decision, Event};
@@ -98,6 +103,20 @@ pub enum LocalError {
         "backend.limits is \"cgroup\", but {0}; make that possible, or set it to \"watch\" or \"auto\""
     )]
     NoCgroups(String),
+    /// Tasks can't run as the account that the configuration names.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// The account can't get to where its tasks would run.
+    #[error(
+        "tasks can't run as '{user}': that account can't pass through {} on the way to the files of tasks; allow that (chmod o+x), or set another server.data_dir",
+        .dir.display()
+    )]
+    Impassable {
+        /// Who.
+        user: String,
+        /// Where.
+        dir: PathBuf,
+    },
     /// The keeper ended or said nothing.
     #[error("the keeper of tasks did not become ready; what it wrote to standard error says why")]
     NotReady,
@@ -128,11 +147,14 @@ impl LocalBackend {
         options: &LocalOptions,
         on_events: impl FnMut(Vec<Event>) -> bool + Send + 'static,
     ) -> Result<Self, LocalError> {
-        let tasks_dir =
-            prepare_tasks_dir(&options.tasks_dir).map_err(|source| LocalError::TasksDir {
+        let has_users = !config.containments.users().is_empty();
+        let tasks_dir = prepare_tasks_dir(&options.tasks_dir, has_users).map_err(|source| {
+            LocalError::TasksDir {
                 path: options.tasks_dir.clone(),
                 source,
-            })?;
+            }
+        })?;
+        check_users(&config.containments, &tasks_dir)?;
         let recipe = Recipe {
             // The file that runs, even if another has taken its name since.
             program: options
@@ -167,6 +189,7 @@ impl LocalBackend {
             agent: AGENT.into(),
             recipe: Arc::new(recipe),
             books,
+            profiles: Profiles::new(Known::find(config.containments.clone())),
             link: Some(link),
             bell: ringer,
             has_rung: false,
@@ -197,6 +220,24 @@ impl LocalBackend {
             clerk_ended,
             shut_down_grace: options.shut_down_grace,
         })
+    }
+
+    /// By which it is told of a new configuration.
+    #[must_use]
+    pub fn reloader(&self) -> LocalReloader {
+        LocalReloader(self.desk.clone())
+    }
+}
+
+/// Tells the backend of a new configuration.
+#[derive(Clone)]
+pub struct LocalReloader(Shared);
+
+impl LocalReloader {
+    /// What is launched from now on is held to this.
+    pub fn replace(&self, containments: Containments) {
+        let known = Known::find(containments);
+        self.0.lock().profiles.replace(known);
     }
 }
 
@@ -278,10 +319,28 @@ fn wire_python(config: &PythonConfig) -> WirePython {
     }
 }
 
-/// Makes the directory and tells its one true name.
-fn prepare_tasks_dir(path: &Path) -> io::Result<PathBuf> {
+/// Makes the directory and tells its one true name. Others than this process's user have no business in it, and where
+/// tasks run as others, they may pass through it to what is theirs.
+fn prepare_tasks_dir(path: &Path, has_users: bool) -> io::Result<PathBuf> {
     std::fs::create_dir_all(path)?;
+    let others = if has_users { 0o001 } else { 0 };
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o7777;
+    let wanted = mode & !0o007 | others;
+    if mode != wanted {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
+    }
     std::fs::canonicalize(path)
+}
+
+/// Whether tasks can run as all the accounts that are named.
+fn check_users(containments: &Containments, tasks_dir: &Path) -> Result<(), LocalError> {
+    for user in containments.users().into_keys() {
+        if let Some(dir) = Account::find(&user)?.stopped_at(tasks_dir) {
+            let user = user.to_string();
+            return Err(LocalError::Impassable { user, dir });
+        }
+    }
+    Ok(())
 }
 
 /// What tells this daemon's processes and cgroups from those of a daemon with another directory.

@@ -63,6 +63,13 @@ pub(super) enum Order<'a> {
         /// How Python tasks run.
         python: WirePython,
     },
+    /// What some of the attempts to come may do to their neighbours.
+    Contain {
+        /// The number by which launches name it; none is used twice.
+        profile: u32,
+        /// What they may do.
+        bounds: WireBounds,
+    },
     /// Start an attempt.
     Launch(LaunchOrder<'a>),
     /// End an attempt.
@@ -92,8 +99,46 @@ pub(super) struct LaunchOrder<'a> {
     pub(super) cpu_milli: Option<u64>,
     /// The demand for memory.
     pub(super) mem_bytes: Option<u64>,
+    /// What it may do to its neighbours: the number of an earlier [`Order::Contain`].
+    pub(super) profile: u32,
     /// What runs instead of `argv`.
     pub(super) python: Option<PythonOrder<'a>>,
+}
+
+/// What an attempt may do to its neighbours; [`crate::backend::settings::Containment`] on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WireBounds {
+    /// Who runs it; `None` for the keeper's own user.
+    pub(super) user: Option<WireUser>,
+    /// So many processes and threads at once.
+    pub(super) processes: Option<u64>,
+    /// So many files each of its processes may have open.
+    pub(super) open_files: Option<u64>,
+    /// So long a file may be that it writes.
+    pub(super) file_size_bytes: Option<u64>,
+    /// So much it may write to both outputs together.
+    pub(super) output_bytes: Option<u64>,
+    /// So much may be in its working directory.
+    pub(super) disk_bytes: Option<u64>,
+    /// Whether crashes leave a core file.
+    pub(super) core_dumps: bool,
+}
+
+/// Somebody else than the keeper's own user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WireUser {
+    /// The name.
+    pub(super) name: String,
+    /// The number.
+    pub(super) uid: u32,
+    /// The primary group.
+    pub(super) gid: u32,
+    /// All groups, the primary one among them.
+    pub(super) groups: Vec<u32>,
+    /// Where it is at home.
+    pub(super) home: String,
+    /// Its shell.
+    pub(super) shell: String,
 }
 
 /// A Python task.
@@ -171,6 +216,8 @@ pub(super) enum WireEnd {
     Signalled(i32),
     /// It took more memory than its demand.
     OutOfMemory,
+    /// It took more of something than its bounds allow: the word for it, and how much they allow.
+    OverLimit(String, u64),
     /// On [`Order::Kill`].
     Killed,
     /// It could not be started, by its own fault.
@@ -340,6 +387,7 @@ mod tests {
             env: vec![("A".into(), "b=c".into())],
             cpu_milli: Some(500),
             mem_bytes: None,
+            profile: 3,
             python: Some(PythonOrder {
                 call: None,
                 value: "/values/7.2".into(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost::Message;
 
-use crate::engine::outcome::{LossReason, Value};
+use crate::engine::outcome::{LossReason, TaskLimit, Value};
 use crate::engine::{AttemptEnd, Usage};
 use crate::proto::apportion::v1::{self, ended};
 
@@ -40,6 +40,10 @@ pub fn to_bytes(ended: &Ended) -> Vec<u8> {
         AttemptEnd::Exited { code } => ended::End::Exited(*code),
         AttemptEnd::Signalled { signal } => ended::End::Signalled(*signal),
         AttemptEnd::OutOfMemory => ended::End::OutOfMemory(v1::Nothing {}),
+        AttemptEnd::OverLimit { limit } => ended::End::OverLimit(v1::OverLimit {
+            what: limit.as_str().to_owned(),
+            max: limit.most(),
+        }),
         AttemptEnd::Killed => ended::End::Killed(v1::Nothing {}),
         AttemptEnd::NotStarted { message } => ended::End::NotStarted(cut(message)),
         AttemptEnd::Raised { message } => ended::End::Raised(cut(message)),
@@ -77,6 +81,9 @@ pub fn from_bytes(bytes: &[u8]) -> Option<Ended> {
         ended::End::Exited(code) => AttemptEnd::Exited { code },
         ended::End::Signalled(signal) => AttemptEnd::Signalled { signal },
         ended::End::OutOfMemory(_) => AttemptEnd::OutOfMemory,
+        ended::End::OverLimit(over) => AttemptEnd::OverLimit {
+            limit: TaskLimit::from_word(&over.what, over.max)?,
+        },
         ended::End::Killed(_) => AttemptEnd::Killed,
         ended::End::NotStarted(message) => AttemptEnd::NotStarted {
             message: message.into(),
@@ -160,6 +167,12 @@ mod tests {
             (AttemptEnd::Exited { code: -1 }, Shown::Uploaded(1 << 40)),
             (AttemptEnd::Signalled { signal: 11 }, inline(b"", false)),
             (AttemptEnd::OutOfMemory, inline(b"", false)),
+            (
+                AttemptEnd::OverLimit {
+                    limit: TaskLimit::OutputBytes(1 << 40),
+                },
+                inline(b"cut", true),
+            ),
             (AttemptEnd::Killed, inline(b"half", false)),
             (AttemptEnd::NotStarted { message }, inline(b"", false)),
             (

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use apportion_policies::Amount;
 use prost::Message;
 
+use crate::backend::settings::TaskLimits;
 use crate::engine::decision::Launch;
 use crate::engine::spec::{ArrayRange, Run, Submission, TaskSpec};
 use crate::engine::{AttemptId, TaskId, Time};
@@ -18,6 +19,17 @@ pub struct Upload {
     pub url: String,
     /// The attempt's secret.
     pub token: String,
+}
+
+/// What an executor is told to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// As a launch that a backend takes: a submission of this one task with what matters to whoever runs it.
+    pub launch: Launch,
+    /// Where its value goes; `None` if the scheduler takes none.
+    pub upload: Option<Upload>,
+    /// What it may take at most, beside its demand.
+    pub limits: TaskLimits,
 }
 
 /// Why bytes are no launch.
@@ -44,7 +56,7 @@ pub enum LaunchError {
 /// # Panics
 /// If the attempt's task is not one of the submission's.
 #[must_use]
-pub fn to_bytes(launch: &Launch, upload: &Upload) -> Vec<u8> {
+pub fn to_bytes(launch: &Launch, upload: &Upload, limits: &TaskLimits) -> Vec<u8> {
     let spec = &launch.submission.spec;
     let run = match &spec.run {
         Run::Command(line) => v1::launch::Run::Command(line.to_string()),
@@ -67,16 +79,23 @@ pub fn to_bytes(launch: &Launch, upload: &Upload) -> Vec<u8> {
             token: upload.token.clone(),
         }),
         run: Some(run),
+        limits: Some(v1::Limits {
+            processes: limits.processes,
+            open_files: limits.open_files,
+            file_size_bytes: limits.file_size_bytes,
+            output_bytes: limits.output_bytes,
+            disk_bytes: limits.disk_bytes,
+            core_dumps: limits.core_dumps,
+        }),
     };
     message.encode_to_vec()
 }
 
-/// Reads them again, as a launch that a backend takes: a submission of this one task with what matters to
-/// whoever runs it. Where the value goes is `None` if the scheduler takes none.
+/// Reads them again.
 ///
 /// # Errors
 /// See [`LaunchError`].
-pub fn from_bytes(task_id: &str, bytes: &[u8]) -> Result<(Launch, Option<Upload>), LaunchError> {
+pub fn from_bytes(task_id: &str, bytes: &[u8]) -> Result<Received, LaunchError> {
     let attempt = parse_attempt(task_id).ok_or_else(|| LaunchError::TaskId(task_id.to_owned()))?;
     let message = v1::Launch::decode(bytes)?;
     let run = match message.run.ok_or(LaunchError::NothingToRun)? {
@@ -132,7 +151,19 @@ pub fn from_bytes(task_id: &str, bytes: &[u8]) -> Result<(Launch, Option<Upload>
         attempt,
         submission: Arc::new(submission),
     };
-    Ok((launch, upload))
+    let limits = message.limits.unwrap_or_default();
+    Ok(Received {
+        launch,
+        upload,
+        limits: TaskLimits {
+            processes: limits.processes,
+            open_files: limits.open_files,
+            file_size_bytes: limits.file_size_bytes,
+            output_bytes: limits.output_bytes,
+            disk_bytes: limits.disk_bytes,
+            core_dumps: limits.core_dumps,
+        },
+    })
 }
 
 /// Reads `<task>.<attempt>`, exactly as [`AttemptId`] writes it.
@@ -210,9 +241,16 @@ mod tests {
                 Some(108),
             ),
         ] {
-            let bytes = to_bytes(&sent, &upload());
-            let (got, value_to) = from_bytes(&sent.attempt.to_string(), &bytes).unwrap();
-            assert_eq!(value_to, Some(upload()));
+            let limits = TaskLimits {
+                processes: Some(index.map_or(1, u64::from)),
+                core_dumps: index.is_some(),
+                ..TaskLimits::default()
+            };
+            let bytes = to_bytes(&sent, &upload(), &limits);
+            let received = from_bytes(&sent.attempt.to_string(), &bytes).unwrap();
+            assert_eq!(received.upload, Some(upload()));
+            assert_eq!(received.limits, limits);
+            let got = received.launch;
             assert_eq!(got.attempt, sent.attempt);
             assert_eq!(got.submission.array_index(got.attempt.task), index);
             let (got, sent) = (&got.submission.spec, &sent.submission.spec);
@@ -225,7 +263,8 @@ mod tests {
 
     #[test]
     fn what_is_no_launch_is_refused() {
-        let bytes = to_bytes(&launch(10, Run::Command("true".into()), None), &upload());
+        let sent = launch(10, Run::Command("true".into()), None);
+        let bytes = to_bytes(&sent, &upload(), &TaskLimits::NONE);
         for id in [
             "",
             "7",

@@ -87,16 +87,20 @@ impl Session {
         let data = task.data.clone().unwrap_or_default();
         let grace = grace_of(task.kill_policy.as_ref());
         let read = launch::from_bytes(&id, &data);
-        if let Ok((launch, _)) = &read
-            && self.attempts.is_known(launch.attempt)
+        if let Ok(received) = &read
+            && self.attempts.is_known(received.launch.attempt)
         {
             tracing::warn!(id, "launched again: the first one counts");
             return;
         }
         self.had_a_task = true;
         self.unacknowledged.insert(id.clone(), task);
-        let (launch, upload) = match read {
-            Ok(read) => read,
+        let launch::Received {
+            launch,
+            upload,
+            limits,
+        } = match read {
+            Ok(received) => received,
             Err(error) => {
                 tracing::error!(id, %error, "a task that can't be launched");
                 let end = AttemptEnd::NotStarted {
@@ -123,7 +127,7 @@ impl Session {
             stage: Stage::Running,
         };
         self.attempts.alive.insert(launch.attempt, attempt);
-        out.push(Output::Launch(Box::new(launch)));
+        out.push(Output::Launch(Box::new(launch), Box::new(limits)));
     }
 
     /// The scheduler has moved: what waits for it goes to its new place.

@@ -30,6 +30,7 @@ use self::outbox::Outbox;
 use self::stream::Stream;
 use crate::backend::remote::ended::Ended;
 use crate::backend::remote::launch::Upload;
+use crate::backend::settings::TaskLimits;
 use crate::engine::decision::Launch;
 use crate::engine::{AttemptId, Event, Time};
 use crate::proto::mesos::v1::executor::{self, Call};
@@ -104,8 +105,8 @@ pub enum Output {
     Subscribe(u64, Box<Call>),
     /// Send an update; calls go out one after the other, in this order. To be answered by [`Input::Answered`].
     Update(Uuid, Box<Call>),
-    /// Run an attempt.
-    Launch(Box<Launch>),
+    /// Run an attempt, which may take this at most beside its demand.
+    Launch(Box<Launch>, Box<TaskLimits>),
     /// End an attempt: SIGTERM, after the grace SIGKILL.
     Kill(AttemptId, Duration),
     /// Bring an attempt's value to the scheduler, and try until it is there, in place of an earlier order for the same

@@ -26,6 +26,7 @@ pub(super) fn ended(task: &str, ended: &Ended, now: Time) -> TaskStatus {
         AttemptEnd::Exited { .. }
         | AttemptEnd::Signalled { .. }
         | AttemptEnd::OutOfMemory
+        | AttemptEnd::OverLimit { .. }
         | AttemptEnd::NotStarted { .. }
         | AttemptEnd::Raised { .. }
         | AttemptEnd::Lost { .. } => TaskState::TaskFailed,
@@ -56,6 +57,11 @@ fn message(ended: &Ended) -> Option<String> {
         AttemptEnd::Exited { code } => Some(format!("exited with code {code}")),
         AttemptEnd::Signalled { signal } => Some(format!("ended by signal {signal}")),
         AttemptEnd::OutOfMemory => Some("used more memory than its demand".to_owned()),
+        AttemptEnd::OverLimit { limit } => Some(format!(
+            "took more than its queue allows: {} {}",
+            limit.as_str(),
+            limit.most()
+        )),
         AttemptEnd::NotStarted { message } | AttemptEnd::Raised { message } => {
             Some(ended::cut(message))
         }

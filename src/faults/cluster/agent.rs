@@ -266,8 +266,8 @@ impl Machine {
         held.phase = Phase::Runs;
         let data = held.info.data.clone().unwrap_or_default();
         let act = match from_bytes(id, &data) {
-            Ok((launch, _)) => match &launch.submission.spec.run {
-                Run::Command(command) => script::act(command, launch.attempt.number),
+            Ok(received) => match &received.launch.submission.spec.run {
+                Run::Command(command) => script::act(command, received.launch.attempt.number),
                 Run::Argv(_) | Run::Python(_) => None,
             },
             Err(_) => None,
@@ -330,7 +330,8 @@ impl Machine {
             return;
         };
         let data = held.info.data.clone().unwrap_or_default();
-        let code = from_bytes(id, &data).ok().and_then(|(launch, _)| {
+        let code = from_bytes(id, &data).ok().and_then(|received| {
+            let launch = received.launch;
             let Run::Command(command) = &launch.submission.spec.run else {
                 return None;
             };

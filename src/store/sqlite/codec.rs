@@ -10,7 +10,7 @@ use rusqlite::Row;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::error::unreadable;
-use crate::engine::outcome::{Cause, LossReason, Value, ValueFile};
+use crate::engine::outcome::{Cause, LossReason, TaskLimit, Value, ValueFile};
 use crate::engine::spec::{ArrayRange, Dependency, Run};
 use crate::engine::{
     AttemptEnd, Outcome, OutcomeKind, Submission, TaskId, TaskSpec, TaskState, Time, Usage,
@@ -290,6 +290,10 @@ pub(super) fn write_end(end: &AttemptEnd) -> (&'static str, Option<String>) {
         AttemptEnd::Exited { code } => ("exited", Some(code.to_string())),
         AttemptEnd::Signalled { signal } => ("signalled", Some(signal.to_string())),
         AttemptEnd::OutOfMemory => ("out_of_memory", None),
+        AttemptEnd::OverLimit { limit } => (
+            "over_limit",
+            Some(format!("{} {}", limit.as_str(), limit.most())),
+        ),
         AttemptEnd::Killed => ("killed", None),
         AttemptEnd::NotStarted { message } => ("not_started", Some(message.to_string())),
         AttemptEnd::Raised { message } => ("raised", Some(message.to_string())),
@@ -313,6 +317,9 @@ fn find_end(word: &str, detail: Option<&str>) -> rusqlite::Result<Option<Attempt
         "exited" => AttemptEnd::Exited { code: number()? },
         "signalled" => AttemptEnd::Signalled { signal: number()? },
         "out_of_memory" => AttemptEnd::OutOfMemory,
+        "over_limit" => AttemptEnd::OverLimit {
+            limit: task_limit(text).ok_or_else(|| unreadable("ending_detail", text))?,
+        },
         "killed" => AttemptEnd::Killed,
         "not_started" => AttemptEnd::NotStarted {
             message: text.into(),
@@ -325,6 +332,12 @@ fn find_end(word: &str, detail: Option<&str>) -> rusqlite::Result<Option<Attempt
         },
         _ => return Ok(None),
     }))
+}
+
+/// `output 1073741824`
+fn task_limit(text: &str) -> Option<TaskLimit> {
+    let (word, max) = text.split_once(' ')?;
+    TaskLimit::from_word(word, max.parse().ok()?)
 }
 
 fn loss(word: &str) -> rusqlite::Result<LossReason> {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,8 +47,10 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, StoreError> {
             ),
         )
     };
-    fs::create_dir_all(data_dir)
-        .map_err(|error| unusable("the data directory can't be made", &error))?;
+    // Nobody else's, from the first moment on.
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(data_dir);
+    made.map_err(|error| unusable("the data directory can't be made", &error))?;
     let file = File::options()
         .create(true)
         .truncate(false)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{amount, read_one};
 use crate::api::json::*;
-use crate::engine::outcome::{Cause, LossReason, Value};
+use crate::engine::outcome::{Cause, LossReason, TaskLimit, Value};
 use crate::engine::spec::{Dependency, Run};
 use crate::engine::{
     AttemptEnd, AttemptId, Outcome, OutcomeKind, Submission, TaskId, TaskState, Time, Usage,
@@ -119,11 +119,16 @@ fn a_pickle_is_shown_only_where_one_task_is_asked_for() {
 
 #[test]
 fn every_cause_has_a_code_and_a_sentence() {
+    let over = |limit| Cause::Attempt(AttemptEnd::OverLimit { limit });
     let causes = [
         Cause::Attempt(AttemptEnd::Exited { code: 3 }),
         Cause::Attempt(AttemptEnd::Signalled { signal: 11 }),
         Cause::Attempt(AttemptEnd::Signalled { signal: 64 }),
         Cause::Attempt(AttemptEnd::OutOfMemory),
+        over(TaskLimit::Processes(500)),
+        over(TaskLimit::OutputBytes(1 << 30)),
+        over(TaskLimit::DiskBytes(1_500_000)),
+        over(TaskLimit::FileBytes(100 << 20)),
         Cause::Attempt(AttemptEnd::Killed),
         Cause::Attempt(AttemptEnd::NotStarted {
             message: "no such file".into(),

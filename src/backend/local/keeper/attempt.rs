@@ -1,12 +1,17 @@
 //! What the keeper knows of an attempt.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::wire::{WireAttempt, WireEnd, WireUsage};
+use nix::sys::signal::Signal;
+
+use super::super::wire::{WireAttempt, WireBounds, WireEnd, WireUsage};
 use super::cgroup::Cgroup;
 use super::spawn::Outputs;
 use super::worker::Worker;
+use crate::engine::outcome::TaskLimit;
 
 /// Between looks at an attempt that is being ended, should no signal tell of a change.
 pub(super) const RECHECK: Duration = Duration::from_millis(50);
@@ -35,6 +40,8 @@ pub(super) struct Attempt {
     pub(super) cgroup: Option<Cgroup>,
     /// The demand for memory.
     pub(super) mem_bytes: Option<u64>,
+    /// What it may do to its neighbours.
+    pub(super) bounds: Rc<WireBounds>,
     /// How its first process ended.
     pub(super) exit: Option<Exit>,
     /// Whether and how it is being ended.
@@ -74,24 +81,29 @@ pub(super) enum Cause {
     Ordered,
     /// It takes too much memory.
     Memory,
+    /// It takes too much of what it shares with its neighbours.
+    Limit(TaskLimit),
 }
 
 impl Attempt {
-    /// Why it ended.
+    /// Why it ended. `over` is a limit that it has been found beyond, now that it has ended.
     ///
     /// # Panics
     /// If its first process has not been waited for.
-    pub(super) fn end(&self, n_oom_kills: u64) -> WireEnd {
-        use std::os::unix::process::ExitStatusExt as _;
+    pub(super) fn end(&self, n_oom_kills: u64, over: Option<TaskLimit>) -> WireEnd {
         let exit = self.exit.expect("an attempt ends after its first process");
         match self.cause {
             Some(Cause::Memory) => return WireEnd::OutOfMemory,
+            Some(Cause::Limit(limit)) => return over_limit(limit),
             Some(Cause::Ordered) => return WireEnd::Killed,
             None => {}
         }
         // Whatever it made of that, part of its work is missing.
         if n_oom_kills > 0 {
             return WireEnd::OutOfMemory;
+        }
+        if let Some(limit) = over.or_else(|| self.file_limit_hit(exit.status)) {
+            return over_limit(limit);
         }
         if let Some(worker) = &self.worker {
             match &worker.done {
@@ -104,6 +116,21 @@ impl Attempt {
             (Some(code), _) => WireEnd::Exited(code),
             (None, signal) => WireEnd::Signalled(signal.unwrap_or(0)),
         }
+    }
+
+    /// The limit of a file's length, where the kernel's signal for it ended the first process, or one that a shell
+    /// waited for: they tell of it so.
+    fn file_limit_hit(&self, status: ExitStatus) -> Option<TaskLimit> {
+        let signal = Signal::SIGXFSZ as i32;
+        let is_hit = status.signal() == Some(signal) || status.code() == Some(128 + signal);
+        let max = self.bounds.file_size_bytes.filter(|_| is_hit)?;
+        Some(TaskLimit::FileBytes(max))
+    }
+
+    /// The limit of its outputs, where they are longer.
+    pub(super) fn output_limit_hit(&self, n_bytes: u64) -> Option<TaskLimit> {
+        let max = self.bounds.output_bytes.filter(|max| n_bytes > *max)?;
+        Some(TaskLimit::OutputBytes(max))
     }
 
     /// What it used.
@@ -121,10 +148,13 @@ impl Attempt {
     }
 }
 
+/// On the wire.
+pub(super) fn over_limit(limit: TaskLimit) -> WireEnd {
+    WireEnd::OverLimit(limit.as_str().to_owned(), limit.most())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt as _;
-
     use super::*;
 
     fn ended(raw_status: i32, cause: Option<Cause>) -> Attempt {
@@ -138,6 +168,11 @@ mod tests {
             is_announced: true,
             cgroup: None,
             mem_bytes: None,
+            bounds: Rc::new(WireBounds {
+                file_size_bytes: Some(7),
+                output_bytes: Some(8),
+                ..WireBounds::default()
+            }),
             exit: Some(Exit {
                 status: ExitStatus::from_raw(raw_status),
                 wall: Duration::from_millis(5),
@@ -154,17 +189,37 @@ mod tests {
     #[test]
     fn the_end_tells_who_wanted_it() {
         let (failed, killed) = (1 << 8, 9);
-        assert_eq!(ended(0, None).end(0), WireEnd::Exited(0));
-        assert_eq!(ended(failed, None).end(0), WireEnd::Exited(1));
-        assert_eq!(ended(killed, None).end(0), WireEnd::Signalled(9));
-        assert_eq!(ended(killed, None).end(1), WireEnd::OutOfMemory);
-        assert_eq!(ended(failed, None).end(2), WireEnd::OutOfMemory);
-        assert_eq!(ended(0, None).end(1), WireEnd::OutOfMemory);
-        assert_eq!(ended(0, Some(Cause::Ordered)).end(0), WireEnd::Killed);
+        assert_eq!(ended(0, None).end(0, None), WireEnd::Exited(0));
+        assert_eq!(ended(failed, None).end(0, None), WireEnd::Exited(1));
+        assert_eq!(ended(killed, None).end(0, None), WireEnd::Signalled(9));
+        assert_eq!(ended(killed, None).end(1, None), WireEnd::OutOfMemory);
+        assert_eq!(ended(failed, None).end(2, None), WireEnd::OutOfMemory);
+        assert_eq!(ended(0, None).end(1, None), WireEnd::OutOfMemory);
+        assert_eq!(ended(0, Some(Cause::Ordered)).end(0, None), WireEnd::Killed);
         assert_eq!(
-            ended(killed, Some(Cause::Memory)).end(0),
+            ended(killed, Some(Cause::Memory)).end(0, None),
             WireEnd::OutOfMemory
         );
+    }
+
+    #[test]
+    fn the_end_names_the_limit() {
+        let over = |limit: TaskLimit| over_limit(limit);
+        let (full, processes) = (TaskLimit::FileBytes(7), TaskLimit::Processes(5));
+        for status in [25, 153 << 8] {
+            assert_eq!(
+                ended(status, None).end(0, None),
+                over(full),
+                "SIGXFSZ, {status}"
+            );
+        }
+        assert_eq!(ended(0, None).end(0, Some(processes)), over(processes));
+        assert_eq!(ended(0, None).end(1, Some(processes)), WireEnd::OutOfMemory);
+        let cause = Some(Cause::Limit(processes));
+        assert_eq!(ended(9, cause).end(0, None), over(processes));
+        let attempt = ended(0, None);
+        assert_eq!(attempt.output_limit_hit(8), None);
+        assert_eq!(attempt.output_limit_hit(9), Some(TaskLimit::OutputBytes(8)));
     }
 
     #[test]

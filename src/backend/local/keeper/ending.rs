@@ -18,7 +18,9 @@ use super::attempt::{Attempt, Cause, Exit, RECHECK, Stage};
 use super::process::{self, Process};
 use super::python;
 use super::run::{Keeper, Limits};
+use super::spawn::Written;
 use super::tree::Look;
+use crate::engine::AttemptId;
 
 /// How often to look for processes that fell to the keeper, and for what the kernel killed.
 const ADOPT_EVERY: Duration = Duration::from_secs(1);
@@ -97,7 +99,7 @@ impl Keeper {
         if self.workers.holds(pid) {
             let cgroups = match &mut self.limits {
                 Limits::Cgroups(cgroups) => Some(cgroups),
-                Limits::Watch(_) | Limits::Off => None,
+                Limits::Watch | Limits::Off => None,
             };
             // Its cgroup can be used again only when it is really gone.
             let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
@@ -142,6 +144,11 @@ impl Keeper {
         if self.by_pid.get(&attempt.pid) == Some(&id) {
             self.by_pid.remove(&attempt.pid);
         }
+        self.looks.end(&attempt);
+        let over = match self.cgroup_says(&attempt) {
+            Some(Cause::Limit(limit)) => Some(limit),
+            Some(Cause::Memory | Cause::Ordered) | None => None,
+        };
         let (mut n_oom_kills, mut peak) = (0, None);
         if let (Limits::Cgroups(cgroups), Some(cgroup)) = (&mut self.limits, attempt.cgroup.take())
         {
@@ -154,26 +161,40 @@ impl Keeper {
         if let Some(worker) = &mut attempt.worker {
             worker.read_last_word(id, self.clock.elapsed());
         }
-        let (end, usage) = (attempt.end(n_oom_kills), attempt.usage(peak));
-        let usage = python::usage_with_worker(&attempt, usage);
-        let has_written = self.let_go(&attempt);
+        let written = self.let_go(&attempt);
+        let over = over.or_else(|| attempt.output_limit_hit(written.n_bytes()));
+        let end = attempt.end(n_oom_kills, over);
+        let usage = python::usage_with_worker(&attempt, attempt.usage(peak));
         let mut value = Self::last_words(&mut attempt);
-        if value == WireValue::Output && !has_written {
+        if value == WireValue::Output && written.stdout_bytes == 0 {
             value = WireValue::Nothing;
         }
         self.report_end(id, end, usage, value);
     }
 
     /// Gives the outputs of an attempt that has ended their names, or takes them away, and reports its start if
-    /// that has not been done. Says whether something is in its standard output.
-    pub(super) fn let_go(&mut self, attempt: &Attempt) -> bool {
+    /// that has not been done. Says what was in its outputs; of what is beyond its bounds the rest is cut off.
+    pub(super) fn let_go(&mut self, attempt: &Attempt) -> Written {
         let (dir, spares) = (&self.home.tasks_dir, &mut self.spares);
-        let settled = attempt.outputs.settle(dir, spares, attempt.id.into());
-        let has_written = settled.unwrap_or_else(|error| {
-            let id = crate::engine::AttemptId::from(attempt.id);
+        let id = AttemptId::from(attempt.id);
+        let settled = attempt.outputs.settle(dir, spares, id);
+        let settled = settled.and_then(|written| {
+            if let Some(max) = attempt
+                .bounds
+                .output_bytes
+                .filter(|max| written.n_bytes() > *max)
+            {
+                written.cut(dir, id, max)?;
+            }
+            Ok(written)
+        });
+        let written = settled.unwrap_or_else(|error| {
             self.reports
                 .warn(format!("cannot keep the outputs of attempt {id}: {error}"));
-            true
+            Written {
+                stdout_bytes: 1,
+                stderr_bytes: 0,
+            }
         });
         self.untidy.push(attempt.id);
         if !attempt.is_announced {
@@ -181,7 +202,7 @@ impl Keeper {
                 attempt: attempt.id,
             });
         }
-        has_written
+        written
     }
 
     /// Begins to end attempts. Those that are being ended already have no more time than they had.
@@ -304,7 +325,7 @@ impl Keeper {
         if self.adopt_at <= now {
             self.adopt_at = now + ADOPT_EVERY;
             self.adopt(&mut look);
-            self.end_those_out_of_memory();
+            self.end_those_at_their_bounds();
         }
         self.watch(now, &mut look);
     }

@@ -2,15 +2,18 @@
 
 use std::io;
 use std::process::{Child, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::wire::{LaunchOrder, Report, WireAttempt, WireEnd, WireUsage, WireValue};
+use super::super::wire::{
+    LaunchOrder, Report, WireAttempt, WireBounds, WireEnd, WireUsage, WireValue,
+};
 use super::attempt::{Attempt, Cause, Stage};
 use super::cgroup::{Cgroup, Demand};
 use super::run::{Keeper, Limits};
-use super::spawn::{self, Prepared, Program};
+use super::spawn::{self, Outputs, Prepared, Program};
 use crate::engine::AttemptId;
 
 /// After so long a start is reported, and the outputs get their names. Nobody is quick enough to miss them
@@ -30,11 +33,15 @@ impl Keeper {
             ));
             return Ok(());
         }
+        let Some(bounds) = self.bounds.get(&order.profile).map(Rc::clone) else {
+            return Err(io::Error::other("a launch within unknown bounds"));
+        };
         if let Some(python) = &order.python {
-            return self.launch_python(order, python);
+            return self.launch_python(order, python, bounds);
         }
+        let user = bounds.user.as_ref();
         let (tasks_dir, attempt) = (&self.home.tasks_dir, order.attempt.into());
-        let files = match spawn::make_files(tasks_dir, &mut self.spares, attempt) {
+        let files = match spawn::make_files(tasks_dir, &mut self.spares, attempt, user) {
             Ok(files) => files,
             Err(end) => {
                 self.refuse_launch(order.attempt, end);
@@ -45,9 +52,11 @@ impl Keeper {
             argv: &order.argv,
             env: &order.env,
             stdin: Stdio::null(),
+            bounds: &bounds,
+            counts_processes: self.limits.count_processes(),
         };
         let prepared = spawn::prepare(tasks_dir, attempt, program, files);
-        match self.start_process(order, prepared)? {
+        match self.start_process(order, prepared, bounds)? {
             Ok(attempt) => self.launched(attempt),
             Err(end) => self.refuse_launch(order.attempt, end),
         }
@@ -57,6 +66,7 @@ impl Keeper {
     /// An attempt's process runs.
     pub(super) fn launched(&mut self, attempt: Attempt) {
         self.by_pid.insert(attempt.pid, attempt.id);
+        self.looks.begin(&attempt);
         let announce_at = attempt.started_at + ANNOUNCE_AFTER;
         self.unannounced.push_back((announce_at, attempt.id));
         self.attempts.insert(attempt.id, attempt);
@@ -75,14 +85,22 @@ impl Keeper {
     pub(super) fn start_process(
         &mut self,
         order: &LaunchOrder<'_>,
-        mut prepared: Prepared,
+        prepared: Result<Prepared, (WireEnd, Outputs)>,
+        bounds: Rc<WireBounds>,
     ) -> io::Result<Result<Attempt, WireEnd>> {
-        let (child, cgroup) = match self.start_in_cgroup(order, &mut prepared)? {
+        let started = match prepared {
+            Ok(mut prepared) => match self.start_in_cgroup(order, &mut prepared, &bounds)? {
+                Ok((child, cgroup)) => Ok((child, cgroup, prepared.outputs)),
+                Err(end) => Err((end, prepared.outputs)),
+            },
+            Err(failed) => Err(failed),
+        };
+        let (child, cgroup, outputs) = match started {
             Ok(started) => started,
-            Err(end) => {
+            Err((end, outputs)) => {
                 // Empty, for nobody wrote to them.
                 let (dir, spares) = (&self.home.tasks_dir, &mut self.spares);
-                let _ = prepared.outputs.settle(dir, spares, order.attempt.into());
+                let _ = outputs.settle(dir, spares, order.attempt.into());
                 return Ok(Err(end));
             }
         };
@@ -92,10 +110,11 @@ impl Keeper {
             child: Some(child),
             worker: None,
             started_at: self.clock.elapsed(),
-            outputs: prepared.outputs,
+            outputs,
             is_announced: false,
             cgroup,
             mem_bytes: order.mem_bytes,
+            bounds,
             exit: None,
             stage: Stage::Running,
             cause: None,
@@ -108,6 +127,7 @@ impl Keeper {
         &mut self,
         order: &LaunchOrder<'_>,
         prepared: &mut Prepared,
+        bounds: &WireBounds,
     ) -> io::Result<Result<(Child, Option<Cgroup>), WireEnd>> {
         let Limits::Cgroups(cgroups) = &mut self.limits else {
             return Ok(prepared.start().map(|child| (child, None)));
@@ -119,7 +139,7 @@ impl Keeper {
                 return Ok(Err(WireEnd::Failed(message)));
             }
         };
-        let entered = cgroups.enter(&cgroup);
+        let entered = cgroups.enter(&cgroup, bounds.processes.is_some());
         // The keeper has left the cgroup of the attempt before.
         self.limit_started();
         let started = match entered {
@@ -131,6 +151,7 @@ impl Keeper {
                 let demand = Demand {
                     cpu_milli: order.cpu_milli,
                     mem_bytes: order.mem_bytes,
+                    processes: bounds.processes,
                 };
                 self.unlimited.push((order.attempt, demand));
                 Ok(Ok((child, Some(cgroup))))

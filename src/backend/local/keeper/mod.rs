@@ -21,6 +21,7 @@
 
 mod attempt;
 mod cgroup;
+mod disk;
 mod ending;
 mod launch;
 mod process;
@@ -28,6 +29,7 @@ mod python;
 mod run;
 mod spares;
 mod spawn;
+mod stub;
 mod tree;
 mod watch;
 mod worker;
@@ -43,6 +45,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::environment::MARK;
 
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
     let result = match args.as_slice() {
         [role, tasks_dir, identity] if role == "guard" => guard(tasks_dir, identity),
         [role, tasks_dir, identity, guard] if role == "keep" => keep(tasks_dir, identity, guard),
+        [role, rest @ ..] if role == "become" => Err(stub::become_task(rest)),
         _ => Err(io::Error::other("this command is for the daemon's own use")),
     };
     match result {
@@ -122,6 +126,7 @@ fn guard(tasks_dir: &OsString, identity: &OsString) -> io::Result<()> {
 /// Keeps.
 fn keep(tasks_dir: &OsString, identity: &OsString, guard: &OsString) -> io::Result<()> {
     set_up(c"task-keeper")?;
+    contain()?;
     let guard_died = Arc::new(AtomicBool::new(false));
     let wake = run::Wake::on_signals(&guard_died)?;
     prctl::set_pdeathsig(nix::sys::signal::Signal::SIGUSR1)?;
@@ -161,6 +166,15 @@ fn set_up(name: &CStr) -> io::Result<()> {
         // A handler that does nothing, and not SIG_IGN, which tasks would inherit.
         signal_hook::flag::register(signal, Arc::default())?;
     }
+    Ok(())
+}
+
+/// What holds for all tasks, which inherit it.
+fn contain() -> io::Result<()> {
+    // No set-user-id program, such as sudo, gives a task more than it has.
+    prctl::set_no_new_privs()?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, hard)?;
     Ok(())
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Process {
     pub(super) is_zombie: bool,
     /// User and system time of its own and of the children it waited for, in clock ticks.
     pub(super) cpu_ticks: u64,
+    /// How many threads it has, the first one included.
+    pub(super) n_threads: u64,
     /// Resident memory, shared pages included, in pages.
     pub(super) resident_pages: u64,
 }
@@ -49,6 +51,7 @@ impl Process {
             group: number(2)?.try_into().ok()?,
             is_zombie: matches!(fields.first()?, &"Z" | &"X" | &"x"),
             cpu_ticks: unsigned(11)? + unsigned(12)? + unsigned(13)? + unsigned(14)?,
+            n_threads: unsigned(17)?,
             resident_pages: unsigned(21)?,
         })
     }
@@ -257,9 +260,10 @@ mod tests {
         let process = Process::parse(line).unwrap();
         assert_eq!((process.pid, process.parent, process.group), (42, 7, 40));
         assert_eq!(
-            (process.cpu_ticks, process.resident_pages, process.is_zombie),
-            (100, 12, false)
+            (process.cpu_ticks, process.n_threads, process.resident_pages),
+            (100, 1, 12)
         );
+        assert!(!process.is_zombie);
         assert_eq!(Process::parse("nonsense"), None);
         assert_eq!(Process::parse("1 (x) Z"), None);
     }
@@ -273,6 +277,7 @@ mod tests {
                 group: 1,
                 is_zombie: pid == 4,
                 cpu_ticks: 0,
+                n_threads: 1,
                 resident_pages: 0,
             };
             (pid, process)

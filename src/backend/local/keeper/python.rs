@@ -8,12 +8,13 @@
 
 use std::fs;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::wire::{
-    LaunchOrder, PythonOrder, Report, WireAttempt, WireEnd, WireUsage, WireValue,
+    LaunchOrder, PythonOrder, Report, WireAttempt, WireBounds, WireEnd, WireUsage, WireValue,
 };
-use super::attempt::{Attempt, Stage};
+use super::attempt::{Attempt, Stage, over_limit};
 use super::run::{Keeper, Limits};
 use super::spawn::{self, Outputs, Program};
 use super::tree::Look;
@@ -28,10 +29,13 @@ impl Keeper {
         &mut self,
         order: &LaunchOrder<'_>,
         python: &PythonOrder<'_>,
+        bounds: Rc<WireBounds>,
     ) -> io::Result<()> {
+        let user = bounds.user.as_ref();
         let tasks_dir = &self.home.tasks_dir;
         let attempt = order.attempt.into();
-        let made = spawn::make_files(tasks_dir, &mut self.spares, attempt).and_then(|mut files| {
+        let made = spawn::make_files(tasks_dir, &mut self.spares, attempt, user);
+        let made = made.and_then(|mut files| {
             // The worker opens them by their names.
             let named = files.outputs.name(tasks_dir, attempt);
             named.map_err(|error| WireEnd::Failed(format!("cannot name an output: {error}")))?;
@@ -45,7 +49,8 @@ impl Keeper {
             }
         };
         if let Some(idle) = self.workers.reuse(tasks_dir, order, python) {
-            self.launched(reused(order, idle, files.outputs, self.clock.elapsed()));
+            let started_at = self.clock.elapsed();
+            self.launched(reused(order, idle, files.outputs, started_at, bounds));
             return Ok(());
         }
         let prepared = self.workers.prepare(tasks_dir, order, python);
@@ -61,9 +66,11 @@ impl Keeper {
             argv: &argv,
             env: &Workers::start_env(order),
             stdin,
+            bounds: &bounds,
+            counts_processes: self.limits.count_processes(),
         };
         let prepared = spawn::prepare(tasks_dir, attempt, program, files);
-        match self.start_process(order, prepared)? {
+        match self.start_process(order, prepared, bounds)? {
             Ok(mut started) => {
                 started.worker = Some(worker);
                 self.launched(started);
@@ -113,7 +120,7 @@ impl Keeper {
                 continue;
             }
             let is_clean = stage == Stage::Running
-                && !self.is_out_of_memory(id)
+                && !self.is_beyond_limits(id)
                 && !self.has_left_something(id, pid, &mut look);
             if is_clean {
                 self.finish_warm(id);
@@ -139,13 +146,9 @@ impl Keeper {
             .any(|orphan| self.adopted.get(orphan) == Some(&Some(id)))
     }
 
-    fn is_out_of_memory(&self, id: WireAttempt) -> bool {
-        let (Limits::Cgroups(cgroups), Some(attempt)) = (&self.limits, self.attempts.get(&id))
-        else {
-            return false;
-        };
-        let cgroup = attempt.cgroup.as_ref();
-        attempt.mem_bytes.is_some() && cgroup.is_some_and(|cgroup| cgroups.n_oom_kills(cgroup) > 0)
+    fn is_beyond_limits(&self, id: WireAttempt) -> bool {
+        let attempt = self.attempts.get(&id);
+        attempt.is_some_and(|attempt| self.cgroup_says(attempt).is_some())
     }
 
     /// The attempt has ended, and its worker waits for the next one.
@@ -160,11 +163,13 @@ impl Keeper {
             return;
         };
         worker.clear_up();
-        self.let_go(&attempt);
+        let written = self.let_go(&attempt);
+        self.looks.end(&attempt);
         if let Some((done, at)) = &worker.done {
+            let over = attempt.output_limit_hit(written.n_bytes());
             let report = Report::Ended {
                 attempt: id,
-                end: done.end(),
+                end: over.map_or_else(|| done.end(), over_limit),
                 usage: done.usage(micros(at.saturating_sub(attempt.started_at))),
                 value: done.value(),
             };
@@ -190,7 +195,13 @@ impl Keeper {
 }
 
 /// An attempt in a worker that had waited.
-fn reused(order: &LaunchOrder<'_>, idle: Idle, outputs: Outputs, now: Duration) -> Attempt {
+fn reused(
+    order: &LaunchOrder<'_>,
+    idle: Idle,
+    outputs: Outputs,
+    now: Duration,
+    bounds: Rc<WireBounds>,
+) -> Attempt {
     Attempt {
         id: order.attempt,
         pid: idle.pid,
@@ -201,6 +212,7 @@ fn reused(order: &LaunchOrder<'_>, idle: Idle, outputs: Outputs, now: Duration) 
         is_announced: false,
         cgroup: idle.cgroup,
         mem_bytes: order.mem_bytes,
+        bounds,
         exit: None,
         stage: Stage::Running,
         cause: None,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,13 +15,14 @@ use nix::poll::{PollFd, PollFlags, poll};
 use super::super::layout;
 use super::super::link::timeout;
 use super::super::wire::{
-    Lines, Order, Report, WireAttempt, WireEnd, WireLimits, WireUsage, WireValue, write_line,
+    Lines, Order, Report, WireAttempt, WireBounds, WireEnd, WireLimits, WireUsage, WireValue,
+    write_line,
 };
 use super::attempt::{Attempt, Cause};
 use super::cgroup::{CgroupError, Cgroups, Demand};
 use super::spares::Spares;
 use super::spawn;
-use super::watch::Watch;
+use super::watch::Looks;
 use super::workers::Workers;
 use super::{Home, process};
 use crate::clock::Stopwatch;
@@ -29,7 +31,7 @@ use crate::clock::Stopwatch;
 #[derive(Debug)]
 pub(super) enum Limits {
     Cgroups(Cgroups),
-    Watch(Watch),
+    Watch,
     Off,
 }
 
@@ -40,6 +42,10 @@ pub(super) struct Keeper {
     pub(super) clock: Stopwatch,
     pub(super) limits: Limits,
     pub(super) spares: Spares,
+    /// What attempts may do to their neighbours, by the numbers that launches name.
+    pub(super) bounds: BTreeMap<u32, Rc<WireBounds>>,
+    /// When to look at what attempts take.
+    pub(super) looks: Looks,
     pub(super) attempts: BTreeMap<WireAttempt, Attempt>,
     /// Attempts by the id of their first process. Of two with the same id, the older of which has
     /// leftovers only, the newer.
@@ -202,7 +208,10 @@ impl Keeper {
                         daemon,
                         python,
                     } => break (limits, daemon, python),
-                    order @ (Order::Launch(_) | Order::Kill { .. } | Order::ShutDown { .. }) => {
+                    order @ (Order::Contain { .. }
+                    | Order::Launch(_)
+                    | Order::Kill { .. }
+                    | Order::ShutDown { .. }) => {
                         return Err(io::Error::other(format!(
                             "{order:?} comes before the start"
                         )));
@@ -244,6 +253,8 @@ impl Keeper {
             clock: Stopwatch::start(),
             limits,
             spares,
+            bounds: BTreeMap::new(),
+            looks: Looks::default(),
             attempts: BTreeMap::new(),
             by_pid: BTreeMap::new(),
             unannounced: VecDeque::new(),
@@ -267,6 +278,9 @@ impl Keeper {
         while let Some(line) = lines.next_line() {
             match parse(line)? {
                 Order::Start { .. } => return Err(io::Error::other("a second start")),
+                Order::Contain { profile, bounds } => {
+                    self.bounds.insert(profile, Rc::new(bounds));
+                }
                 Order::Launch(launch) => self.launch(&launch)?,
                 Order::Kill {
                     attempt,
@@ -331,6 +345,11 @@ impl Keeper {
 }
 
 impl Limits {
+    /// Whether cgroups bound how many processes attempts have.
+    pub(super) fn count_processes(&self) -> bool {
+        matches!(self, Self::Cgroups(cgroups) if cgroups.count_processes())
+    }
+
     /// What to do on this machine, and where it isn't cgroups, why.
     fn choose(
         wanted: WireLimits,
@@ -346,11 +365,11 @@ impl Limits {
         };
         match wanted {
             WireLimits::Off => Ok((Self::Off, None)),
-            WireLimits::Watch => Ok((Self::Watch(Watch::default()), None)),
+            WireLimits::Watch => Ok((Self::Watch, None)),
             WireLimits::Cgroup => find().map(|cgroups| (Self::Cgroups(cgroups), None)),
             WireLimits::Auto => Ok(match find() {
                 Ok(cgroups) => (Self::Cgroups(cgroups), None),
-                Err(error) => (Self::Watch(Watch::default()), Some(error.to_string())),
+                Err(error) => (Self::Watch, Some(error.to_string())),
             }),
         }
     }
@@ -360,7 +379,7 @@ impl std::fmt::Display for Limits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Cgroups(cgroups) => cgroups.version(),
-            Self::Watch(_) => "watch",
+            Self::Watch => "watch",
             Self::Off => "off",
         })
     }

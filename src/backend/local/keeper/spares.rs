@@ -5,10 +5,13 @@
 //! the file system find and free them. A directory is moved to where it is needed and back; a file is written
 //! to where it is, and only moved (see [`super::spawn::Outputs`]) when something is in it or somebody may look.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown, fchown};
 use std::path::{Path, PathBuf};
+
+use super::super::layout;
+use super::super::wire::WireUser;
 
 /// How many of each kind are kept.
 const SPARES_MAX: usize = 256;
@@ -61,8 +64,30 @@ impl Spares {
         }
         self.n_made += 1;
         let name = self.dir.join(self.n_made.to_string());
-        let file = File::create(&name)?;
+        let file = new_file(&name)?;
         Ok((name, file))
+    }
+
+    /// Makes a file that belongs to somebody else, who could have left more about it than its content; so it is always
+    /// a new one.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn make_file_for(&mut self, user: &WireUser) -> io::Result<(PathBuf, File)> {
+        self.n_made += 1;
+        let name = self.dir.join(self.n_made.to_string());
+        let file = new_file(&name)?;
+        fchown(&file, Some(user.uid), Some(user.gid))?;
+        Ok((name, file))
+    }
+
+    /// Makes a directory that belongs to somebody else, in place of any other; as [`Spares::make_file_for`].
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn make_dir_for(path: &Path, user: &WireUser) -> io::Result<()> {
+        make_dir(path)?;
+        chown(path, Some(user.uid), Some(user.gid))
     }
 
     /// Puts an empty directory there, in place of any other.
@@ -75,31 +100,24 @@ impl Spares {
         {
             return Ok(());
         }
-        match fs::create_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_parent(path)?;
-                fs::create_dir(path)
-            }
-            // Left from a data directory whose database is gone: numbers start again, and nobody's files may be found.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_dir_all(path)?;
-                fs::create_dir(path)
-            }
-            result => result,
-        }
+        make_dir(path)
     }
 
-    /// Takes a file away if it is empty, or back if it was given. Where it stays, says how long it is.
+    /// Takes a file away if it is empty. Where it stays, says how long it is.
     ///
     /// # Errors
     /// What the file system says.
     pub(super) fn take_file_if_empty(&mut self, path: &Path) -> io::Result<Option<u64>> {
         let metadata = fs::symlink_metadata(path)?;
         let is_empty = metadata.is_file() && metadata.len() == 0 && metadata.nlink() == 1;
-        if !is_empty || !is_as_made(&metadata, 0o666) {
+        if !is_empty {
             return Ok(Some(metadata.len()));
         }
-        self.take(path, Kind::File);
+        if is_as_made(&metadata, 0o666) {
+            self.take(path, Kind::File);
+        } else {
+            fs::remove_file(path)?;
+        }
         Ok(None)
     }
 
@@ -166,7 +184,31 @@ pub(super) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)
+    path.parent().map_or(Ok(()), layout::make_passable_dirs)
+}
+
+/// Makes an empty file that only its owner can read.
+fn new_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)
+}
+
+/// Makes a directory that only its owner can read, in place of any other.
+fn make_dir(path: &Path) -> io::Result<()> {
+    let create = || DirBuilder::new().mode(0o700).create(path);
+    match create() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_parent(path)?;
+            create()
+        }
+        // Left from a data directory whose database is gone: numbers start again, and nobody's files may be found.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_dir_all(path)?;
+            create()
+        }
+        result => result,
+    }
 }
 
 #[cfg(test)]
@@ -228,8 +270,8 @@ mod tests {
         let work = dir.path().join("work");
         let (file, _) = spares.give_file().unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
-        assert_eq!(spares.take_file_if_empty(&file).unwrap(), Some(0));
-        assert!(file.exists());
+        assert_eq!(spares.take_file_if_empty(&file).unwrap(), None);
+        assert!(!file.exists(), "it takes an inode, so it goes");
         spares.put_dir(&work).unwrap();
         fs::set_permissions(&work, fs::Permissions::from_mode(0o1777)).unwrap();
         spares.take_dir_if_empty(&work);

@@ -12,15 +12,17 @@ use std::process::{Child, Command, Stdio};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use super::super::layout;
-use super::super::wire::WireEnd;
+use super::super::wire::{WireBounds, WireEnd, WireUser};
+use super::super::{layout, logs};
 use super::spares::{self, Spares};
+use super::stub::{self, Stub};
 use crate::backend::LogStream;
 use crate::engine::AttemptId;
 
 /// What is ready for the start.
 pub(super) struct Prepared {
     command: Command,
+    stub: Option<Stub>,
     program: String,
     /// Where the outputs go.
     pub(super) outputs: Outputs,
@@ -58,7 +60,27 @@ impl Outputs {
         Ok(())
     }
 
-    /// Takes away what is empty and gives the rest its name. Says whether something is in standard output.
+    /// Where they are.
+    fn path(&self, tasks_dir: &Path, attempt: AttemptId, stream: LogStream) -> PathBuf {
+        match (self, stream) {
+            (Self::Named, _) => layout::output_file(tasks_dir, attempt, stream),
+            (Self::Spare { stdout, .. }, LogStream::Stdout) => stdout.clone(),
+            (Self::Spare { stderr, .. }, LogStream::Stderr) => stderr.clone(),
+        }
+    }
+
+    /// How long both are together.
+    pub(super) fn n_bytes(&self, tasks_dir: &Path, attempt: AttemptId) -> u64 {
+        let lengths = [LogStream::Stdout, LogStream::Stderr].map(|stream| {
+            let found = std::fs::symlink_metadata(self.path(tasks_dir, attempt, stream));
+            found.map_or(0, |found| found.len())
+        });
+        lengths
+            .iter()
+            .fold(0, |sum, n_bytes| sum.saturating_add(*n_bytes))
+    }
+
+    /// Takes away what is empty and gives the rest its name. Says what is in them.
     ///
     /// # Errors
     /// What the file system says.
@@ -67,25 +89,64 @@ impl Outputs {
         tasks_dir: &Path,
         spares: &mut Spares,
         attempt: AttemptId,
-    ) -> io::Result<bool> {
-        let mut has_written = false;
+    ) -> io::Result<Written> {
+        let mut written = Written::default();
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             let named = layout::output_file(tasks_dir, attempt, stream);
-            let spare = match (self, stream) {
-                (Self::Named, _) => None,
-                (Self::Spare { stdout, .. }, LogStream::Stdout) => Some(stdout),
-                (Self::Spare { stderr, .. }, LogStream::Stderr) => Some(stderr),
-            };
-            let left = spares.take_file_if_empty(spare.unwrap_or(&named))?;
+            let place = self.path(tasks_dir, attempt, stream);
+            let spare = (place != named).then_some(&place);
+            let left = spares.take_file_if_empty(&place)?;
             match (left, spare) {
                 (Some(_), Some(spare)) => spares::rename_into(spare, &named)?,
                 // Where the database is gone and the files are not, numbers come again, and nobody's outputs may be found.
                 (None, Some(_)) => drop(std::fs::remove_file(&named)),
                 (_, None) => {}
             }
-            has_written |= stream == LogStream::Stdout && left.is_some_and(|n_bytes| n_bytes > 0);
+            let n_bytes = left.unwrap_or(0);
+            match stream {
+                LogStream::Stdout => written.stdout_bytes = n_bytes,
+                LogStream::Stderr => written.stderr_bytes = n_bytes,
+            }
         }
-        Ok(has_written)
+        Ok(written)
+    }
+}
+
+/// What is in an attempt's outputs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    pub(super) stdout_bytes: u64,
+    pub(super) stderr_bytes: u64,
+}
+
+impl Written {
+    /// In both together.
+    pub(super) fn n_bytes(self) -> u64 {
+        self.stdout_bytes.saturating_add(self.stderr_bytes)
+    }
+
+    /// Cuts outputs that have their names down to so much, standard error first.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn cut(
+        self,
+        tasks_dir: &Path,
+        attempt: AttemptId,
+        max_bytes: u64,
+    ) -> io::Result<()> {
+        let stdout_max = self.stdout_bytes.min(max_bytes);
+        let stderr_max = self.stderr_bytes.min(max_bytes - stdout_max);
+        for (stream, is, max) in [
+            (LogStream::Stdout, self.stdout_bytes, stdout_max),
+            (LogStream::Stderr, self.stderr_bytes, stderr_max),
+        ] {
+            if is > max {
+                let path = layout::output_file(tasks_dir, attempt, stream);
+                logs::open_output(&path, File::options().write(true))?.set_len(max)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -97,6 +158,10 @@ pub(super) struct Program<'a> {
     pub(super) env: &'a [(Cow<'a, str>, Cow<'a, str>)],
     /// Its standard input.
     pub(super) stdin: Stdio,
+    /// What it may do to its neighbours.
+    pub(super) bounds: &'a WireBounds,
+    /// Whether its cgroup counts its processes.
+    pub(super) counts_processes: bool,
 }
 
 /// Makes the working directory and the files for the outputs, and opens these.
@@ -107,16 +172,22 @@ pub(super) fn make_files(
     tasks_dir: &Path,
     spares: &mut Spares,
     attempt: AttemptId,
+    user: Option<&WireUser>,
 ) -> Result<Files, WireEnd> {
     let failed = |what: &Path, error: io::Error| {
         WireEnd::Failed(format!("cannot make {}: {error}", what.display()))
     };
     let work_dir = layout::work_dir(tasks_dir, attempt);
-    spares
-        .put_dir(&work_dir)
-        .map_err(|error| failed(&work_dir, error))?;
+    let made = match user {
+        None => spares.put_dir(&work_dir),
+        Some(user) => Spares::make_dir_for(&work_dir, user),
+    };
+    made.map_err(|error| failed(&work_dir, error))?;
     let mut output = || {
-        let given = spares.give_file();
+        let given = match user {
+            None => spares.give_file(),
+            Some(user) => spares.make_file_for(user),
+        };
         given.map_err(|error| failed(Path::new("a file for an output"), error))
     };
     let (stdout, stderr) = (output()?, output()?);
@@ -131,33 +202,52 @@ pub(super) fn make_files(
 }
 
 /// Puts together what is to be started in the attempt's directory.
+///
+/// # Errors
+/// The machine's trouble; then the files are back in the hands of the caller.
 pub(super) fn prepare(
     tasks_dir: &Path,
     attempt: AttemptId,
     what: Program<'_>,
     files: Files,
-) -> Prepared {
+) -> Result<Prepared, (WireEnd, Outputs)> {
     let work_dir = layout::work_dir(tasks_dir, attempt);
     let program = what
         .argv
         .first()
         .map(|program| program.to_string())
         .unwrap_or_default();
-    let mut command = Command::new(find_program(&program, what.env, &work_dir));
+    let found = find_program(&program, what.env, &work_dir);
+    let (counts, arguments) = (what.counts_processes, what.argv.iter().skip(1));
+    let (mut command, stub) = match stub::command(what.bounds, counts, found, &program, arguments) {
+        Ok(made) => made,
+        Err(error) => {
+            let end = WireEnd::Failed(format!("cannot prepare a process: {error}"));
+            return Err((end, files.outputs));
+        }
+    };
+    if let Some(user) = &what.bounds.user {
+        command
+            .env("HOME", &user.home)
+            .env("USER", &user.name)
+            .env("LOGNAME", &user.name)
+            .env("SHELL", &user.shell)
+            // The daemon's own may be closed to others.
+            .env_remove("TMPDIR");
+    }
     command
-        .arg0(&program)
-        .args(what.argv.iter().skip(1).map(|arg| &**arg))
         .envs(what.env.iter().map(|(name, value)| (&**name, &**value)))
         .current_dir(&work_dir)
         .process_group(0)
         .stdin(what.stdin)
         .stdout(files.stdout)
         .stderr(files.stderr);
-    Prepared {
+    Ok(Prepared {
         command,
+        stub,
         program,
         outputs: files.outputs,
-    }
+    })
 }
 
 impl Prepared {
@@ -166,7 +256,13 @@ impl Prepared {
     /// # Errors
     /// Whose fault it is that there is no process.
     pub(super) fn start(&mut self) -> Result<Child, WireEnd> {
-        self.command.spawn().map_err(|error| {
+        let started = self.command.spawn().and_then(|mut child| {
+            let became = self.stub.as_mut().map_or(Ok(()), Stub::became);
+            // It has ended, or is about to.
+            became.inspect_err(|_| drop(child.wait()))?;
+            Ok(child)
+        });
+        started.map_err(|error| {
             let message = format!("cannot start '{}': {error}", self.program);
             if is_own_fault(&error) {
                 WireEnd::NotStarted(message)

@@ -177,6 +177,7 @@ mod tests {
                 group: 0,
                 is_zombie: pid == 11,
                 cpu_ticks: 0,
+                n_threads: 1,
                 resident_pages: 0,
             };
             (pid, process)

@@ -31,6 +31,7 @@ pub(super) struct Key {
     env: Vec<(String, String)>,
     cpu_milli: Option<u64>,
     mem_bytes: Option<u64>,
+    profile: u32,
 }
 
 impl Key {
@@ -56,6 +57,7 @@ impl Key {
             env,
             cpu_milli: order.cpu_milli,
             mem_bytes: order.mem_bytes,
+            profile: order.profile,
         }
     }
 }
@@ -276,6 +278,7 @@ pub(super) mod tests {
             env: env.collect(),
             cpu_milli: Some(1000),
             mem_bytes: None,
+            profile: 0,
             python: None,
         }
     }
@@ -303,6 +306,8 @@ pub(super) mod tests {
         assert_eq!(of(&order(&same), "maps"), one);
         let mut big = order(&same);
         big.mem_bytes = Some(1 << 30);
+        let mut bound = order(&same);
+        bound.profile = 1;
         let others = [
             of(&order(&same), "search"),
             of(&order(&[("A", "1")]), "maps"),
@@ -312,6 +317,7 @@ pub(super) mod tests {
                 "maps",
             ),
             of(&big, "maps"),
+            of(&bound, "maps"),
         ];
         for other in others {
             assert_ne!(other, one);

@@ -403,6 +403,8 @@ impl Session {
             }),
         });
         let upload = (self.settings.upload)(launch.attempt);
+        let containments = &self.settings.config.placement.containments;
+        let limits = &containments.of(&spec.queue).limits;
         let name = if spec.name.is_empty() {
             format!("task {}", launch.attempt.task)
         } else {
@@ -416,7 +418,7 @@ impl Session {
             },
             resources,
             executor: Some(executor),
-            data: Some(remote::launch::to_bytes(launch, &upload).into()),
+            data: Some(remote::launch::to_bytes(launch, &upload, limits).into()),
             kill_policy,
         })
     }

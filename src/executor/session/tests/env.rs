@@ -126,7 +126,7 @@ impl Env {
     pub(super) fn launch(&mut self, id: &str) {
         self.hear(1, launched(id, "true", "http://s"));
         match self.take().as_slice() {
-            [Output::Launch(launch)] => assert_eq!(launch.attempt.to_string(), id),
+            [Output::Launch(launch, _)] => assert_eq!(launch.attempt.to_string(), id),
             other => panic!("{other:?} instead of a launch"),
         }
     }
@@ -247,7 +247,7 @@ pub(super) fn file(n_bytes: u64) -> Value {
 
 pub(super) fn submission(output: &Output) -> &Submission {
     match output {
-        Output::Launch(launch) => &launch.submission,
+        Output::Launch(launch, _) => &launch.submission,
         other => panic!("{other:?} instead of a launch"),
     }
 }

@@ -73,6 +73,7 @@ pub(super) enum CgroupError {
 const FRESH: Demand = Demand {
     cpu_milli: Some(1000),
     mem_bytes: None,
+    processes: None,
 };
 
 /// What of an attempt's demand is enforced.
@@ -82,6 +83,8 @@ pub(super) struct Demand {
     pub(super) cpu_milli: Option<u64>,
     /// Memory.
     pub(super) mem_bytes: Option<u64>,
+    /// The most processes and threads.
+    pub(super) processes: Option<u64>,
 }
 
 /// The two versions of the interface, each with its directories.
@@ -100,11 +103,15 @@ pub(super) struct Cgroup {
     files: Files,
     /// In v1 those of cpu, where that controller may be used.
     cpu_files: Option<Files>,
+    /// In v1 those of pids, where that controller may be used.
+    pids_files: Option<Files>,
     keeps_open: bool,
     /// What its files say now.
     demand: Demand,
     /// How many processes had been killed in it for want of memory before this attempt.
     n_oom_kills_before: u64,
+    /// How many processes it had refused before.
+    n_refused_before: u64,
 }
 
 /// All cgroups of one keeper.
@@ -153,7 +160,7 @@ impl Cgroups {
         let cgroup = self
             .take()
             .map_err(forbidden("make a cgroup in", &parent))?;
-        let entered = self.enter(&cgroup);
+        let entered = self.enter(&cgroup, true);
         let left = self.leave();
         let result = entered
             .and(left)
@@ -173,6 +180,14 @@ impl Cgroups {
         }
     }
 
+    /// Whether the number of processes can be limited.
+    pub(super) fn count_processes(&self) -> bool {
+        match &self.hierarchy {
+            Hierarchy::V1(v1) => v1.count_processes(),
+            Hierarchy::V2(v2) => v2.count_processes(),
+        }
+    }
+
     /// A cgroup without processes and limits.
     ///
     /// # Errors
@@ -189,26 +204,32 @@ impl Cgroups {
         }
         let keeps_open = self.n_open < self.n_open_max;
         self.n_open += u64::from(keeps_open);
-        let mut parents = self.parents().into_iter();
-        let mut files = || Some(Files::new(parents.next()?.join(&name), keeps_open));
+        let files = |parent: &Path| Files::new(parent.join(&name), keeps_open);
+        let (main, cpu, pids) = match &self.hierarchy {
+            Hierarchy::V1(v1) => (v1.memory(), v1.cpu(), v1.pids()),
+            Hierarchy::V2(v2) => (v2.dir(), None, None),
+        };
         Ok(Cgroup {
-            files: files().ok_or_else(|| io::Error::other("no hierarchy"))?,
-            cpu_files: files(),
+            files: files(main),
+            cpu_files: cpu.map(files),
+            pids_files: pids.map(files),
             name,
             keeps_open,
             demand: FRESH,
             n_oom_kills_before: 0,
+            n_refused_before: 0,
         })
     }
 
-    /// Moves this process into the cgroup, from wherever it is. What it starts is born there.
+    /// Moves this process into the cgroup, from wherever it is. What it starts is born there. In v1 that of pids is
+    /// left out where processes aren't to be counted: each move costs.
     ///
     /// # Errors
     /// What the system said; it may be there in part. [`Cgroups::leave`] all the same.
-    pub(super) fn enter(&mut self, cgroup: &Cgroup) -> io::Result<()> {
+    pub(super) fn enter(&mut self, cgroup: &Cgroup, counts_processes: bool) -> io::Result<()> {
         self.is_inside = true;
-        match &self.hierarchy {
-            Hierarchy::V1(_) => v1::enter(cgroup),
+        match &mut self.hierarchy {
+            Hierarchy::V1(v1) => v1.enter(cgroup, counts_processes),
             Hierarchy::V2(_) => cgroup.files.write("cgroup.procs", "0"),
         }
     }
@@ -240,6 +261,7 @@ impl Cgroups {
         cgroup.demand = Demand {
             cpu_milli: Some(u64::MAX),
             mem_bytes: Some(u64::MAX),
+            processes: Some(u64::MAX),
         };
         match &self.hierarchy {
             Hierarchy::V1(v1) => v1.limit(cgroup, before, demand)?,
@@ -259,6 +281,11 @@ impl Cgroups {
     pub(super) fn n_oom_kills(&self, cgroup: &Cgroup) -> u64 {
         self.n_oom_kills_ever(cgroup)
             .saturating_sub(cgroup.n_oom_kills_before)
+    }
+
+    /// How many processes the attempt was refused because it had as many as it may have.
+    pub(super) fn n_refused_processes(&self, cgroup: &Cgroup) -> u64 {
+        n_refused_ever(cgroup).saturating_sub(cgroup.n_refused_before)
     }
 
     /// The most memory that was in use, in bytes, cached files included; `None` where the kernel doesn't tell.
@@ -318,14 +345,19 @@ impl Cgroups {
         }
         let lifted = Demand {
             mem_bytes: None,
+            processes: None,
             ..cgroup.demand
         };
         let was_limited = cgroup.demand.mem_bytes.is_some();
+        let was_counted = cgroup.demand.processes.is_some();
         if self.limit(cgroup, lifted).is_err() {
             return false;
         }
         if was_limited {
             cgroup.n_oom_kills_before = self.n_oom_kills_ever(cgroup);
+        }
+        if was_counted {
+            cgroup.n_refused_before = n_refused_ever(cgroup);
         }
         true
     }
@@ -359,6 +391,11 @@ impl Cgroups {
             source,
         })
     }
+}
+
+fn n_refused_ever(cgroup: &Cgroup) -> u64 {
+    let files = cgroup.pids_files.as_ref().unwrap_or(&cgroup.files);
+    files.read_keyed("pids.events", "max").unwrap_or(0)
 }
 
 /// Removes the cgroups that an earlier keeper wrote down, with all processes in them. Only directories of
@@ -423,6 +460,11 @@ fn write_to(path: &Path, text: &str) -> io::Result<()> {
         .write(true)
         .open(path)?
         .write_all(text.as_bytes())
+}
+
+/// A limit as v2 and the pids of v1 read it.
+fn max_or_word(limit: Option<u64>) -> String {
+    limit.map_or("max".to_owned(), |max| max.to_string())
 }
 
 /// The error for a step of the preparation.

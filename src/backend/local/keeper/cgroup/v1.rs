@@ -1,10 +1,10 @@
-//! Version 1: one hierarchy for each controller. Memory is needed, cpu is taken where it may be.
+//! Version 1: one hierarchy for each controller. Memory is needed, cpu and pids are taken where they may be.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{Cgroup, CgroupError, Demand, forbidden, make_dir, mounts, write_to};
+use super::{Cgroup, CgroupError, Demand, forbidden, make_dir, max_or_word, mounts, write_to};
 
 /// What the kernel takes for "no limit".
 const UNLIMITED: &str = "-1";
@@ -19,8 +19,13 @@ pub(super) struct Hierarchy {
     /// Limits memory and swap together; only where the kernel counts swap.
     has_memsw: bool,
     cpu: Option<PathBuf>,
-    /// The `tasks` files of the keeper's own cgroups, open for good.
+    pids: Option<PathBuf>,
+    /// The `tasks` files of the keeper's own cgroups of memory and cpu, open for good.
     homes: Vec<File>,
+    /// That of pids, where it may be used.
+    pids_home: Option<File>,
+    /// The keeper is in an attempt's cgroup of pids.
+    is_counted: bool,
 }
 
 impl Hierarchy {
@@ -38,8 +43,9 @@ impl Hierarchy {
                     .map_err(forbidden("open", &path))
             };
             let mut homes = vec![open_home(memory_home)?];
-            // Without a cpu controller memory is limited all the same.
-            let cpu = own.v1("cpu").and_then(|home| {
+            // Without another controller memory is limited all the same.
+            let try_out = |controller: &str| {
+                let home = own.v1(controller)?;
                 let dir = home.join(name);
                 make_dir(&dir).ok()?;
                 let enter = || {
@@ -53,15 +59,20 @@ impl Hierarchy {
                     let _ = std::fs::remove_dir(&dir);
                     return None;
                 };
-                homes.push(way_back);
-                Some(dir)
-            });
+                Some((dir, way_back))
+            };
+            let (cpu, cpu_home) = try_out("cpu").unzip();
+            homes.extend(cpu_home);
+            let (pids, pids_home) = try_out("pids").unzip();
             let has_memsw = memory.join("memory.memsw.limit_in_bytes").exists();
             Ok(Self {
                 memory,
                 has_memsw,
                 cpu,
+                pids,
                 homes,
+                pids_home,
+                is_counted: false,
             })
         };
         Some(prepare())
@@ -71,8 +82,46 @@ impl Hierarchy {
     pub(super) fn parents(&self) -> Vec<PathBuf> {
         std::iter::once(&self.memory)
             .chain(&self.cpu)
+            .chain(&self.pids)
             .cloned()
             .collect()
+    }
+
+    pub(super) fn memory(&self) -> &Path {
+        &self.memory
+    }
+
+    pub(super) fn cpu(&self) -> Option<&Path> {
+        self.cpu.as_deref()
+    }
+
+    pub(super) fn pids(&self) -> Option<&Path> {
+        self.pids.as_deref()
+    }
+
+    pub(super) fn count_processes(&self) -> bool {
+        self.pids.is_some()
+    }
+
+    /// Into `tasks`, not `cgroup.procs`: this process has one thread, and to move a thread is cheaper.
+    pub(super) fn enter(&mut self, cgroup: &Cgroup, counts_processes: bool) -> io::Result<()> {
+        std::iter::once(&cgroup.files)
+            .chain(&cgroup.cpu_files)
+            .try_for_each(|files| files.write("tasks", "0"))?;
+        match &cgroup.pids_files {
+            Some(pids) if counts_processes => {
+                self.is_counted = true;
+                pids.write("tasks", "0")
+            }
+            Some(_) | None => self.leave_pids(),
+        }
+    }
+
+    fn leave_pids(&mut self) -> io::Result<()> {
+        match &mut self.pids_home {
+            Some(home) if std::mem::take(&mut self.is_counted) => home.write_all(b"0"),
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub(super) fn make(&self, name: &str) -> io::Result<()> {
@@ -86,7 +135,7 @@ impl Hierarchy {
         for home in &mut self.homes {
             home.write_all(b"0")?;
         }
-        Ok(())
+        self.leave_pids()
     }
 
     pub(super) fn limit(&self, cgroup: &Cgroup, before: Demand, demand: Demand) -> io::Result<()> {
@@ -114,15 +163,15 @@ impl Hierarchy {
         {
             cpu.write("cpu.shares", &shares(demand.cpu_milli).to_string())?;
         }
+        if let Some(pids) = cgroup
+            .pids_files
+            .as_ref()
+            .filter(|_| before.processes != demand.processes)
+        {
+            pids.write("pids.max", &max_or_word(demand.processes))?;
+        }
         Ok(())
     }
-}
-
-/// Into `tasks`, not `cgroup.procs`: this process has one thread, and to move a thread is cheaper.
-pub(super) fn enter(cgroup: &Cgroup) -> io::Result<()> {
-    std::iter::once(&cgroup.files)
-        .chain(&cgroup.cpu_files)
-        .try_for_each(|files| files.write("tasks", "0"))
 }
 
 /// 1024 for a cpu, as everyone counts; the kernel's least for an attempt that demands none.

@@ -8,7 +8,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::files::Files;
-use super::{CgroupError, Demand, forbidden, make_dir, mounts, read_processes, write_to};
+use super::{
+    CgroupError, Demand, forbidden, make_dir, max_or_word, mounts, read_processes, write_to,
+};
 
 /// The leaf for the daemon and its keeper.
 const LEAF: &str = "daemon";
@@ -18,6 +20,7 @@ const LEAF: &str = "daemon";
 pub(super) struct Hierarchy {
     dir: PathBuf,
     has_cpu: bool,
+    has_pids: bool,
     has_swap: bool,
     /// `cgroup.procs` of the keeper's own cgroup, open for good.
     home: fs::File,
@@ -54,11 +57,14 @@ impl Hierarchy {
         if !has("memory") {
             return Err(CgroupError::NoMemoryController);
         }
-        let wanted = if has("cpu") {
-            "+memory +cpu"
-        } else {
-            "+memory"
-        };
+        let mut wanted = "+memory".to_owned();
+        for controller in ["cpu", "pids"] {
+            if has(controller) {
+                wanted.push_str(" +");
+                wanted.push_str(controller);
+            }
+        }
+        let wanted = wanted.as_str();
         let dir = base.join(name);
         make_dir(&dir)?;
         let mut home = home.to_path_buf();
@@ -81,6 +87,7 @@ impl Hierarchy {
         Ok(Self {
             dir,
             has_cpu: has("cpu"),
+            has_pids: has("pids"),
             has_swap,
             home,
         })
@@ -88,6 +95,10 @@ impl Hierarchy {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    pub(super) fn count_processes(&self) -> bool {
+        self.has_pids
     }
 
     pub(super) fn make(&self, name: &str) -> io::Result<()> {
@@ -116,15 +127,13 @@ impl Hierarchy {
                     },
                 )?;
             }
-            set(
-                "memory.max",
-                &demand
-                    .mem_bytes
-                    .map_or("max".to_owned(), |bytes| bytes.to_string()),
-            )?;
+            set("memory.max", &max_or_word(demand.mem_bytes))?;
         }
         if self.has_cpu && before.cpu_milli != demand.cpu_milli {
             set("cpu.weight", &weight(demand.cpu_milli).to_string())?;
+        }
+        if self.has_pids && before.processes != demand.processes {
+            set("pids.max", &max_or_word(demand.processes))?;
         }
         Ok(())
     }
@@ -184,31 +193,35 @@ mod tests {
         ] {
             assert_eq!(
                 fs::read_to_string(dir.path().join(file)).unwrap(),
-                "+memory +cpu"
+                "+memory +cpu +pids"
             );
         }
     }
 
     #[test]
     fn limits_are_written_as_the_kernel_reads_them() {
-        let dir = imitation("cpu memory\n");
+        let dir = imitation("cpu memory pids\n");
         let mut hierarchy = Hierarchy::prepare_in(dir.path(), "apportion-x", &[]).unwrap();
         hierarchy.has_swap = true;
         hierarchy.make("1").unwrap();
         let file = |name: &str| dir.path().join("apportion-x/1").join(name);
         let read = |name: &str| fs::read_to_string(file(name)).unwrap();
-        for name in ["memory.max", "memory.swap.max", "cpu.weight"] {
+        for name in ["memory.max", "memory.swap.max", "cpu.weight", "pids.max"] {
             fs::write(file(name), "").unwrap();
         }
         let demand = Demand {
             cpu_milli: Some(2500),
             mem_bytes: Some(64 << 20),
+            processes: Some(500),
         };
         let files = Files::new(dir.path().join("apportion-x/1"), true);
         hierarchy.limit(&files, FRESH, demand).unwrap();
         assert_eq!(read("memory.max"), "67108864");
         assert_eq!(read("memory.swap.max"), "0");
-        assert_eq!(read("cpu.weight"), "250");
+        assert_eq!(
+            (read("cpu.weight"), read("pids.max")),
+            ("250".into(), "500".into())
+        );
         // An imitation doesn't forget what a longer number left behind.
         fs::write(file("memory.max"), "").unwrap();
         fs::write(file("memory.swap.max"), "").unwrap();

@@ -51,6 +51,7 @@ pub(super) fn config() -> MesosConfig {
         placement: Placement {
             isolated_queues: BTreeSet::from(["alone".into()]),
             cluster_resources: BTreeSet::from(["db".into()]),
+            ..Placement::default()
         },
         python: PythonConfig::default(),
     }
@@ -406,6 +407,7 @@ fn told(event: &Event) -> Option<String> {
             AttemptEnd::Exited { code } => format!("{attempt} exited {code}"),
             AttemptEnd::Killed => format!("{attempt} killed"),
             AttemptEnd::OutOfMemory => format!("{attempt} out of memory"),
+            AttemptEnd::OverLimit { limit } => format!("{attempt} over {limit:?}"),
             AttemptEnd::NotStarted { message } => format!("{attempt} not started: {message}"),
             AttemptEnd::Signalled { signal } => format!("{attempt} signalled {signal}"),
             AttemptEnd::Raised { message } => format!("{attempt} raised {message}"),

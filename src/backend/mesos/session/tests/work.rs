@@ -90,6 +90,7 @@ fn a_reload_says_how_tasks_are_launched_from_now_on() {
     env.session.on_placement(Placement {
         isolated_queues: BTreeSet::from(["q".into()]),
         cluster_resources: BTreeSet::new(),
+        ..Placement::default()
     });
     env.accept("A", &[offer], vec![launch(1, "q", "cpus=1 db=2")]);
     let task = tasks(&mut env).remove(0);
