@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod containment;
 mod database;
 mod decision_log;
 mod durability;

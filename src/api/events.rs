@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::json::{ErrorBody, StateJson, TaskEventJson, time};
+use super::json::{EndJson, ErrorBody, StateJson, TaskEventJson, time};
 use super::places::Place;
 use super::query::Parameters;
 use super::{ApiError, Context};
@@ -217,6 +217,7 @@ fn change(fact: &Fact) -> Option<TaskEventJson> {
             let state = TaskState::from(outcome.kind);
             let mut event = of_task(*task, state.into(), *at);
             event.queue = Some(queue.to_string());
+            event.cause = outcome.cause.as_ref().map(EndJson::from_cause);
             Some(event)
         }
         // No change of a task's state, or told by a further fact of the same batch.
@@ -242,6 +243,7 @@ fn of_task(task: TaskId, state: StateJson, at: Time) -> TaskEventJson {
         attempt: None,
         state,
         queue: None,
+        cause: None,
         at: time::format(at),
     }
 }

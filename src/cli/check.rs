@@ -10,7 +10,8 @@ use super::output::{Output, table};
 use super::queues::in_tree_order;
 use super::{CliError, exit, format};
 use crate::config::{
-    self, ClaimSettings, Config, ConfigErrors, Deadline, PolicyConfig, QueueConfig, Scope, units,
+    self, BackendConfig, ClaimSettings, Config, ConfigErrors, Containment, Deadline, PolicyConfig,
+    QueueConfig, Scope, units,
 };
 
 /// Validate a configuration and print its queue tree, or every error.
@@ -89,7 +90,48 @@ fn print(args: &Args, config: &Config, out: &mut Output<'_>) -> Result<(), CliEr
         policy(&config.engine.policy)
     ))?;
     out.line(claims(&config.engine.claims))?;
+    let (containments, own) = match &config.backend {
+        BackendConfig::Local(local) => (&local.containments, "the daemon's own user".to_owned()),
+        BackendConfig::Mesos(mesos) => (
+            &mesos.placement.containments,
+            format!("'{}' on the agents", mesos.user),
+        ),
+    };
+    out.line(contained(&containments.default, "tasks run", &own))?;
+    for (path, containment) in &containments.queues {
+        out.line(contained(
+            containment,
+            &format!("tasks of {path} run"),
+            &own,
+        ))?;
+    }
     Ok(())
+}
+
+/// As whom, and within what, in a sentence.
+fn contained(containment: &Containment, who: &str, own: &str) -> String {
+    let limits = &containment.limits;
+    let number = |max: Option<u64>| max.map(|max| max.to_string());
+    let size = |max: Option<u64>| max.map(units::format_bytes);
+    let limited = [
+        ("processes", number(limits.processes)),
+        ("open_files", number(limits.open_files)),
+        ("file_size", size(limits.file_size_bytes)),
+        ("output", size(limits.output_bytes)),
+        ("disk", size(limits.disk_bytes)),
+    ];
+    let limited: Vec<String> = limited
+        .into_iter()
+        .filter_map(|(name, max)| Some(format!("{name}={}", max?)))
+        .collect();
+    let user = containment.user.as_deref();
+    let user = user.map_or(own.to_owned(), |user| format!("'{user}'"));
+    let within = if limited.is_empty() {
+        "without limits beside their demands".to_owned()
+    } else {
+        format!("within {}", limited.join(" "))
+    };
+    format!("{who} as {user}, {within}")
 }
 
 fn amounts(amounts: &[(Arc<str>, Amount)]) -> String {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::settings::{PolicyConfig, Scope};
 
+mod containment;
 mod fairness;
 mod mesos;
 mod server;
@@ -219,8 +220,8 @@ fn unknown_keys_at_every_level() {
     12:1: tasks.lost_maximum: unknown key; known here: demand, kill_grace, lost_max, retry_pause, retry_pause_max, live_max
     "#);
     insta::assert_snapshot!(errors("[queues.maps]\nwieght = 1\n[queues.maps.render]\nweight = 2\n"), @r#"
-    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, min, max, policy, patience, queued_max, isolation, parameters, decision_log
-    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, min, max, policy, patience, queued_max, isolation, parameters, decision_log
+    2:1: queues.maps.wieght: unknown key; did you mean 'weight'?; known here: weight, min, max, policy, patience, queued_max, isolation, parameters, decision_log, user, limits
+    3:14: queues.maps.render: unknown key; a queue below 'maps' is written [queues."maps/render"]; known here: weight, min, max, policy, patience, queued_max, isolation, parameters, decision_log, user, limits
     "#);
 }
 

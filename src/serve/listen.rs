@@ -13,7 +13,7 @@ use super::http::Door;
 use super::{ServeError, tls};
 use crate::access::Access;
 use crate::api::{self, ApiState};
-use crate::config::Config;
+use crate::config::{BackendConfig, Config};
 
 /// How many connections the listener for metrics holds.
 const METRICS_CONNECTIONS_MAX: usize = 64;
@@ -23,6 +23,14 @@ const HTTP_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Refuses to listen where others could run commands unasked.
 pub(super) fn check_guarded(config: &Config, access: &Access) -> Result<(), ServeError> {
+    if let BackendConfig::Local(local) = &config.backend
+        && !access.is_guarded()
+        && !local.containments.users().is_empty()
+    {
+        tracing::warn!(
+            "tasks run as users of their own, but there are no tokens: whoever runs one of them may submit to any queue, and so run commands as any of these users; make tokens with `apportion token new`"
+        );
+    }
     let address = config.server.listen;
     if address.ip().is_loopback() {
         return Ok(());

@@ -39,7 +39,7 @@ fn end() -> Vec<u8> {
 
 /// A launch as a scheduler describes it, by its fields: queue, demand, environment, upload, command.
 fn description() -> Vec<u8> {
-    use apportion::proto::apportion::v1::{Launch, Upload, launch::Run};
+    use apportion::proto::apportion::v1::{Launch, Limits, Upload, launch::Run};
     Launch {
         queue: "maps".to_owned(),
         demand_milli: [("cpus".to_owned(), 1500)].into(),
@@ -50,6 +50,10 @@ fn description() -> Vec<u8> {
             token: "secret".to_owned(),
         }),
         run: Some(Run::Command("render".to_owned())),
+        limits: Some(Limits {
+            processes: Some(100),
+            ..Limits::default()
+        }),
     }
     .encode_to_vec()
 }

@@ -191,12 +191,13 @@ impl Keeper {
              \"memory_growth_bytes\":0,\"idle_max\":0,\"idle_millis\":0}}}\n",
         );
         assert!(self.hear().contains("ready"));
+        self.say("{\"contain\":{\"profile\":5,\"bounds\":{}}}\n");
         let line = serde_json::to_string(STAYS).unwrap();
         // In two pieces, as a pipe may deliver it.
         self.say(&format!(
             "{{\"launch\":{{\"attempt\":[1,1],\"argv\":[\"/bin/sh\",\"-c\",{line}],"
         ));
-        self.say("\"env\":[],\"cpu_milli\":null,\"mem_bytes\":null}}\n");
+        self.say("\"env\":[],\"cpu_milli\":null,\"mem_bytes\":null,\"profile\":5}}\n");
         assert!(self.hear().contains("started"));
         let path = self.dir.path().join("0/00/1.1.stdout");
         let read = || std::fs::read_to_string(&path).unwrap_or_default();

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{AmountJson, ClaimJson, StateJson, time};
+use super::{AmountJson, ClaimJson, EndJson, StateJson, time};
 use crate::config::units::format_amount;
+use crate::engine::outcome::Cause;
 use crate::engine::report::{
     ClaimReport, ContenderReport, Explanation, LaunchCause, LiveReport, StepReport, WaitReason,
 };
@@ -28,7 +29,7 @@ pub struct ExplanationJson {
     pub n_ahead: u64,
     /// The first few of those.
     pub ahead: Vec<u64>,
-    /// Why it doesn't run now, the most telling first. Empty where it runs or has ended.
+    /// Why it doesn't run now, the most telling first; where it has ended without success, why. Empty where it runs.
     pub reasons: Vec<ReasonJson>,
     /// The offers at hand and what became of them for this task, while it is queued.
     pub offers: Option<OffersJson>,
@@ -90,7 +91,7 @@ pub struct ContenderJson {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReasonJson {
     /// `never_fits`, `no_agent_matches`, `after`, `pause`, `queue_at_max`, `lacks`, `claim`, `kept_for_other`,
-    /// `others_first`, `no_agents`, `no_offer`.
+    /// `others_first`, `no_agents`, `no_offer`; of a task that has ended, the code of its cause.
     #[schema(example = "lacks")]
     pub code: String,
     /// The same for people.
@@ -176,17 +177,31 @@ impl ExplanationJson {
     /// Of a task that has ended, which the engine doesn't hold any more.
     #[must_use]
     pub fn from_ended(record: &TaskRecord) -> Self {
+        let outcome = record.outcome.as_ref();
+        let ended = outcome.and_then(|outcome| outcome.cause.as_ref());
         Self {
             id: record.task.0,
             state: record.state.into(),
             queue: record.submission.spec.queue.to_string(),
             n_ahead: 0,
             ahead: Vec::new(),
-            reasons: Vec::new(),
+            reasons: ended.map(ReasonJson::from_cause).into_iter().collect(),
             offers: None,
             steps: Vec::new(),
             steps_for_agent: None,
             attempts: Vec::new(),
+        }
+    }
+}
+
+impl ReasonJson {
+    /// Of a task that has ended.
+    fn from_cause(cause: &Cause) -> Self {
+        let EndJson { code, message } = EndJson::from_cause(cause);
+        Self {
+            code,
+            message,
+            detail: Value::Null,
         }
     }
 }

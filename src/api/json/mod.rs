@@ -86,6 +86,8 @@ pub struct TaskEventJson {
     pub state: StateJson,
     /// The queue, where the change tells it.
     pub queue: Option<String>,
+    /// Why, where it has ended without success.
+    pub cause: Option<EndJson>,
     /// When, RFC 3339 in UTC.
     pub at: String,
 }

@@ -121,6 +121,7 @@ pub(super) struct WireBounds {
     /// So much may be in its working directory.
     pub(super) disk_bytes: Option<u64>,
     /// Whether crashes leave a core file.
+    #[serde(default)]
     pub(super) core_dumps: bool,
 }
 

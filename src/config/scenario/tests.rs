@@ -65,7 +65,7 @@ fn wrong_keys_and_names() {
     1:54: agents[1].resources: missing; write what it has, such as resources = { cpus = 8, mem = "16GiB" }
     1:54: agents[1]: there is an agent 'm1' already; choose another name
     1:71: agents[2].name: missing; write the agent's name, such as name = "m1"
-    2:25: queues[0].wieght: unknown key; did you mean 'weight'?; known here: path, weight, min, max, policy, patience, queued_max, isolation, parameters, decision_log
+    2:25: queues[0].wieght: unknown key; did you mean 'weight'?; known here: path, weight, min, max, policy, patience, queued_max, isolation, parameters, decision_log, user, limits
     2:39: queues[1].path: missing; write the queue's path, such as path = "maps"
     2:64: queues[2].path: stands twice; keep one of them
     2:73: queues[3].path: 'a//b' is no path of a queue: a segment between the slashes is empty; write it such as maps or maps/render

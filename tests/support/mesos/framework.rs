@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apportion::backend::remote::launch::{self, Upload};
+use apportion::config::TaskLimits;
 use apportion::engine::Time;
 use apportion::engine::decision::Launch;
 use apportion::engine::spec::{Run, Submission, TaskSpec};
@@ -311,7 +312,7 @@ pub(crate) fn launch_data(id: &str, spec: TaskSpec) -> Vec<u8> {
         url: String::new(),
         token: String::new(),
     };
-    launch::to_bytes(&launch, &nowhere)
+    launch::to_bytes(&launch, &nowhere, &TaskLimits::default())
 }
 
 /// Whether a task with this state has ended.

@@ -84,12 +84,16 @@ pub(super) fn command<'a>(
     Ok((command, Some(stub)))
 }
 
+/// Of all that a user runs one more than an attempt may have, so that one that has too many is seen to.
+const PROCESSES_MARGIN: u64 = 1;
+
 /// What a stub has to do; `None` where nothing is left for one.
 fn wanted(bounds: &WireBounds, counts_processes: bool) -> Option<Bounds> {
     let has_groups = |user: &WireUser| user.groups.iter().any(|gid| *gid != user.gid);
     let processes = bounds
         .processes
-        .filter(|_| !counts_processes && bounds.user.is_some());
+        .filter(|_| !counts_processes && bounds.user.is_some())
+        .map(|max| max + PROCESSES_MARGIN);
     let is_needed = bounds.user.as_ref().is_some_and(has_groups)
         || bounds.open_files.is_some()
         || bounds.file_size_bytes.is_some()
@@ -223,7 +227,7 @@ mod tests {
         };
         assert_eq!(wanted(&none, false), None);
         assert_eq!(wanted(&free, true), None, "a cgroup counts processes");
-        assert_eq!(wanted(&free, false).unwrap().processes, Some(1));
+        assert_eq!(wanted(&free, false).unwrap().processes, Some(2));
         let own = WireBounds {
             user: None,
             ..free.clone()
