@@ -21,6 +21,7 @@ mod reload;
 mod replay;
 mod scenarios;
 mod service;
+mod soak;
 mod support;
 mod terminal;
 mod tidy;

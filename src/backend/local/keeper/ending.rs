@@ -145,16 +145,14 @@ impl Keeper {
             self.by_pid.remove(&attempt.pid);
         }
         self.looks.end(&attempt);
-        let over = match self.cgroup_says(&attempt) {
-            Some(Cause::Limit(limit)) => Some(limit),
-            Some(Cause::Memory | Cause::Ordered) | None => None,
+        let (n_oom_kills, over) = match self.cgroup_says(&attempt) {
+            Some(Cause::Memory) => (1, None),
+            Some(Cause::Limit(limit)) => (0, Some(limit)),
+            Some(Cause::Ordered) | None => (0, None),
         };
-        let (mut n_oom_kills, mut peak) = (0, None);
+        let mut peak = None;
         if let (Limits::Cgroups(cgroups), Some(cgroup)) = (&mut self.limits, attempt.cgroup.take())
         {
-            if attempt.mem_bytes.is_some() {
-                n_oom_kills = cgroups.n_oom_kills(&cgroup);
-            }
             peak = cgroups.memory_peak_bytes(&cgroup);
             cgroups.give_back(cgroup);
         }

@@ -94,7 +94,7 @@ impl Outputs {
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             let named = layout::output_file(tasks_dir, attempt, stream);
             let place = self.path(tasks_dir, attempt, stream);
-            let spare = (place != named).then_some(&place);
+            let spare = matches!(self, Self::Spare { .. }).then_some(&place);
             let left = spares.take_file_if_empty(&place)?;
             match (left, spare) {
                 (Some(_), Some(spare)) => spares::rename_into(spare, &named)?,
