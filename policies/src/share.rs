@@ -91,6 +91,13 @@ impl Share {
         if self.part == 0 {
             return 0;
         }
+        if self.total == NonZeroU64::MIN && self.weight == NonZeroU32::MIN {
+            // The same, without a division.
+            let zeros = self.part.leading_zeros();
+            let first = (self.part << zeros) >> (64 - BITS);
+            let exponent = u64::from(64 - zeros + 256);
+            return (exponent << (BITS - 1)) + first - (1 << (BITS - 1));
+        }
         // As many bits of the quotient as a division gives: at least 47, since the denominator has 80 at most.
         let shift = 63 + self.part.leading_zeros();
         let quotient = (u128::from(self.part) << shift) / self.whole();

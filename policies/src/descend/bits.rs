@@ -47,6 +47,15 @@ pub(super) fn set_common(into: &mut Vec<u64>, one: &[u64], other: &[u64]) {
     into.extend(one.iter().zip(other).map(|(one, other)| one & other));
 }
 
+/// Keeps the shapes that are in the other set, too.
+pub(super) fn keep_common(words: &mut Vec<u64>, other: &[u64]) {
+    words.truncate(other.len());
+    words
+        .iter_mut()
+        .zip(other)
+        .for_each(|(word, other)| *word &= other);
+}
+
 /// Shapes with how many children have them.
 #[derive(Default)]
 pub(super) struct Counted {
@@ -121,6 +130,9 @@ mod tests {
     fn common_shapes() {
         let mut into = vec![7, 7];
         set_common(&mut into, &[6, 1], &[3]);
+        assert_eq!(into, [2]);
+        into = vec![6, 1];
+        keep_common(&mut into, &[3]);
         assert_eq!(into, [2]);
         assert!(intersect(&[6, 1], &[3]) && !intersect(&[6, 1], &[1, 2]));
     }

@@ -1,7 +1,7 @@
 //! How a decision is made: down the tree, to the first child that can go.
 
 use super::index::Index;
-use super::queue::{Found, Next, Node, Order};
+use super::queue::{Found, Leaf, Next, Node, Order};
 use super::siblings::{Heads, Place};
 use super::tournament::Walk;
 use super::update::leaf_key;
@@ -30,14 +30,27 @@ struct First {
 impl Index {
     /// The task that goes first of those whose shapes fit.
     pub(super) fn choose(&mut self, tree: &QueueTree, fits: &[u64]) -> Option<Choice> {
-        Some(self.find_below(tree, 0, fits)?.next.choice)
+        let place = self.answer(tree, 0, fits);
+        let found = self.inner(0).memo.answer(place)?;
+        Some(found.next.choice)
     }
 
     /// What would be launched below a queue if only the shapes `above` could go.
     pub(super) fn find(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> Option<Found> {
-        let Node::Leaf(leaf) = &self.nodes[queue] else {
-            return self.find_below(tree, queue, above);
-        };
+        if let Node::Leaf(leaf) = &self.nodes[queue] {
+            return self.find_in_leaf(tree, leaf, queue, above);
+        }
+        let place = self.answer(tree, queue, above);
+        self.inner(queue).memo.answer(place).copied()
+    }
+
+    fn find_in_leaf(
+        &self,
+        tree: &QueueTree,
+        leaf: &Leaf,
+        queue: usize,
+        above: &[u64],
+    ) -> Option<Found> {
         let next = leaf.find(queue, above)?;
         let child = &self.children[queue];
         let id = QueueId::new(queue);
@@ -52,60 +65,61 @@ impl Index {
         Some(Found { next, key, level })
     }
 
-    pub(super) fn find_below(
-        &mut self,
-        tree: &QueueTree,
-        queue: usize,
-        above: &[u64],
-    ) -> Option<Found> {
+    /// What would be launched below an inner queue: the place in its memo. Costs next to nothing where that was
+    /// asked since something changed below.
+    pub(super) fn answer(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> usize {
         let inner = self.inner_mut(queue);
+        if let Some(place) = inner.memo.find(above, inner.going()) {
+            return place;
+        }
         let mut going = std::mem::take(&mut inner.room);
         bits::set_common(&mut going, above, inner.going());
-        if let Some(found) = inner.memo.find(&going) {
-            inner.room = going;
-            return found;
-        }
         let can_go = going.iter().any(|word| *word != 0);
-        let found = if can_go {
-            self.first_of(tree, queue, &going)
-        } else {
-            None
-        };
+        let found = can_go.then(|| self.first_of(tree, queue, &going));
         let inner = self.inner_mut(queue);
-        inner.memo.put(&going, found);
+        let place = inner.memo.put(&going, found.flatten());
         inner.room = going;
-        found
+        place
     }
 
     /// The child served first, where only the shapes `going` can go.
     fn first_of(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Option<Found> {
-        let inner = self.inner_mut(queue);
-        let heads = inner.siblings.heads(going);
-        let bounds = std::mem::take(&mut inner.siblings.bounds);
-        let level_bounds = std::mem::take(&mut inner.siblings.level_bounds);
+        let heads = self.inner(queue).siblings.heads(going);
         let mut best = self.best_of_classes(heads);
+        if self.inner(queue).siblings.bounds.has_any() {
+            self.consider_bounded(tree, queue, going, &mut best);
+        }
+        let first = best.first?;
+        Some(self.found(tree, queue, going, first.next, best.level))
+    }
+
+    /// Looks at those of the children among the bounds that could go first, or have the least level.
+    fn consider_bounded(&mut self, tree: &QueueTree, queue: usize, going: &[u64], best: &mut Best) {
+        let siblings = &mut self.inner_mut(queue).siblings;
+        let bounds = std::mem::take(&mut siblings.bounds);
+        let level_bounds = std::mem::take(&mut siblings.level_bounds);
         let mut walk = Walk::default();
         while let Some(place) = bounds.next(&mut walk, |bound| {
-            (best.first).is_none_or(|first| *bound <= first.place.key)
+            (best.first.as_ref()).is_none_or(|first| *bound <= first.place.key)
         }) {
             let child = self.inner(queue).siblings.children[place] as usize;
-            self.consider(tree, child, going, &mut best);
+            self.consider(tree, child, going, best);
         }
-        let reached = best.first.map(|first| first.place.key);
-        let mut walk = Walk::default();
-        while let Some(place) = level_bounds.next(&mut walk, |bound| {
-            best.level.is_none_or(|level| *bound < level)
-        }) {
-            let child = self.inner(queue).siblings.children[place] as usize;
-            if self.children[child].bound > reached {
-                self.consider(tree, child, going, &mut best);
+        if level_bounds.has_any() {
+            let reached = best.first.map(|first| first.place.key);
+            let mut walk = Walk::default();
+            while let Some(place) = level_bounds.next(&mut walk, |bound| {
+                best.level.is_none_or(|level| *bound < level)
+            }) {
+                let child = self.inner(queue).siblings.children[place] as usize;
+                if self.children[child].bound > reached {
+                    self.consider(tree, child, going, best);
+                }
             }
         }
         let siblings = &mut self.inner_mut(queue).siblings;
         siblings.bounds = bounds;
         siblings.level_bounds = level_bounds;
-        let first = best.first?;
-        Some(self.found(tree, queue, going, first.next, best.level))
     }
 
     fn best_of_classes(&self, heads: Heads) -> Best {
@@ -127,7 +141,15 @@ impl Index {
 
     /// Looks at one child of those that stand among the bounds.
     fn consider(&mut self, tree: &QueueTree, queue: usize, going: &[u64], best: &mut Best) {
-        let Some(found) = self.find(tree, queue, going) else {
+        let stored;
+        let found = if let Node::Leaf(leaf) = &self.nodes[queue] {
+            stored = self.find_in_leaf(tree, leaf, queue, going);
+            stored.as_ref()
+        } else {
+            let place = self.answer(tree, queue, going);
+            self.inner(queue).memo.answer(place)
+        };
+        let Some(found) = found else {
             return;
         };
         let child = &self.children[queue];

@@ -18,8 +18,10 @@ pub(super) struct Index {
     pub(super) nodes: Vec<Node>,
     pub(super) children: Vec<Child>,
     pub(super) resources: usize,
-    /// Room for the shares of the queue at hand.
-    pub(super) room: Vec<u64>,
+    /// Room for the queues on the way up from a leaf.
+    pub(super) way: Vec<usize>,
+    /// Room for the shapes that can go above a queue.
+    pub(super) above: Vec<u64>,
 }
 
 impl Index {
@@ -32,7 +34,6 @@ impl Index {
         let mut index = Self {
             facts: Facts::new(resources),
             resources,
-            room: vec![0; resources],
             ..Self::default()
         };
         let paths = places_of_paths(tree);
@@ -78,6 +79,9 @@ impl Index {
         let shares = has_shares.then(|| Shares {
             used: UsedShares::default(),
             standing: vec![0; self.resources],
+            level: None,
+            lowest: vec![0; self.resources],
+            least: None,
             sums: has_scaled_share(tree, queue, &order).then(|| Sums::new(self.resources)),
         });
         let ranks = above.is_some_and(|above| !above.order.is_drf() || above.ranks.is_some());

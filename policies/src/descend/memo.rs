@@ -27,19 +27,33 @@ impl Memo {
         self.next = 0;
     }
 
-    /// What was found for these shapes, if that was asked before.
-    pub(super) fn find(&self, going: &[u64]) -> Option<Option<Found>> {
-        let place = match going {
+    /// The place of what was found for the shapes that are in both sets, if that was asked before.
+    pub(super) fn find(&self, one: &[u64], other: &[u64]) -> Option<usize> {
+        let width = one.len().min(other.len());
+        if width != self.width {
+            return None;
+        }
+        match (one, other) {
             // One word is the rule.
-            [word] if self.width == 1 => self.sets.iter().position(|set| set == word),
-            _ if going.len() != self.width || going.is_empty() => None,
-            _ => self.sets.chunks(self.width).position(|set| set == going),
-        };
-        Some(self.answers[place?])
+            ([one, ..], [other, ..]) if width == 1 => {
+                let word = one & other;
+                self.sets.iter().position(|set| *set == word)
+            }
+            ([], _) | (_, []) => None,
+            _ => self.sets.chunks(width).position(|set| {
+                let mut words = one.iter().zip(other).map(|(one, other)| one & other);
+                set.iter().all(|word| words.next() == Some(*word))
+            }),
+        }
     }
 
-    /// Remembers what was found for these shapes.
-    pub(super) fn put(&mut self, going: &[u64], found: Option<Found>) {
+    /// What was found.
+    pub(super) fn answer(&self, place: usize) -> Option<&Found> {
+        self.answers[place].as_ref()
+    }
+
+    /// Remembers what was found for these shapes, and gives its place.
+    pub(super) fn put(&mut self, going: &[u64], found: Option<Found>) -> usize {
         if going.len() != self.width {
             self.clear();
             self.width = going.len();
@@ -47,10 +61,12 @@ impl Memo {
         if self.answers.len() < ANSWERS_MAX {
             self.sets.extend_from_slice(going);
             self.answers.push(found);
-        } else {
-            self.sets[self.next * self.width..][..self.width].copy_from_slice(going);
-            self.answers[self.next] = found;
-            self.next = (self.next + 1) % ANSWERS_MAX;
+            return self.answers.len() - 1;
         }
+        let place = self.next;
+        self.sets[place * self.width..][..self.width].copy_from_slice(going);
+        self.answers[place] = found;
+        self.next = (place + 1) % ANSWERS_MAX;
+        place
     }
 }

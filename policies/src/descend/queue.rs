@@ -111,6 +111,11 @@ pub(super) struct Shares {
     pub(super) used: UsedShares,
     /// Per resource, the standing share.
     pub(super) standing: Vec<u64>,
+    /// The level to which the children are scaled for it.
+    pub(super) level: Option<u64>,
+    /// The same for the least level that any offer can bring.
+    pub(super) lowest: Vec<u64>,
+    pub(super) least: Option<u64>,
     /// Present where the children are ordered by dominant share, too.
     pub(super) sums: Option<Sums>,
 }
@@ -271,25 +276,22 @@ impl Inner {
         shares.min().unwrap_or(zero)
     }
 
-    /// The share of one resource if the children are scaled to a common level, in 2^-48.
-    pub(super) fn share_at(&self, resource: usize, level: Option<u64>) -> u64 {
-        let Some(shares) = &self.shares else { return 0 };
-        let used = shares.used.as_slice()[resource];
-        let (Some(sums), Some(level)) = (&shares.sums, level) else {
-            return used;
-        };
-        sums.at(resource, level).map_or(used, |sum| sum.min(used))
-    }
-
     /// The queue's share where the shapes of `going` can go and the children are scaled to `level`.
     pub(super) fn share_for(&self, facts: &Facts, going: &[u64], level: Option<u64>) -> u64 {
         let Some(shares) = &self.shares else { return 0 };
         let counting = (0..shares.standing.len())
             .filter(|resource| facts.counts(*resource, self.waiting.words(), going));
-        counting
-            .map(|resource| self.share_at(resource, level))
-            .max()
-            .unwrap_or(0)
+        // Most offers scale to one of two levels.
+        let known = if level == shares.level {
+            Some(&shares.standing)
+        } else {
+            Some(&shares.lowest).filter(|_| level == shares.least)
+        };
+        let share = |resource: usize| match known {
+            Some(known) => known[resource],
+            None => shares.at(resource, level),
+        };
+        counting.map(share).max().unwrap_or(0)
     }
 
     /// As [`Inner::share_for`], exactly, where the real use counts.
@@ -338,6 +340,30 @@ impl UsedShares {
 }
 
 impl Shares {
+    /// The share of one resource if the children are scaled to a common level, in 2^-48.
+    fn at(&self, resource: usize, level: Option<u64>) -> u64 {
+        let used = self.used.as_slice()[resource];
+        let (Some(sums), Some(level)) = (&self.sums, level) else {
+            return used;
+        };
+        sums.at(resource, level).map_or(used, |sum| sum.min(used))
+    }
+
+    /// Notes the shares at the level that stands, and at the least one.
+    pub(super) fn scale(&mut self, level: Option<u64>, least: Option<u64>) {
+        for resource in 0..self.standing.len() {
+            let standing = self.at(resource, level);
+            let differs = least != level;
+            self.standing[resource] = standing;
+            self.lowest[resource] = if differs {
+                self.at(resource, least)
+            } else {
+                standing
+            };
+        }
+        (self.level, self.least) = (level, least);
+    }
+
     /// The standing dominant share.
     pub(super) fn dominant(&self) -> u64 {
         self.standing.iter().copied().max().unwrap_or(0)

@@ -54,7 +54,10 @@ pub(super) struct Heads {
     pub(super) level: Option<u64>,
 }
 
-/// So many shapes are looked up one by one.
+/// So many classes are looked at one by one.
+const FEW_CLASSES: usize = 16;
+
+/// Of more classes, those of so many shapes are looked up one by one.
 const FEW_SHAPES: u32 = 8;
 
 /// See the module's text. A narrow leaf stands in the class of each shape that it could launch. All
@@ -113,11 +116,12 @@ impl Siblings {
         }
     }
 
-    /// Moves a narrow leaf within a class.
-    pub(super) fn put(&mut self, stand: Stand, place: Place, level: Option<u64>) {
+    /// Moves a narrow leaf within a class. `coarse` is the coarse number of its place.
+    pub(super) fn put(&mut self, stand: Stand, place: Place, coarse: u64, level: Option<u64>) {
         let class = &mut self.classes[stand.class as usize];
-        class.by_place.set(stand.place as usize, Some(place));
-        class.by_level.set(stand.place as usize, level);
+        let at = stand.place as usize;
+        class.by_place.set_known(at, Some(place), coarse);
+        class.by_level.set(at, level);
         self.update_heads(stand.class as usize);
     }
 
@@ -134,10 +138,8 @@ impl Siblings {
         let Class {
             by_place, by_level, ..
         } = &self.classes[class];
-        self.first
-            .set(class, by_place.first().map(|(place, _)| place));
-        self.levels
-            .set(class, by_level.first().map(|(level, _)| level));
+        self.first.set_to_first(class, by_place);
+        self.levels.set_to_first(class, by_level);
     }
 
     fn class_of(&self, shape: ShapeId) -> Option<usize> {
@@ -151,16 +153,28 @@ impl Siblings {
         if self.classes.is_empty() {
             return Heads::default();
         }
-        let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
-        let classes = || bits::shapes_of(going).filter_map(|shape| self.class_of(shape));
-        let is_going = |class: usize| bits::contains(going, self.classes[class].shape);
         let has_levels = !self.levels.is_empty();
-        let (first, level) = if shapes <= FEW_SHAPES {
+        let (first, level) = if self.class_ids.len() <= FEW_CLASSES {
+            let going = |(shape, _): &&(ShapeId, u32)| bits::contains(going, *shape);
+            let classes = || {
+                self.class_ids
+                    .iter()
+                    .filter(going)
+                    .map(|(_, id)| *id as usize)
+            };
             let level = has_levels.then(|| self.levels.least_of(classes()));
             (self.first.least_of(classes()), level)
         } else {
-            let level = has_levels.then(|| self.levels.least(is_going, classes()));
-            (self.first.least(is_going, classes()), level)
+            let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
+            let classes = || bits::shapes_of(going).filter_map(|shape| self.class_of(shape));
+            let is_going = |class: usize| bits::contains(going, self.classes[class].shape);
+            if shapes <= FEW_SHAPES {
+                let level = has_levels.then(|| self.levels.least_of(classes()));
+                (self.first.least_of(classes()), level)
+            } else {
+                let level = has_levels.then(|| self.levels.least(is_going, classes()));
+                (self.first.least(is_going, classes()), level)
+            }
         };
         let first = first.and_then(|(place, class)| {
             let class = &self.classes[class];

@@ -2,7 +2,7 @@
 //! the one that leads to the task, with the keys by which they were compared.
 
 use super::index::Index;
-use super::queue::Order;
+use super::queue::{Found, Order};
 use super::siblings::Place;
 use super::{bits, guarantee};
 use crate::decay::FRACTION_BITS;
@@ -29,7 +29,7 @@ impl Index {
         let mut above = fits.to_vec();
         for pair in path.windows(2) {
             let (parent, child) = (pair[0], pair[1]);
-            let served = self.find_below(tree, parent.index(), &above);
+            let served = self.find(tree, parent.index(), &above);
             let served = served.map(|found| child_towards(tree, parent, found.next.choice.leaf));
             let mut going = Vec::new();
             bits::set_common(&mut going, &above, self.inner(parent.index()).going());
@@ -49,31 +49,32 @@ impl Index {
 
     /// The keys on the way from the root to a leaf that was just found for these shapes.
     pub(super) fn keys(&mut self, tree: &QueueTree, fits: &[u64], leaf: QueueId) -> Vec<ShownKey> {
-        if tree.parent(leaf) == Some(tree.root()) {
-            return Vec::from_iter(self.key_of(tree, tree.root(), leaf, fits));
+        let mut way = std::mem::take(&mut self.way);
+        way.clear();
+        let upwards = std::iter::successors(Some(leaf.index()), |queue| {
+            Some(self.children[*queue].parent).filter(|parent| *parent > 0)
+        });
+        way.extend(upwards);
+        let mut keys = Vec::with_capacity(way.len());
+        let mut going = std::mem::take(&mut self.above);
+        going.clear();
+        going.extend_from_slice(fits);
+        let mut parent = 0;
+        for queue in way.iter().rev().copied() {
+            bits::keep_common(&mut going, self.inner(parent).going());
+            let found = self.find(tree, queue, &going);
+            keys.extend(found.map(|found| self.shown(tree, parent, &found)));
+            parent = queue;
         }
-        let path = path_to(tree, leaf);
-        let mut above = fits.to_vec();
-        let mut keys = Vec::with_capacity(path.len() - 1);
-        for pair in path.windows(2) {
-            let mut going = Vec::with_capacity(above.len());
-            bits::set_common(&mut going, &above, self.inner(pair[0].index()).going());
-            keys.extend(self.key_of(tree, pair[0], pair[1], &going));
-            above = going;
-        }
+        (self.way, self.above) = (way, going);
         keys
     }
 
-    fn key_of(
-        &mut self,
-        tree: &QueueTree,
-        parent: QueueId,
-        child: QueueId,
-        going: &[u64],
-    ) -> Option<ShownKey> {
-        self.contender(tree, parent, child, going)
-            .standing
-            .map(|(key, _)| key)
+    /// The key of a child as it can be shown.
+    fn shown(&self, tree: &QueueTree, parent: usize, found: &Found) -> ShownKey {
+        let order = &self.inner(parent).order;
+        let spec = tree.policy_spec(QueueId::new(parent));
+        show(found.key, order, spec, found.next.rank)
     }
 
     /// The first of the children that could go, without some of them.
@@ -116,14 +117,10 @@ impl Index {
         going: &[u64],
     ) -> Contender {
         let found = self.find(tree, child.index(), going);
-        let order = &self.inner(parent.index()).order;
-        let spec = tree.policy_spec(parent);
         Contender {
             queue: child,
-            standing: found.map(|found| {
-                let rank = found.next.rank;
-                (show(found.key, order, spec, rank), rank)
-            }),
+            standing: found
+                .map(|found| (self.shown(tree, parent.index(), &found), found.next.rank)),
         }
     }
 }

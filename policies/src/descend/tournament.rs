@@ -16,6 +16,9 @@ pub(super) trait Value: Ord + Copy {
     fn coarse(&self) -> u64;
 }
 
+/// A walk through so few places looks at all of them.
+const FEW_PLACES: usize = 32;
+
 /// The coarse number of no value.
 const NONE: u64 = u64::MAX;
 
@@ -25,11 +28,17 @@ const NONE: u64 = u64::MAX;
 /// is one of them, and at most those that are asked for.
 pub(super) struct Tournament<P> {
     values: Vec<Option<P>>,
-    /// The coarse numbers of the values.
-    coarse: Vec<u64>,
     /// A heap-shaped tree: node 1 is the root, node n has the children 2n and 2n + 1, and the nodes
-    /// from `values.len()` on are the places themselves, and left out.
-    winners: Vec<u32>,
+    /// from `values.len()` on are the places themselves.
+    nodes: Vec<Winner>,
+}
+
+/// The place of the least value below a node, and the coarse number of that value: beside each other, so that a
+/// comparison of two nodes hardly ever looks at the values.
+#[derive(Clone, Copy)]
+struct Winner {
+    coarse: u64,
+    place: u32,
 }
 
 /// The deepest tree has so many levels: places are 32-bit numbers.
@@ -40,19 +49,25 @@ pub(super) struct Walk {
     /// The nodes yet to be looked at, the next one last.
     nodes: [u32; LEVELS_MAX],
     n_nodes: usize,
+    /// How many of few places were looked at.
+    n_seen: usize,
 }
 
 impl<P> Default for Tournament<P> {
     fn default() -> Self {
         Self {
             values: Vec::new(),
-            coarse: Vec::new(),
-            winners: Vec::new(),
+            nodes: Vec::new(),
         }
     }
 }
 
 impl<P: Value> Tournament<P> {
+    /// Whether some place has a value.
+    pub(super) fn has_any(&self) -> bool {
+        self.nodes.get(1).is_some_and(|first| first.coarse != NONE)
+    }
+
     /// Whether no place ever had a value.
     pub(super) fn is_empty(&self) -> bool {
         self.values.is_empty()
@@ -61,68 +76,110 @@ impl<P: Value> Tournament<P> {
     /// Sets the value of a place. Places may come in any order; those that have no value yet cost as much
     /// memory as those that do.
     pub(super) fn set(&mut self, place: usize, value: Option<P>) {
+        let coarse = value.as_ref().map_or(NONE, Value::coarse);
+        self.set_known(place, value, coarse);
+    }
+
+    /// The same with the coarse number of the value, where that is known.
+    pub(super) fn set_known(&mut self, place: usize, value: Option<P>, coarse: u64) {
         if place >= self.values.len() {
             if value.is_none() {
                 return;
             }
             self.grow(place);
         }
-        let coarse = value.as_ref().map_or(NONE, Value::coarse);
-        if self.coarse[place] == coarse && self.values[place] == value {
+        let mut node = self.values.len() + place;
+        if self.nodes[node].coarse == coarse && self.values[place] == value {
             return;
         }
-        (self.values[place], self.coarse[place]) = (value, coarse);
-        let mut node = self.values.len() + place;
-        let mut winner = place;
+        self.values[place] = value;
+        let own = Winner {
+            coarse,
+            place: narrow(place),
+        };
+        self.nodes[node] = own;
+        let mut winner = own;
         while node > 1 {
-            let rival = self.winner(node ^ 1);
+            let rival = self.nodes[node ^ 1];
             if self.is_before(rival, winner) {
                 winner = rival;
             }
             node /= 2;
+            let known = &mut self.nodes[node];
             // Above, only what this place had won can change.
-            if winner != place && self.winners[node] as usize == winner {
+            if winner.place != own.place && known.place == winner.place {
                 break;
             }
-            self.winners[node] = narrow(winner);
+            *known = winner;
         }
     }
 
-    /// Whether the value of one place is less than that of another; no value goes last.
-    fn is_before(&self, one: usize, other: usize) -> bool {
-        let (first, second) = (self.coarse[one], self.coarse[other]);
-        first < second
-            || (first == second && first != NONE && self.values[one] < self.values[other])
+    /// Sets the value of a place to the least value of another tournament.
+    pub(super) fn set_to_first(&mut self, place: usize, other: &Self) {
+        match other.nodes.get(1).copied() {
+            Some(first) => {
+                self.set_known(place, other.values[first.place as usize], first.coarse);
+            }
+            None => self.set_known(place, None, NONE),
+        }
+    }
+
+    /// Whether one value is less than another; no value goes last.
+    fn is_before(&self, one: Winner, other: Winner) -> bool {
+        one.coarse < other.coarse
+            || (one.coarse == other.coarse
+                && one.coarse != NONE
+                && self.values[one.place as usize] < self.values[other.place as usize])
     }
 
     /// The least value of all, with its place.
     pub(super) fn first(&self) -> Option<(P, usize)> {
-        if self.values.is_empty() {
-            return None;
-        }
-        let winner = self.winner(1);
-        Some((self.values[winner]?, winner))
+        let place = self.nodes.get(1)?.place as usize;
+        Some((self.values[place]?, place))
     }
 
     /// Goes on with a walk through the places: the next one with a value that `is_due`, roughly the least
     /// first. What `is_due` refuses once it must refuse for good, and with it all that is greater.
     pub(super) fn next(&self, walk: &mut Walk, is_due: impl Fn(&P) -> bool) -> Option<usize> {
+        let n_values = self.values.len();
+        if n_values <= FEW_PLACES {
+            return self.next_of_few(walk, is_due);
+        }
         while walk.n_nodes > 0 {
             walk.n_nodes -= 1;
-            let node = walk.nodes[walk.n_nodes] as usize;
-            if self.values.is_empty() {
-                return None;
-            }
-            let winner = self.winner(node);
-            if !self.values[winner].as_ref().is_some_and(&is_due) {
+            let mut node = walk.nodes[walk.n_nodes] as usize;
+            let winner = self.nodes[node].place;
+            if !self.values[winner as usize].as_ref().is_some_and(&is_due) {
                 continue;
             }
-            if node >= self.values.len() {
-                return Some(winner);
+            // Those that it won against on its way up come next, the last rival first.
+            while node < n_values {
+                let right_won = usize::from(self.nodes[2 * node].place != winner);
+                walk.push(2 * node + 1 - right_won);
+                node = 2 * node + right_won;
             }
-            let right_won = usize::from(self.winner(2 * node) != winner);
-            walk.push(2 * node + 1 - right_won);
-            walk.push(2 * node + right_won);
+            return Some(winner as usize);
+        }
+        None
+    }
+
+    /// The same of few places: the least first, then the others as they stand.
+    fn next_of_few(&self, walk: &mut Walk, is_due: impl Fn(&P) -> bool) -> Option<usize> {
+        let first = self.nodes.get(1)?.place as usize;
+        let is_due = |place: usize| self.values[place].as_ref().is_some_and(&is_due);
+        if walk.n_seen == 0 {
+            walk.n_seen = 1;
+            if is_due(first) {
+                return Some(first);
+            }
+            walk.n_seen = self.values.len() + 1;
+        }
+        while walk.n_seen <= self.values.len() {
+            let place = walk.n_seen - 1;
+            walk.n_seen += 1;
+            if place != first && is_due(place) {
+                return Some(place);
+            }
         }
         None
     }
@@ -144,8 +201,15 @@ impl<P: Value> Tournament<P> {
 
     /// The least of a few places.
     pub(super) fn least_of(&self, places: impl Iterator<Item = usize>) -> Option<(P, usize)> {
-        let value = |place: usize| Some(((*self.values.get(place)?)?, place));
-        places.filter_map(value).min()
+        let nodes = self.nodes.get(self.values.len()..)?;
+        let mut best: Option<Winner> = None;
+        for node in places.filter_map(|place| nodes.get(place)) {
+            if best.is_none_or(|best| self.is_before(*node, best)) {
+                best = Some(*node);
+            }
+        }
+        let place = best?.place as usize;
+        Some((self.values[place]?, place))
     }
 
     /// Improves on `best` with the places below a node. `false` if the steps didn't suffice.
@@ -181,28 +245,26 @@ impl<P: Value> Tournament<P> {
     }
 
     fn winner(&self, node: usize) -> usize {
-        match node.checked_sub(self.values.len()) {
-            Some(place) => place,
-            None => self.winners[node] as usize,
-        }
-    }
-
-    fn winner_of_children(&self, node: usize) -> u32 {
-        let (left, right) = (self.winner(2 * node), self.winner(2 * node + 1));
-        narrow(if self.is_before(right, left) {
-            right
-        } else {
-            left
-        })
+        self.nodes[node].place as usize
     }
 
     fn grow(&mut self, place: usize) {
         let length = (place + 1).next_power_of_two();
+        let n_before = self.values.len();
+        let mut places = self.nodes.split_off(n_before);
         self.values.resize(length, None);
-        self.coarse.resize(length, NONE);
-        self.winners = vec![0; length];
+        places.extend((n_before..length).map(|place| Winner {
+            coarse: NONE,
+            place: narrow(place),
+        }));
+        self.nodes.clear();
+        // Node 0 stands nowhere in the tree; the inner ones are filled in from below.
+        self.nodes.extend_from_slice(&places);
+        self.nodes.extend_from_slice(&places);
         for node in (1..length).rev() {
-            self.winners[node] = self.winner_of_children(node);
+            let (left, right) = (self.nodes[2 * node], self.nodes[2 * node + 1]);
+            let right_won = self.is_before(right, left);
+            self.nodes[node] = if right_won { right } else { left };
         }
     }
 }
@@ -212,7 +274,11 @@ impl Default for Walk {
     fn default() -> Self {
         let mut nodes = [0; LEVELS_MAX];
         nodes[0] = 1;
-        Self { nodes, n_nodes: 1 }
+        Self {
+            nodes,
+            n_nodes: 1,
+            n_seen: 0,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::index::Index;
 use super::queue::{Child, Head, Inner, Leaf, Node, Order, have_one_priority};
 use super::siblings::{Place, Siblings};
 use super::sums::Gift;
+use super::tournament::Value;
 use crate::amount::Amount;
 use crate::fixed;
 use crate::ids::{QueueId, ResourceId, ShapeId};
@@ -129,7 +130,7 @@ impl Index {
         if let Some(ranks) = &mut parent.ranks {
             ranks.set(child.path as usize, inner.best());
         }
-        let least_share = inner.update_shares(tree, id, &self.facts, &mut self.room);
+        let least_share = inner.update_shares(tree, id, &self.facts);
         let can_go = inner.going().iter().any(|word| *word != 0);
         let bound =
             can_go.then(|| inner_bound(tree, id, inner, child, parent, &self.facts, least_share));
@@ -187,16 +188,23 @@ fn place_leaf(
         })
     };
     if is_narrow {
-        let place = |rank: TaskRank| Place {
-            key: key(rank),
-            seq: rank.seq,
-            path: child.path,
-        };
         let siblings = &mut parent.siblings;
         leaf.update_stands(siblings, queue);
         let heads = leaf.heads.iter().filter(|head| head.is_allowed);
+        let mut known = None;
         for (head, stand) in heads.zip(&leaf.stands) {
-            siblings.put(*stand, place(head.rank), level);
+            let (key, coarse) = known.unwrap_or_else(|| {
+                let key = key(head.rank);
+                (key, key.coarse())
+            });
+            // Under drf the shapes of a leaf have one key.
+            known = fair.map(|_| (key, coarse));
+            let place = Place {
+                key,
+                seq: head.rank.seq,
+                path: child.path,
+            };
+            siblings.put(*stand, place, coarse, level);
         }
         set_bounds(siblings, child, None, None);
     } else {
@@ -448,33 +456,21 @@ impl Inner {
 
     /// Brings the shares up to date with the use and the children's sums. A lower bound of the share
     /// for any offer, in 2^-48; zero where nothing can go or shares aren't kept.
-    fn update_shares(
-        &mut self,
-        tree: &QueueTree,
-        queue: QueueId,
-        facts: &Facts,
-        room: &mut [u64],
-    ) -> u64 {
+    fn update_shares(&mut self, tree: &QueueTree, queue: QueueId, facts: &Facts) -> u64 {
+        let level = self.siblings.standing_level();
+        let least = self.siblings.least_level();
         let Some(shares) = &mut self.shares else {
             return 0;
         };
         shares.used.update(tree, queue);
-        let level = self.siblings.standing_level();
         if let (Some(sums), Some(level)) = (&mut shares.sums, level) {
             sums.expect(level);
         }
-        let least = self.siblings.least_level();
-        for (resource, room) in room.iter_mut().enumerate() {
-            *room = self.share_at(resource, level);
-        }
-        if let Some(shares) = &mut self.shares {
-            shares.standing.copy_from_slice(room);
-        }
-        if least != level {
-            for (resource, room) in room.iter_mut().enumerate() {
-                *room = self.share_at(resource, least);
-            }
-        }
-        self.least_share(facts, 0, |resource| room[resource.index()])
+        shares.scale(level, least);
+        let lowest = self
+            .shares
+            .as_ref()
+            .map_or(&[][..], |shares| &shares.lowest);
+        self.least_share(facts, 0, |resource| lowest[resource.index()])
     }
 }
