@@ -45,6 +45,11 @@ impl Amounts {
         &self.0
     }
 
+    /// The same, to change them.
+    pub fn as_mut_slice(&mut self) -> &mut [Amount] {
+        &mut self.0
+    }
+
     /// Each resource with its amount, zeros included.
     pub fn iter(&self) -> impl Iterator<Item = (ResourceId, Amount)> + '_ {
         self.0

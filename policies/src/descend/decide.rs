@@ -1,8 +1,12 @@
 //! How a decision is made: down the tree, to the first child that can go.
+//!
+//! Under `drf` the key of an inner queue doesn't depend on which child of it would be served, only on the least level
+//! among those that can go. So a queue that is compared and loses is never asked for its next task.
+
+use std::cmp::Ordering;
 
 use super::index::Index;
-use super::queue::{Found, Leaf, Next, Node, Order};
-use super::siblings::{Heads, Place};
+use super::queue::{Found, Leaf, Next, Node, Order, Standing};
 use super::tournament::Walk;
 use super::update::leaf_key;
 use super::{bits, guarantee};
@@ -13,35 +17,30 @@ use crate::ranking::Key;
 use crate::share::Share;
 use crate::tree::QueueTree;
 
-/// The best child seen so far, and the least level.
-#[derive(Default)]
-struct Best {
-    first: Option<First>,
-    level: Option<u64>,
-}
-
-/// The child that would be served first.
+/// The child that would be served first of those seen so far.
 #[derive(Clone, Copy)]
 struct First {
-    place: Place,
-    next: Next,
+    queue: usize,
+    key: Key,
+    /// `None` where it hasn't been asked for.
+    next: Option<Next>,
 }
 
 impl Index {
     /// The task that goes first of those whose shapes fit.
     pub(super) fn choose(&mut self, tree: &QueueTree, fits: &[u64]) -> Option<Choice> {
-        let place = self.answer(tree, 0, fits);
-        let found = self.inner(0).memo.answer(place)?;
-        Some(found.next.choice)
+        Some(self.next_below(tree, 0, fits)?.choice)
     }
 
-    /// What would be launched below a queue if only the shapes `above` could go.
+    /// What would be launched below a queue if only the shapes `above` could go, and how the queue stands then.
     pub(super) fn find(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> Option<Found> {
         if let Node::Leaf(leaf) = &self.nodes[queue] {
             return self.find_in_leaf(tree, leaf, queue, above);
         }
-        let place = self.answer(tree, queue, above);
-        self.inner(queue).memo.answer(place).copied()
+        let next = self.next_below(tree, queue, above)?;
+        let place = self.stand(tree, queue, above);
+        let key = self.inner(queue).memo.standing(place)?.key;
+        Some(Found { next, key })
     }
 
     fn find_in_leaf(
@@ -61,13 +60,12 @@ impl Index {
             Order::Ranked(ranking) => ranking.key(tree, id, next.rank),
             Order::Drf { rounded } => leaf_key(tree, id, leaf.share, child, *rounded),
         });
-        let level = child.level_bound;
-        Some(Found { next, key, level })
+        Some(Found { next, key })
     }
 
-    /// What would be launched below an inner queue: the place in its memo. Costs next to nothing where that was
-    /// asked since something changed below.
-    pub(super) fn answer(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> usize {
+    /// How an inner queue stands if only the shapes `above` could go: the place in its memo. Costs next to nothing
+    /// where that was asked since something changed below.
+    fn stand(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> usize {
         let inner = self.inner_mut(queue);
         if let Some(place) = inner.memo.find(above, inner.going()) {
             return place;
@@ -75,129 +73,180 @@ impl Index {
         let mut going = std::mem::take(&mut inner.room);
         bits::set_common(&mut going, above, inner.going());
         let can_go = going.iter().any(|word| *word != 0);
-        let found = can_go.then(|| self.first_of(tree, queue, &going));
+        let standing = can_go.then(|| self.standing(tree, queue, &going));
         let inner = self.inner_mut(queue);
-        let place = inner.memo.put(&going, found.flatten());
+        let place = inner.memo.put(&going, standing);
         inner.room = going;
         place
     }
 
-    /// The child served first, where only the shapes `going` can go.
-    fn first_of(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Option<Found> {
-        let heads = self.inner(queue).siblings.heads(going);
-        let mut best = self.best_of_classes(heads);
-        if self.inner(queue).siblings.bounds.has_any() {
-            self.consider_bounded(tree, queue, going, &mut best);
+    /// What would be launched below an inner queue if only the shapes `above` could go.
+    fn next_below(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> Option<Next> {
+        let place = self.stand(tree, queue, above);
+        let inner = self.inner_mut(queue);
+        let standing = inner.memo.standing(place)?;
+        if standing.next.is_some() {
+            return standing.next;
         }
-        let first = best.first?;
-        Some(self.found(tree, queue, going, first.next, best.level))
+        let mut going = std::mem::take(&mut inner.room);
+        bits::set_common(&mut going, above, inner.going());
+        let next = self.first_of(tree, queue, &going);
+        let inner = self.inner_mut(queue);
+        inner.memo.set_next(place, next);
+        inner.room = going;
+        Some(next)
     }
 
-    /// Looks at those of the children among the bounds that could go first, or have the least level.
-    fn consider_bounded(&mut self, tree: &QueueTree, queue: usize, going: &[u64], best: &mut Best) {
-        let siblings = &mut self.inner_mut(queue).siblings;
-        let bounds = std::mem::take(&mut siblings.bounds);
-        let level_bounds = std::mem::take(&mut siblings.level_bounds);
-        let mut walk = Walk::default();
-        while let Some(place) = bounds.next(&mut walk, |bound| {
-            (best.first.as_ref()).is_none_or(|first| *bound <= first.place.key)
-        }) {
-            let child = self.inner(queue).siblings.children[place] as usize;
-            self.consider(tree, child, going, best);
-        }
-        if level_bounds.has_any() {
-            let reached = best.first.map(|first| first.place.key);
+    /// What would be launched if only the shapes `going` could go, of which there are some.
+    fn first_of(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Next {
+        let mut first = self.first_of_classes(queue, going);
+        if self.inner(queue).siblings.bounds.has_any() {
+            let bounds = std::mem::take(&mut self.inner_mut(queue).siblings.bounds);
             let mut walk = Walk::default();
-            while let Some(place) = level_bounds.next(&mut walk, |bound| {
-                best.level.is_none_or(|level| *bound < level)
+            while let Some(place) = bounds.next(&mut walk, |bound| {
+                first.as_ref().is_none_or(|first| *bound <= first.key)
             }) {
                 let child = self.inner(queue).siblings.children[place] as usize;
-                if self.children[child].bound > reached {
-                    self.consider(tree, child, going, best);
-                }
+                self.consider(tree, child, going, &mut first);
             }
+            self.inner_mut(queue).siblings.bounds = bounds;
         }
-        let siblings = &mut self.inner_mut(queue).siblings;
-        siblings.bounds = bounds;
-        siblings.level_bounds = level_bounds;
+        let first = first.expect("where shapes can go, a child can");
+        self.next_of(tree, &first, going)
     }
 
-    fn best_of_classes(&self, heads: Heads) -> Best {
-        let first = heads.first.map(|(place, leaf, shape)| {
-            let Node::Leaf(found) = &self.nodes[leaf as usize] else {
-                unreachable!("classes hold leaves");
-            };
-            let leaf = QueueId::new(leaf as usize);
-            let rank = found.rank(shape);
-            let choice = Choice { leaf, shape };
-            let next = Next { choice, rank };
-            First { place, next }
-        });
-        Best {
-            first,
-            level: heads.level,
-        }
+    fn first_of_classes(&self, queue: usize, going: &[u64]) -> Option<First> {
+        let (place, leaf, shape) = self.inner(queue).siblings.first_head(going)?;
+        let queue = leaf as usize;
+        let Node::Leaf(leaf) = &self.nodes[queue] else {
+            unreachable!("classes hold leaves");
+        };
+        let rank = leaf.rank(shape);
+        let leaf = QueueId::new(queue);
+        let choice = Choice { leaf, shape };
+        Some(First {
+            queue,
+            key: place.key,
+            next: Some(Next { choice, rank }),
+        })
     }
 
     /// Looks at one child of those that stand among the bounds.
-    fn consider(&mut self, tree: &QueueTree, queue: usize, going: &[u64], best: &mut Best) {
-        let stored;
-        let found = if let Node::Leaf(leaf) = &self.nodes[queue] {
-            stored = self.find_in_leaf(tree, leaf, queue, going);
-            stored.as_ref()
-        } else {
-            let place = self.answer(tree, queue, going);
-            self.inner(queue).memo.answer(place)
-        };
-        let Some(found) = found else {
-            return;
-        };
-        let child = &self.children[queue];
-        debug_assert!(child.bound <= Some(found.key), "a bound is below the key");
-        debug_assert!(
-            child.level_bound <= found.level,
-            "a bound is below the level"
-        );
-        if let Some(level) = found.level {
-            best.level = Some(best.level.map_or(level, |least| least.min(level)));
-        }
-        let place = Place {
-            key: found.key,
-            seq: found.next.rank.seq,
-            path: child.path,
-        };
-        if best.first.is_none_or(|first| place < first.place) {
-            best.first = Some(First {
-                place,
-                next: found.next,
-            });
-        }
-    }
-
-    /// The key and the level of an inner queue, where the shapes `going` can go, `next` is served
-    /// first and the children are scaled to `scale`.
-    fn found(
-        &self,
+    fn consider(
+        &mut self,
         tree: &QueueTree,
         queue: usize,
         going: &[u64],
-        next: Next,
-        scale: Option<u64>,
-    ) -> Found {
-        let mut found = Found {
-            next,
+        first: &mut Option<First>,
+    ) {
+        let (key, next) = if let Node::Leaf(leaf) = &self.nodes[queue] {
+            let Some(found) = self.find_in_leaf(tree, leaf, queue, going) else {
+                return;
+            };
+            (found.key, Some(found.next))
+        } else {
+            let place = self.stand(tree, queue, going);
+            let Some(standing) = self.inner(queue).memo.standing(place) else {
+                return;
+            };
+            (standing.key, standing.next)
+        };
+        debug_assert!(
+            self.children[queue].bound <= Some(key),
+            "a bound is below the key"
+        );
+        let mut own = First { queue, key, next };
+        let Some(best) = first else {
+            *first = Some(own);
+            return;
+        };
+        match own.key.cmp(&best.key) {
+            Ordering::Greater => {}
+            Ordering::Less => *best = own,
+            Ordering::Equal => {
+                let (mine, others) = (
+                    self.next_of(tree, &own, going),
+                    self.next_of(tree, best, going),
+                );
+                (own.next, best.next) = (Some(mine), Some(others));
+                let path = |queue: usize| self.children[queue].path;
+                if (mine.rank.seq, path(queue)) < (others.rank.seq, path(best.queue)) {
+                    *best = own;
+                }
+            }
+        }
+    }
+
+    /// The next task of a child that can go.
+    fn next_of(&mut self, tree: &QueueTree, child: &First, going: &[u64]) -> Next {
+        child.next.unwrap_or_else(|| {
+            let next = self.next_below(tree, child.queue, going);
+            next.expect("a child that stands can go")
+        })
+    }
+
+    /// The least level over the children if the shapes `going` can go; `None` where levels aren't kept.
+    fn least_level(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Option<u64> {
+        let siblings = &mut self.inner_mut(queue).siblings;
+        let mut least = siblings.level_head(going);
+        if !siblings.level_bounds.has_any() {
+            return least;
+        }
+        let bounds = std::mem::take(&mut siblings.level_bounds);
+        let mut walk = Walk::default();
+        while let Some(place) =
+            bounds.next(&mut walk, |bound| least.is_none_or(|least| *bound < least))
+        {
+            let child = self.inner(queue).siblings.children[place] as usize;
+            let level = self.level_of(tree, child, going);
+            debug_assert!(
+                level.is_none() || self.children[child].level_bound <= level,
+                "a bound is below the level"
+            );
+            least = least.into_iter().chain(level).min();
+        }
+        self.inner_mut(queue).siblings.level_bounds = bounds;
+        least
+    }
+
+    /// The level of one child, if it can go.
+    fn level_of(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Option<u64> {
+        if let Node::Leaf(leaf) = &self.nodes[queue] {
+            let level = self.children[queue].level_bound;
+            return level.filter(|_| leaf.find(queue, going).is_some());
+        }
+        let place = self.stand(tree, queue, going);
+        self.inner(queue).memo.standing(place)?.level
+    }
+
+    /// How an inner queue stands where the shapes `going` can go, of which there are some.
+    fn standing(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Standing {
+        let mut standing = Standing {
             key: Key::share(Share::ZERO),
             level: None,
+            next: None,
         };
         if queue == 0 {
-            return found;
+            return standing;
+        }
+        let scale = if self.inner(queue).has_sums() {
+            self.least_level(tree, queue, going)
+        } else {
+            None
+        };
+        let parent = self.children[queue].parent;
+        if !self.inner(parent).order.is_drf() {
+            standing.next = Some(self.first_of(tree, queue, going));
         }
         let child = &self.children[queue];
         let inner = self.inner(queue);
         let share = inner.share_for(&self.facts, going, scale);
         let below = inner.below_guarantee(tree, queue, &self.facts, going);
-        found.key = guarantee::key(below, || match &self.inner(child.parent).order {
-            Order::Ranked(ranking) => ranking.key(tree, QueueId::new(queue), next.rank),
+        standing.key = guarantee::key(below, || match &self.inner(parent).order {
+            Order::Ranked(ranking) => {
+                let next = standing.next.expect("under a ranking it was asked for");
+                ranking.key(tree, QueueId::new(queue), next.rank)
+            }
             Order::Drf { rounded: true } => {
                 Key::share(Share::count(fixed::key(share, child.weight)))
             }
@@ -207,7 +256,7 @@ impl Index {
             }
         });
         let own = share.max(inner.task_share);
-        found.level = child.level_bound.map(|_| fixed::level(own, child.weight));
-        found
+        standing.level = child.level_bound.map(|_| fixed::level(own, child.weight));
+        standing
     }
 }

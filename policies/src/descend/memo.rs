@@ -1,6 +1,6 @@
 //! What was found below an inner queue, remembered until something changes there.
 
-use super::queue::Found;
+use super::queue::{Next, Standing};
 
 /// The most answers that are remembered: so many kinds of offers there are on a busy cluster with a few shapes and
 /// cluster resources. They are compared one after the other, which costs far less than to find one again.
@@ -14,7 +14,7 @@ pub(super) struct Memo {
     width: usize,
     /// The sets, one after the other.
     sets: Vec<u64>,
-    answers: Vec<Option<Found>>,
+    answers: Vec<Option<Standing>>,
     /// Which answer is forgotten next once there are [`ANSWERS_MAX`].
     next: usize,
 }
@@ -47,13 +47,20 @@ impl Memo {
         }
     }
 
-    /// What was found.
-    pub(super) fn answer(&self, place: usize) -> Option<&Found> {
+    /// What was found; `None` where nothing can go.
+    pub(super) fn standing(&self, place: usize) -> Option<&Standing> {
         self.answers[place].as_ref()
     }
 
+    /// What would be launched was asked for.
+    pub(super) fn set_next(&mut self, place: usize, next: Next) {
+        if let Some(standing) = &mut self.answers[place] {
+            standing.next = Some(next);
+        }
+    }
+
     /// Remembers what was found for these shapes, and gives its place.
-    pub(super) fn put(&mut self, going: &[u64], found: Option<Found>) -> usize {
+    pub(super) fn put(&mut self, going: &[u64], found: Option<Standing>) -> usize {
         if going.len() != self.width {
             self.clear();
             self.width = going.len();

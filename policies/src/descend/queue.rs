@@ -90,9 +90,18 @@ pub(super) struct Found {
     pub(super) next: Next,
     /// By which its parent orders it.
     pub(super) key: Key,
+}
+
+/// How an inner queue stands among its siblings for an offer.
+#[derive(Clone, Copy)]
+pub(super) struct Standing {
+    /// By which its parent orders it.
+    pub(super) key: Key,
     /// The larger of its share and that of its smallest task, over its weight; kept where the parent
     /// adds up its children's shares.
     pub(super) level: Option<u64>,
+    /// What would be launched; `None` where it hasn't been asked for.
+    pub(super) next: Option<Next>,
 }
 
 /// Per resource, the share of what counts of a queue's use.
@@ -279,8 +288,6 @@ impl Inner {
     /// The queue's share where the shapes of `going` can go and the children are scaled to `level`.
     pub(super) fn share_for(&self, facts: &Facts, going: &[u64], level: Option<u64>) -> u64 {
         let Some(shares) = &self.shares else { return 0 };
-        let counting = (0..shares.standing.len())
-            .filter(|resource| facts.counts(*resource, self.waiting.words(), going));
         // Most offers scale to one of two levels.
         let known = if level == shares.level {
             Some(&shares.standing)
@@ -291,7 +298,14 @@ impl Inner {
             Some(known) => known[resource],
             None => shares.at(resource, level),
         };
-        counting.map(share).max().unwrap_or(0)
+        let waiting = self.waiting.words();
+        let mut largest = 0;
+        for resource in 0..shares.standing.len() {
+            if facts.counts(resource, waiting, going) {
+                largest = largest.max(share(resource));
+            }
+        }
+        largest
     }
 
     /// As [`Inner::share_for`], exactly, where the real use counts.
@@ -320,14 +334,13 @@ impl UsedShares {
         let n_resources = totals.as_slice().len();
         self.counted.resize(n_resources, 0);
         self.shares.resize(n_resources, 0);
-        for (index, (counted, share)) in self.counted.iter_mut().zip(&mut self.shares).enumerate() {
-            let resource = ResourceId::new(index);
-            let now = tree.counted(queue, resource);
-            if now != *counted {
+        let mut kept = self.counted.iter_mut().zip(&mut self.shares);
+        tree.tell_counted(queue, |resource, now| {
+            if let Some((counted, share)) = kept.next().filter(|(counted, _)| **counted != now) {
                 *counted = now;
                 *share = fixed::counted_share(now, totals.get(resource));
             }
-        }
+        });
     }
 
     pub(super) fn as_slice(&self) -> &[u64] {

@@ -45,15 +45,6 @@ pub(super) struct Stand {
     place: u32,
 }
 
-/// What the classes that can go have to offer.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Heads {
-    /// The first leaf, with the shape that would go.
-    pub(super) first: Option<(Place, u32, ShapeId)>,
-    /// The least level.
-    pub(super) level: Option<u64>,
-}
-
 /// So many classes are looked at one by one.
 const FEW_CLASSES: usize = 16;
 
@@ -147,44 +138,42 @@ impl Siblings {
         Some(self.class_ids[found.ok()?].1 as usize)
     }
 
-    /// The heads of the classes of these shapes. Costs about the logarithm of the classes if most
-    /// shapes can go or few can, and at most these shapes.
-    pub(super) fn heads(&self, going: &[u64]) -> Heads {
-        if self.classes.is_empty() {
-            return Heads::default();
+    /// The first leaf of the classes of these shapes, with the shape that would go. Costs about the logarithm of the
+    /// classes if most shapes can go or few can, and at most these shapes.
+    pub(super) fn first_head(&self, going: &[u64]) -> Option<(Place, u32, ShapeId)> {
+        let (place, class) = self.least_of_classes(&self.first, going)?;
+        let class = &self.classes[class];
+        let (_, leaf) = class.by_place.first()?;
+        Some((place, class.leaves[leaf], class.shape))
+    }
+
+    /// The least level of the classes of these shapes. Costs the same.
+    pub(super) fn level_head(&self, going: &[u64]) -> Option<u64> {
+        let (level, _) = self.least_of_classes(&self.levels, going)?;
+        Some(level)
+    }
+
+    /// The least of what stands for each class, among those of some shapes.
+    fn least_of_classes<P: Value>(
+        &self,
+        by_class: &Tournament<P>,
+        going: &[u64],
+    ) -> Option<(P, usize)> {
+        if !by_class.has_any() {
+            return None;
         }
-        let has_levels = !self.levels.is_empty();
-        let (first, level) = if self.class_ids.len() <= FEW_CLASSES {
-            let going = |(shape, _): &&(ShapeId, u32)| bits::contains(going, *shape);
-            let classes = || {
-                self.class_ids
-                    .iter()
-                    .filter(going)
-                    .map(|(_, id)| *id as usize)
-            };
-            let level = has_levels.then(|| self.levels.least_of(classes()));
-            (self.first.least_of(classes()), level)
-        } else {
-            let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
-            let classes = || bits::shapes_of(going).filter_map(|shape| self.class_of(shape));
-            let is_going = |class: usize| bits::contains(going, self.classes[class].shape);
-            if shapes <= FEW_SHAPES {
-                let level = has_levels.then(|| self.levels.least_of(classes()));
-                (self.first.least_of(classes()), level)
-            } else {
-                let level = has_levels.then(|| self.levels.least(is_going, classes()));
-                (self.first.least(is_going, classes()), level)
-            }
-        };
-        let first = first.and_then(|(place, class)| {
-            let class = &self.classes[class];
-            let (_, leaf) = class.by_place.first()?;
-            Some((place, class.leaves[leaf], class.shape))
-        });
-        Heads {
-            first,
-            level: level.flatten().map(|(level, _)| level),
+        if self.class_ids.len() <= FEW_CLASSES {
+            let ids = self.class_ids.iter();
+            let ids = ids.filter(|(shape, _)| bits::contains(going, *shape));
+            return by_class.least_of(ids.map(|(_, id)| *id as usize));
         }
+        let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
+        let classes = bits::shapes_of(going).filter_map(|shape| self.class_of(shape));
+        if shapes <= FEW_SHAPES {
+            return by_class.least_of(classes);
+        }
+        let is_going = |class: usize| bits::contains(going, self.classes[class].shape);
+        by_class.least(is_going, classes)
     }
 
     /// The least level over the children that wait, by their standing shares.

@@ -69,6 +69,16 @@ impl Sums {
             None => Form::Due,
             Some(part) => Form::Guaranteed(fixed::level_of_part(gift.own, gift.weight, part)),
         };
+        if (given.form, new) == (Form::Due, Form::Due) {
+            // Nearly always so.
+            let kept = self.dues.iter_mut().zip(&mut given.amounts);
+            for ((sum, amount), share) in kept.zip(gift.shares) {
+                let due = fixed::due(*share, gift.own, gift.weight);
+                *sum = *sum - u128::from(*amount) + u128::from(due);
+                *amount = due;
+            }
+            return;
+        }
         self.take_back(place, given);
         given.form = new;
         given.amounts.clear();

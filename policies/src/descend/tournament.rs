@@ -68,11 +68,6 @@ impl<P: Value> Tournament<P> {
         self.nodes.get(1).is_some_and(|first| first.coarse != NONE)
     }
 
-    /// Whether no place ever had a value.
-    pub(super) fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
     /// Sets the value of a place. Places may come in any order; those that have no value yet cost as much
     /// memory as those that do.
     pub(super) fn set(&mut self, place: usize, value: Option<P>) {

@@ -146,6 +146,18 @@ impl QueueTree {
         }
     }
 
+    /// Tells the same of each resource, in order of their ids.
+    pub(crate) fn tell_counted(&self, queue: QueueId, mut tell: impl FnMut(ResourceId, u64)) {
+        let queue = &self.queues[queue.index()];
+        let Some(memory) = &queue.memory else {
+            let told = queue.used.iter();
+            told.for_each(|(id, used)| tell(id, used.milli() << FRACTION_BITS));
+            return;
+        };
+        let resources = (0..self.totals.as_slice().len()).map(ResourceId::new);
+        resources.for_each(|id| tell(id, memory.counted(id, self.now)));
+    }
+
     /// The same of running tasks, in 2^-16 of a task.
     #[must_use]
     pub fn counted_running(&self, queue: QueueId) -> u64 {
