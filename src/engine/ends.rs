@@ -87,20 +87,22 @@ impl Engine {
         ended: Ended,
         out: &mut Output,
     ) {
-        let live = &self.state.live[&task];
+        let live = || &self.state.live[&task];
         let (kind, cause) = match meaning {
             Meaning::Success => (OutcomeKind::Succeeded, None),
             Meaning::OwnFailure(cause) => {
                 let retries = self.state.submissions.get(slot).submission.spec.retries;
-                if live.n_failures < retries {
-                    let pause = self.pause(live.n_failures);
+                let n_failures = live().n_failures;
+                if n_failures < retries {
+                    let pause = self.pause(n_failures);
                     return self.requeue(now, task, true, pause, out);
                 }
                 (OutcomeKind::Failed, Some(cause))
             }
             Meaning::Loss(reason) => {
-                if live.n_losses < self.settings.lost_max {
-                    let earlier = live.n_losses.checked_sub(1);
+                let n_losses = live().n_losses;
+                if n_losses < self.settings.lost_max {
+                    let earlier = n_losses.checked_sub(1);
                     let pause = earlier.map_or(Duration::ZERO, |earlier| self.pause(earlier));
                     return self.requeue(now, task, false, pause, out);
                 }

@@ -7,7 +7,7 @@ use apportion_policies::{Amount, Amounts, Offer, QueueId, ResourceId, ShapeId, S
 use super::decision::Launch;
 use super::report::{ChoiceReport, LaunchCause};
 use super::state::{AgentIndex, GroupId, Slot, State, Widened};
-use super::{AttemptId, Decision, Engine, Fact, Output, Reason, Scope, TaskId, Time};
+use super::{AttemptId, Decision, Engine, Fact, Output, Reason, TaskId, Time};
 
 /// What is left of an offer.
 #[derive(Debug, Default)]
@@ -68,10 +68,13 @@ impl Engine {
     fn match_in(&mut self, now: Time, room: &mut Room, out: &mut Output) {
         room.widened.clear();
         std::mem::swap(&mut self.state.queues.widened, &mut room.widened);
+        self.state.agents.take_touched(&mut room.touched);
+        if self.state.queues.fits.take_new_rows() {
+            self.state.note_all_hopes(room);
+        }
         let fits = &self.state.queues.fits;
         fits.widened(&room.widened, &mut room.among);
         let any_widened = self.state.retain_by_cluster(room);
-        self.state.take_touched(room);
         room.hopeful.clear();
         if any_widened {
             self.state
@@ -116,6 +119,7 @@ impl Engine {
                 self.state.retain_by_cluster(room);
             }
         }
+        self.state.note_hopes_of_touched(room);
     }
 
     /// Looks whether something that waits could go on what an agent offered and was declined.
@@ -271,17 +275,18 @@ fn merge(room: &mut Room) {
 }
 
 impl State {
-    /// Lists the agents with offers that changed, in the order of their first offer; what their offers may
-    /// hold is noted anew, and that of all agents where shapes are new.
-    fn take_touched(&mut self, room: &mut Room) {
-        self.agents.take_touched(&mut room.touched);
-        if self.queues.fits.take_new_rows() {
-            let offering: Vec<AgentIndex> = self.agents.offering().collect();
-            for agent in offering {
-                self.note_hopes(agent, &mut room.left.free, &mut room.held);
-            }
-        } else {
-            for (_, agent) in &room.touched {
+    /// Shapes are new: notes of all agents with offers what those may hold.
+    fn note_all_hopes(&mut self, room: &mut Room) {
+        let offering: Vec<AgentIndex> = self.agents.offering().collect();
+        for agent in offering {
+            self.note_hopes(agent, &mut room.left.free, &mut room.held);
+        }
+    }
+
+    /// Notes what the offers may hold that are left of the agents that had changed, for the turns to come.
+    fn note_hopes_of_touched(&mut self, room: &mut Room) {
+        for (_, agent) in &room.touched {
+            if self.agents.get(*agent).is_offering() {
                 self.note_hopes(*agent, &mut room.left.free, &mut room.held);
             }
         }
@@ -342,18 +347,18 @@ impl State {
     }
 
     /// Sets what is free of the cluster's resources: what neither others nor live attempts use, nor a claim
-    /// keeps. Also holds the sum of all that is in use within what an amount can say.
+    /// keeps. Also holds the sum of all that is in use within what an amount can say. `free` has room for all
+    /// resources.
     fn fill_cluster_free(&self, free: &mut Amounts) {
         let used = self.queues.tree.used(self.queues.tree.root());
-        for (id, resource) in self.resources.iter() {
-            let used = used.get(id);
-            match resource.scope {
-                Scope::Host => free.set(id, free.get(id).min(Amount::MAX.saturating_sub(used))),
-                Scope::Cluster { .. } => {
-                    let kept = self.claims.kept_of_cluster().get(id);
-                    free.set(id, self.unused(id).saturating_sub(kept));
-                }
-            }
+        let free = free.as_mut_slice();
+        for id in self.resources.host() {
+            let free = &mut free[id.index()];
+            *free = (*free).min(Amount::MAX.saturating_sub(used.get(*id)));
+        }
+        let kept = self.claims.kept_of_cluster();
+        for id in self.resources.shared() {
+            free[id.index()] = self.unused(*id).saturating_sub(kept.get(*id));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The agents with what they have, what live attempts hold of it, and what is offered.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use apportion_policies::{Amount, Amounts, Demand};
@@ -49,6 +50,8 @@ pub(crate) struct Agent {
     declined: Option<u64>,
     /// Whether it is among those to be looked at in the next turn.
     is_touched: bool,
+    /// Whether it is among those that got offers since they were asked for.
+    is_newly_offering: bool,
 }
 
 impl Agent {
@@ -102,21 +105,29 @@ impl Hopes {
             self.words.resize(n_chunks * HOPES_AT_ONCE, 0);
             self.together.resize(n_chunks, 0);
         }
-        self.words[place] = word;
+        let before = std::mem::replace(&mut self.words[place], word);
+        let (chunks, _) = self.words.as_chunks::<HOPES_AT_ONCE>();
         let chunk = place / HOPES_AT_ONCE;
-        let words = self.words[chunk * HOPES_AT_ONCE..].iter();
-        let words = words.take(HOPES_AT_ONCE);
-        self.together[chunk] = words.fold(0, |all, word| all | word);
+        self.together[chunk] = if before & !word == 0 {
+            self.together[chunk] | word
+        } else {
+            chunks[chunk].iter().fold(0, |all, word| all | word)
+        };
     }
 
-    /// The agents that have some of these shapes.
-    fn having(&self, word: u64) -> impl Iterator<Item = usize> + '_ {
-        let chunks = self.together.iter().enumerate();
-        let chunks = chunks.filter(move |(_, together)| *together & word != 0);
-        chunks.flat_map(move |(chunk, _)| {
-            let places = chunk * HOPES_AT_ONCE..(chunk + 1) * HOPES_AT_ONCE;
-            places.filter(move |place| self.words[*place] & word != 0)
-        })
+    /// Tells the agents that have some of these shapes.
+    fn having(&self, word: u64, mut tell: impl FnMut(usize)) {
+        let (chunks, _) = self.words.as_chunks::<HOPES_AT_ONCE>();
+        for (chunk, words) in chunks.iter().enumerate() {
+            if self.together[chunk] & word == 0 {
+                continue;
+            }
+            for (place, hopes) in words.iter().enumerate() {
+                if hopes & word != 0 {
+                    tell(chunk * HOPES_AT_ONCE + place);
+                }
+            }
+        }
     }
 }
 
@@ -192,6 +203,7 @@ impl Agents {
             offers: Vec::new(),
             declined: None,
             is_touched: false,
+            is_newly_offering: false,
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -249,24 +261,26 @@ impl Agents {
         let Some(index) = self.find(name).filter(|index| self.get(*index).is_known) else {
             return;
         };
-        if self.offers.contains_key(&id) {
-            return;
-        }
-        self.offers.insert(id, index);
+        match self.offers.entry(id) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(vacant) => vacant.insert(index),
+        };
         let order = self.next_order;
         self.next_order += 1;
         if self.get(index).is_declined() {
             // What was declined is in what is offered now.
             self.drop_offers(index);
         }
-        let agent = self.get_mut(index);
-        if agent.offers.is_empty() {
+        let agent = self.slots[index.0 as usize].as_mut();
+        let agent = agent.expect("an agent in use is there");
+        resources.add_host_amounts(&free, &mut agent.offered);
+        if agent.offers.is_empty() && !std::mem::replace(&mut agent.is_newly_offering, true) {
             self.newly_offering.push(index);
         }
-        let agent = self.get_mut(index);
-        resources.add_host_amounts(&free, &mut agent.offered);
         agent.offers.push(HeldOffer { id, order, free });
-        self.touch(index);
+        if !std::mem::replace(&mut agent.is_touched, true) {
+            self.touched.push(index);
+        }
     }
 
     /// An offer doesn't hold any more.
@@ -295,6 +309,11 @@ impl Agents {
     /// The agents that got offers since this was asked last, and still have some, in the order they came.
     pub(crate) fn take_offering(&mut self) -> Vec<AgentIndex> {
         let mut offering = std::mem::take(&mut self.newly_offering);
+        for index in &offering {
+            if let Some(agent) = &mut self.slots[index.0 as usize] {
+                agent.is_newly_offering = false;
+            }
+        }
         let order = |index: &AgentIndex| {
             let agent = self.slots[index.0 as usize].as_ref();
             agent
@@ -309,7 +328,9 @@ impl Agents {
 
     /// Lists an agent again for [`Agents::take_offering`]: its offers were held.
     pub(crate) fn hold_offers(&mut self, index: AgentIndex) {
-        self.newly_offering.push(index);
+        if !std::mem::replace(&mut self.get_mut(index).is_newly_offering, true) {
+            self.newly_offering.push(index);
+        }
     }
 
     /// Gives all offers of an agent back, says which they were, and remembers what they held.
@@ -421,11 +442,11 @@ impl Agents {
     pub(crate) fn add_hopeful(&self, among: &[u64], hopeful: &mut Vec<(u64, AgentIndex)>) {
         let words = among.iter().zip(&self.hopes);
         for (word, hopes) in words.filter(|(word, _)| **word != 0) {
-            for place in hopes.having(*word) {
+            hopes.having(*word, |place| {
                 let order = self.slots[place].as_ref().and_then(Agent::order);
                 let place = u32::try_from(place).expect("fewer than 2^32 agents");
                 hopeful.extend(order.map(|order| (order, AgentIndex(place))));
-            }
+            });
         }
     }
 
@@ -435,13 +456,14 @@ impl Agents {
         agents.map(|(index, _)| index)
     }
 
-    /// Sets `free` to what may be consumed of an agent's host resources now: what it offers, but
-    /// never more than it has left, whatever a backend offers.
+    /// Sets in `free`, which has room for all resources, what may be consumed of an agent's host resources now: what
+    /// it offers, but never more than it has left, whatever a backend offers.
     pub(crate) fn free_of(&self, index: AgentIndex, resources: &Resources, free: &mut Amounts) {
         let agent = self.get(index);
+        let free = free.as_mut_slice();
         for id in resources.host().iter().copied() {
             let left = agent.total.get(id).saturating_sub(agent.used.get(id));
-            free.set(id, agent.offered.get(id).min(left));
+            free[id.index()] = agent.offered.get(id).min(left);
         }
     }
 

@@ -237,16 +237,15 @@ impl State {
         let (group, rank, ready_since) =
             (record.group, record.rank(attempt.task), record.ready_since);
         let timeout = record.submission.spec.timeout;
-        if !self.live.contains_key(&attempt.task) {
-            self.leave_first_state(attempt.task, slot, ready_since);
-        } else if let Phase::Paused { until } = self.live[&attempt.task].phase {
-            self.end_pause(attempt.task, until);
+        let phase = self.live.get(&attempt.task).map(|live| &live.phase);
+        if let Some(Phase::Paused { until }) = phase {
+            self.end_pause(attempt.task, *until);
         }
         self.queues.take_ready(group, rank);
-        let live = self
-            .live
-            .get_mut(&attempt.task)
-            .expect("it was put in above");
+        let live = self.live.entry(attempt.task).or_insert_with(|| {
+            self.submissions.get_mut(slot).n_fresh -= 1;
+            LiveTaskRecord::new(slot, ready_since)
+        });
         assert!(
             live.phase == Phase::Ready && attempt.number == live.n_attempts + 1,
             "attempts go up by one"
@@ -271,17 +270,8 @@ impl State {
     /// A queued task gets a record of its own.
     pub(super) fn leave_first_state(&mut self, task: TaskId, slot: Slot, ready_since: Time) {
         self.submissions.get_mut(slot).n_fresh -= 1;
-        let record = LiveTaskRecord {
-            slot,
-            phase: Phase::Ready,
-            current: None,
-            dying: Vec::new(),
-            n_attempts: 0,
-            n_failures: 0,
-            n_losses: 0,
-            ready_since,
-        };
-        self.live.insert(task, record);
+        self.live
+            .insert(task, LiveTaskRecord::new(slot, ready_since));
     }
 
     /// An attempt holds its demand from now on.
@@ -329,11 +319,13 @@ impl State {
     }
 
     fn attempt_ended(&mut self, attempt: AttemptId) {
-        self.drop_timeout(attempt);
         let record = self
             .attempts
             .remove(&attempt)
             .expect("an attempt ends once");
+        if let Some(at) = record.timeout_at {
+            self.timers.remove(at, Timer::Timeout(attempt));
+        }
         let shape = self.queues.get(record.group).shape;
         self.agents
             .release(record.agent, &self.queues.tree.shape(shape).demand);
@@ -390,10 +382,11 @@ impl State {
     }
 
     /// Takes a queued task out of those that could run; one in another state stays as it is.
-    fn unqueue(&mut self, task: TaskId, slot: Slot) {
+    /// `phase` is `None` where it never left its first one.
+    fn unqueue(&mut self, task: TaskId, slot: Slot, phase: Option<&Phase>) {
         let record = self.submissions.get(slot);
         let (group, rank) = (record.group, record.rank(task));
-        match self.live.get(&task).map(|live| &live.phase) {
+        match phase {
             None if record.is_waiting => {}
             None | Some(Phase::Ready) => self.queues.take_ready(group, rank),
             Some(Phase::Paused { until }) => {
@@ -405,12 +398,9 @@ impl State {
     }
 
     fn cancelling(&mut self, task: TaskId, reason: Option<Box<str>>) {
-        let slot = self
-            .live
-            .get(&task)
-            .expect("what has an attempt lives")
-            .slot;
-        self.unqueue(task, slot);
+        let live = self.live.get(&task).expect("what has an attempt lives");
+        let (slot, phase) = (live.slot, live.phase.clone());
+        self.unqueue(task, slot, Some(&phase));
         let live = self.live.get_mut(&task).expect("it was there above");
         assert!(
             live.has_attempts(),
@@ -428,14 +418,17 @@ impl State {
     }
 
     fn ended(&mut self, task: TaskId, outcome: &Outcome, at: Time) {
-        let slot = self.find_live(task).expect("a task ends once");
-        let from = self.state_in(task, slot);
-        self.unqueue(task, slot);
-        if let Some(live) = self.live.remove(&task) {
+        let (slot, from) = if let Some(live) = self.live.remove(&task) {
             assert!(live.current.is_none(), "a task ends after its attempt");
+            self.unqueue(task, live.slot, Some(&live.phase));
+            (live.slot, live.phase.state())
         } else {
+            let slot = self.find_live(task).expect("a task ends once");
+            let from = self.state_in(task, slot);
+            self.unqueue(task, slot, None);
             self.submissions.get_mut(slot).n_fresh -= 1;
-        }
+            (slot, from)
+        };
         let leaf = self.leaf_in(slot);
         self.queues.count(leaf, Some(from), None, 1);
         self.ended.insert(task, outcome.kind);

@@ -62,6 +62,20 @@ pub(crate) struct LiveTaskRecord {
 }
 
 impl LiveTaskRecord {
+    /// Of a task that could run since then, and had no attempt.
+    pub(crate) fn new(slot: Slot, ready_since: Time) -> Self {
+        Self {
+            slot,
+            phase: Phase::Ready,
+            current: None,
+            dying: Vec::new(),
+            n_attempts: 0,
+            n_failures: 0,
+            n_losses: 0,
+            ready_since,
+        }
+    }
+
     /// Whether an attempt of it has not ended.
     pub(crate) fn has_attempts(&self) -> bool {
         self.current.is_some() || !self.dying.is_empty()

@@ -357,6 +357,9 @@ impl Queues {
 
     /// It is this time: past use fades, as far as policies look at it.
     pub(crate) fn advance(&mut self, now: Time) {
+        if now.0 <= self.tree.now() {
+            return;
+        }
         let mut faded = Vec::new();
         self.tree.advance(now.0, &mut faded);
         faded.into_iter().for_each(|leaf| self.mark_changed(leaf));
