@@ -21,8 +21,8 @@ impl Amounts {
 
     /// Makes this zero of each of `count` resources, in the room that is there.
     pub fn reset(&mut self, count: usize) {
-        self.0.clear();
         self.0.resize(count, Amount::ZERO);
+        self.0.fill(Amount::ZERO);
     }
 
     /// The amount of one resource.

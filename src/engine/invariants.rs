@@ -46,6 +46,10 @@ impl Engine {
         self.state.check_use();
         self.state.check_watches();
         self.state.check_claims();
+        assert!(
+            self.state.agents.lists_are_short(),
+            "agents that got offers are listed once, however many they got"
+        );
         let excess = self.state.find_excess().filter(|_| !self.state.may_exceed);
         assert_eq!(
             excess, None,

@@ -120,6 +120,7 @@ impl<P: Value> Tournament<P> {
     }
 
     /// Whether one value is less than another; no value goes last.
+    #[inline]
     fn is_before(&self, one: Winner, other: Winner) -> bool {
         one.coarse < other.coarse
             || (one.coarse == other.coarse

@@ -326,6 +326,11 @@ impl Agents {
         offering
     }
 
+    /// Whether no agent is listed twice for [`Agents::take_offering`]. For invariants only.
+    pub(crate) fn lists_are_short(&self) -> bool {
+        self.newly_offering.len() <= self.slots.len()
+    }
+
     /// Lists an agent again for [`Agents::take_offering`]: its offers were held.
     pub(crate) fn hold_offers(&mut self, index: AgentIndex) {
         if !std::mem::replace(&mut self.get_mut(index).is_newly_offering, true) {
@@ -398,6 +403,7 @@ impl Agents {
             self.by_name.remove(&name);
             self.indexes.remove(&name);
             self.slots[index.0 as usize] = None;
+            self.newly_offering.retain(|other| *other != index);
             self.free.push(index);
         }
     }
