@@ -156,7 +156,11 @@ impl Market {
             let parts: Vec<u64> = self.capacity.iter().map(part).collect();
             let max = match division {
                 Division::FixedParts => sim.demand_with_zeros(&by_ref(&named(&parts))),
-                _ => Vec::new(),
+                Division::Drf
+                | Division::Fifo
+                | Division::Weighted
+                | Division::Assets
+                | Division::Fickle => Vec::new(),
             };
             let weight = weight(&wish.weight.to_string()).weight;
             sim.queue(

@@ -195,12 +195,10 @@ fn deep_queues() -> impl Strategy<Value = Vec<QueuePlan>> {
     let settings = vec((weights(), min, max), 40);
     (2..4_usize, n_children, settings).prop_map(|(n_tops, n_children, settings)| {
         let mut paths: Vec<String> = (0..n_tops).map(name).collect();
-        let mut next = 0;
-        for n_children in n_children {
+        for (next, n_children) in n_children.into_iter().enumerate() {
             let Some(path) = paths.get(next).cloned() else {
                 break;
             };
-            next += 1;
             let level = path.split('/').count();
             // The second level is always there, the sixth never.
             let n_children = match level {

@@ -50,9 +50,12 @@ pub fn restore(
     let manifest = unpack(file, archive, &unfinished.path, watch)?;
     watch(Step::Checking, 0, 0);
     let database = unfinished.path.join(DATABASE_FILE);
-    sqlite::check(&database).map_err(|error| match error {
-        newer @ StoreError::TooNew { .. } => newer.into(),
-        error => damaged(file, error.to_string()),
+    sqlite::check(&database).map_err(|error| {
+        if matches!(error, StoreError::TooNew { .. }) {
+            error.into()
+        } else {
+            damaged(file, error.to_string())
+        }
     })?;
     sync_all(&unfinished.path).map_err(at(&unfinished.path))?;
     let moved_aside = match in_the_way {

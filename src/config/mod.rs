@@ -109,7 +109,7 @@ pub struct TaskDefaults {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackendConfig {
     /// This machine.
-    Local(LocalConfig),
+    Local(Box<LocalConfig>),
     /// A Mesos cluster.
     Mesos(Box<MesosConfig>),
 }
@@ -250,11 +250,11 @@ fn with_tasks(
     containments: Containments,
 ) -> BackendConfig {
     match backend {
-        BackendConfig::Local(local) => BackendConfig::Local(LocalConfig {
-            python,
-            containments,
-            ..local
-        }),
+        BackendConfig::Local(mut local) => {
+            local.python = python;
+            local.containments = containments;
+            BackendConfig::Local(local)
+        }
         BackendConfig::Mesos(mut mesos) => {
             mesos.python = python;
             mesos.placement.containments = containments;

@@ -268,7 +268,7 @@ pub(super) fn backend(
 ) -> BackendConfig {
     let section = field.and_then(|field| field.section(report));
     let Some(section) = section else {
-        return BackendConfig::Local(LocalConfig::default());
+        return BackendConfig::Local(Box::default());
     };
     let kind = section
         .get("kind")
@@ -297,7 +297,7 @@ pub(super) fn backend(
             );
         }
     }
-    BackendConfig::Local(local(&section, resources, report))
+    BackendConfig::Local(Box::new(local(&section, resources, report)))
 }
 
 /// Reads what `[backend]` says of this machine.

@@ -214,7 +214,7 @@ fn beyond_the_most_streams_and_waits_callers_hear_so_and_those_that_are_there_go
     });
     // A stream that is closed is noticed when something is sent on it.
     wait::for_true("room for a stream", || {
-        daemon.http.submit(&json!({"run": {"command": "true"}}));
+        let _ = daemon.http.submit(&json!({"run": {"command": "true"}}));
         let mut connection = open(stream);
         let mut status = [0; 12];
         connection.read_exact(&mut status).unwrap();
@@ -248,17 +248,17 @@ fn beyond_the_most_queued_tasks_submissions_are_refused_and_other_queues_go_on()
     );
     // Its own limit goes before that of the queue above; other queues have none.
     for _ in 0..2 {
-        daemon.http.submit(&task("maps/b"));
+        let _ = daemon.http.submit(&task("maps/b"));
     }
     refused(
         &daemon.http.post("/v1/tasks", &task("maps/b")),
         "queue_full",
     );
-    daemon.http.submit(&task("free"));
+    let _ = daemon.http.submit(&task("free"));
     // A place comes free; a retry by hand needs one as well.
     let post = |path: String| daemon.http.post(&path, &json!({}));
     let _ = post(format!("/v1/tasks/{first}/cancel")).expect(200);
-    daemon.http.submit(&task("maps/a"));
+    let _ = daemon.http.submit(&task("maps/a"));
     refused(&post(format!("/v1/tasks/{first}/retry")), "queue_full");
     let _ = post(format!("/v1/tasks/{last}/cancel")).expect(200);
     let _ = post(format!("/v1/tasks/{first}/retry")).expect(200);

@@ -167,7 +167,7 @@ impl Load {
     fn pop(&mut self) {
         let mut body = json!({"max": 50});
         // Now and then without acknowledging what came before.
-        if let Some(token) = self.token.take().filter(|_| self.random % 4 > 0) {
+        if let Some(token) = self.token.take().filter(|_| !self.random.is_multiple_of(4)) {
             body["ack"] = token.into();
         }
         let answer = self.post("/v1/inboxes/box/pop", &body);

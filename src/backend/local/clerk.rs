@@ -149,12 +149,11 @@ impl<F: FnMut(Vec<Event>) -> bool> Clerk<F> {
         let recipe = Arc::clone(&self.desk.lock().recipe);
         let mut said = Vec::with_capacity(reports.len());
         for mut report in reports {
-            let value = match &mut report {
-                Report::Ended { attempt, value, .. } => {
-                    let value = std::mem::replace(value, WireValue::Nothing);
-                    value_of(&recipe, (*attempt).into(), value)
-                }
-                _ => Value::default(),
+            let value = if let Report::Ended { attempt, value, .. } = &mut report {
+                let value = std::mem::replace(value, WireValue::Nothing);
+                value_of(&recipe, (*attempt).into(), value)
+            } else {
+                Value::default()
             };
             said.push((report, value));
         }

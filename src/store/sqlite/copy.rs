@@ -74,14 +74,13 @@ fn copy_pages(
     let mut copy = Connection::open(to).map_err(Failed::Writing)?;
     let backup = Backup::new(from, &mut copy).map_err(Failed::Writing)?;
     loop {
-        let step = backup.step(STEP_PAGES).map_err(|error| match &error {
+        let step = backup.step(STEP_PAGES).map_err(|error| {
             // Of the two files only the one that is read can be damaged.
-            rusqlite::Error::SqliteFailure(failure, _)
-                if failure.code == rusqlite::ErrorCode::DatabaseCorrupt =>
-            {
+            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) {
                 Failed::Reading(error)
+            } else {
+                Failed::Writing(error)
             }
-            _ => Failed::Writing(error),
         })?;
         let now = backup.progress();
         progress(bytes(now.pagecount - now.remaining), bytes(now.pagecount));

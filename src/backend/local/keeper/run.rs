@@ -93,6 +93,14 @@ impl Reports {
         self.push(&Report::Warning { message });
     }
 
+    fn warn_of_leftovers(&mut self, n_processes: usize) {
+        if n_processes > 0 {
+            self.warn(format!(
+                "ended {n_processes} processes that an earlier daemon had left behind"
+            ));
+        }
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.out.write_all(&self.bytes)?;
         self.bytes.clear();
@@ -228,12 +236,7 @@ impl Keeper {
             bytes: Vec::new(),
         };
         let spares = Spares::new(home.tasks_dir.join(layout::SPARE_DIR))?;
-        let n_leftovers = super::end_leftovers(&home);
-        if n_leftovers > 0 {
-            reports.warn(format!(
-                "ended {n_leftovers} processes that an earlier daemon had left behind"
-            ));
-        }
+        reports.warn_of_leftovers(super::end_leftovers(&home));
         let (limits, instead_because) = match Limits::choose(limits, &home, daemon) {
             Ok(chosen) => chosen,
             Err(error) => {
