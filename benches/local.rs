@@ -166,43 +166,49 @@ impl Machine {
                     .map(|i| launch(first + n_launched + i + 1, one))
                     .collect();
                 self.n_free = 0;
-                self.accept(launches);
+                self.accept(launches)?;
                 n_launched += n_new;
             }
             let mut next = Some(self.events.recv()?);
             while let Some(event) = next {
-                match event {
-                    Event::OfferReceived { offer, free, .. } => {
-                        self.offers.push(offer);
-                        self.n_free += free.get("cpus").map_or(0, |cpus| cpus.milli() / 1000);
-                    }
-                    Event::AttemptEnded { end, .. } => {
-                        if end != (AttemptEnd::Exited { code: 0 }) {
-                            return Err(format!("{end:?}").into());
-                        }
-                        n_ended += 1;
-                    }
-                    Event::AgentSeen { .. }
-                    | Event::AgentLost { .. }
-                    | Event::OfferRescinded { .. }
-                    | Event::OffersForgotten
-                    | Event::BackendNoted { .. }
-                    | Event::ReceiptAsked { .. }
-                    | Event::AttemptStarted { .. } => {}
-                }
+                n_ended += self.take_in(event)?;
                 next = self.events.try_recv().ok();
             }
         }
         Ok(watch.elapsed())
     }
 
-    fn accept(&mut self, launches: Vec<Launch>) {
+    fn accept(&mut self, launches: Vec<Launch>) -> Result<(), Box<dyn Error>> {
         let offers = std::mem::take(&mut self.offers);
         self.backend.act(Decision::Accept {
             agent: AGENT.into(),
             offers,
             launches,
         });
+        for event in self.backend.leftovers() {
+            self.take_in(event)?;
+        }
+        Ok(())
+    }
+
+    /// How many attempts have ended by that.
+    fn take_in(&mut self, event: Event) -> Result<u64, Box<dyn Error>> {
+        match event {
+            Event::OfferReceived { offer, free, .. } => {
+                self.offers.push(offer);
+                self.n_free += free.get("cpus").map_or(0, |cpus| cpus.milli() / 1000);
+                Ok(0)
+            }
+            Event::AttemptEnded { end, .. } if end == (AttemptEnd::Exited { code: 0 }) => Ok(1),
+            Event::AttemptEnded { end, .. } => Err(format!("{end:?}").into()),
+            Event::AgentSeen { .. }
+            | Event::AgentLost { .. }
+            | Event::OfferRescinded { .. }
+            | Event::OffersForgotten
+            | Event::BackendNoted { .. }
+            | Event::ReceiptAsked { .. }
+            | Event::AttemptStarted { .. } => Ok(0),
+        }
     }
 }
 

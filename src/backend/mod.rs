@@ -23,6 +23,13 @@ pub trait Backend: Send {
     /// stopped. The backend answers for each with an event, or keeps it running.
     fn reconcile(&mut self, attempts: Vec<AttemptId>);
 
+    /// Events that the last decisions left behind and that need no turn of their own, such as the offer of what an
+    /// accepted offer still had: whatever waited was asked about it already. The driver takes them in with the next
+    /// batch, whatever that is for. Most backends tell all through their sender.
+    fn leftovers(&mut self) -> Vec<Event> {
+        Vec::new()
+    }
+
     /// Ends everything that would not outlive the daemon, in good order.
     fn shut_down(&mut self);
 }

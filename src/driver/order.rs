@@ -99,6 +99,10 @@ impl Core {
     /// The commit failed, and the batch is kept: [`Core::suffer`], then [`Core::close`] until it succeeds, then
     /// [`Core::resume`].
     pub(crate) fn work(&mut self, now: Time) -> Result<(), StoreError> {
+        let left = self.backend.leftovers();
+        if !left.is_empty() {
+            self.events.insert(0, left);
+        }
         // From the back, so that what is not yet taken in can be refused if the store fails.
         self.messages.reverse();
         self.phase = Phase::TakeIn;

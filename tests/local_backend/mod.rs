@@ -125,35 +125,46 @@ impl Machine {
             let event = self
                 .events
                 .recv_timeout(DEADLINE.saturating_sub(since.elapsed()));
-            match event.unwrap_or_else(|_| panic!("{what} did not come")) {
-                Event::AgentSeen { agent, .. } => assert_eq!(&*agent, AGENT),
-                Event::OfferReceived { offer, agent, free } => {
-                    assert_eq!(&*agent, AGENT);
-                    assert!(!self.offers.contains(&offer));
-                    self.offers.push(offer);
-                    for (name, amount) in free {
-                        let sum = self.free.entry(name).or_default();
-                        *sum = sum.checked_add(amount).unwrap();
-                    }
-                }
-                Event::AttemptStarted { attempt } => self.started.push_back(attempt),
-                Event::AttemptEnded {
-                    attempt,
-                    end,
-                    usage,
-                    value,
-                } => {
-                    let before = self.ended.insert(attempt, End { end, usage, value });
-                    assert!(before.is_none(), "{attempt} ended twice");
-                }
-                event @ (Event::AgentLost { .. }
-                | Event::OfferRescinded { .. }
-                | Event::OffersForgotten
-                | Event::BackendNoted { .. }
-                | Event::ReceiptAsked { .. }) => {
-                    panic!("{event:?}")
+            self.take_in(event.unwrap_or_else(|_| panic!("{what} did not come")));
+        }
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::AgentSeen { agent, .. } => assert_eq!(&*agent, AGENT),
+            Event::OfferReceived { offer, agent, free } => {
+                assert_eq!(&*agent, AGENT);
+                assert!(!self.offers.contains(&offer));
+                self.offers.push(offer);
+                for (name, amount) in free {
+                    let sum = self.free.entry(name).or_default();
+                    *sum = sum.checked_add(amount).unwrap();
                 }
             }
+            Event::AttemptStarted { attempt } => self.started.push_back(attempt),
+            Event::AttemptEnded {
+                attempt,
+                end,
+                usage,
+                value,
+            } => {
+                let before = self.ended.insert(attempt, End { end, usage, value });
+                assert!(before.is_none(), "{attempt} ended twice");
+            }
+            event @ (Event::AgentLost { .. }
+            | Event::OfferRescinded { .. }
+            | Event::OffersForgotten
+            | Event::BackendNoted { .. }
+            | Event::ReceiptAsked { .. }) => {
+                panic!("{event:?}")
+            }
+        }
+    }
+
+    /// Takes in what the backend tells to nobody who doesn't ask.
+    fn take_in_leftovers(&mut self) {
+        for event in self.backend.leftovers() {
+            self.take_in(event);
         }
     }
 
@@ -202,6 +213,7 @@ impl Machine {
             offers,
             launches,
         });
+        self.take_in_leftovers();
         self.take_in_until("what the launches leave", |machine| {
             !machine.offers.is_empty()
         });

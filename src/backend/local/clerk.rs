@@ -88,8 +88,8 @@ impl<F: FnMut(Vec<Event>) -> bool> Clerk<F> {
             if desk.restart_in().is_some_and(|pause| pause.is_zero()) {
                 self.reports = desk.start_keeper();
             }
-            desk.settle();
-            std::mem::take(&mut desk.told)
+            desk.flush();
+            desk.take_told()
         };
         drop(left);
         self.is_heard = self.is_heard && (told.is_empty() || (self.on_events)(told));
@@ -137,7 +137,7 @@ impl<F: FnMut(Vec<Event>) -> bool> Clerk<F> {
             let written = desk::write_call(&recipe, &launch, user.as_ref());
             let mut desk = self.desk.lock();
             desk.launch_waiting(launch.attempt, written);
-            desk.settle();
+            desk.flush();
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Desk {
     /// Events that the clerk is to hand over, together: so what has ended and what came free by it are one
     /// batch of the driver's too, and one commit.
     pub(super) told: Vec<Event>,
+    /// Events that nobody needs to be woken for: the driver takes them when it is awake, or the clerk with others.
+    pub(super) aside: Vec<Event>,
     pub(super) last_start: Stopwatch,
     pub(super) shutting_down: bool,
 }
@@ -73,7 +75,9 @@ impl Desk {
             | Decision::Revive
             | Decision::Acknowledge { .. } => {}
         }
-        self.settle();
+        self.flush();
+        let left = self.offer_freed();
+        self.aside.extend(left);
         if !self.told.is_empty() || self.has_backlog() || self.next_errand().is_some() {
             self.ring();
         }
@@ -238,7 +242,8 @@ impl Desk {
         // Only now, for until then the engine counts what those attempts held.
         let total = self.books.total().clone();
         books::add(&mut self.freed, total);
-        self.settle();
+        let offer = self.offer_freed();
+        self.told.extend(offer);
         self.ring();
     }
 
@@ -316,19 +321,35 @@ impl Desk {
         self.ring();
     }
 
-    /// Sends orders as far as there is room for them, and offers what came free.
-    pub(super) fn settle(&mut self) {
+    /// Sends orders as far as there is room for them.
+    pub(super) fn flush(&mut self) {
         if let Some(link) = &mut self.link {
             // If the keeper is gone, its last word says so, and what it was to launch is lost.
             let _ = link.flush();
         }
-        if let Some((offer, free)) = self.books.offer(std::mem::take(&mut self.freed)) {
-            self.tell(Event::OfferReceived {
-                offer,
-                agent: Arc::clone(&self.agent),
-                free,
-            });
+    }
+
+    /// The offer of what came free, if something did. While the daemon stops, nobody listens.
+    fn offer_freed(&mut self) -> Option<Event> {
+        let (offer, free) = self.books.offer(std::mem::take(&mut self.freed))?;
+        let event = Event::OfferReceived {
+            offer,
+            agent: Arc::clone(&self.agent),
+            free,
+        };
+        (!self.shutting_down).then_some(event)
+    }
+
+    /// Everything to hand over to the driver now, with the offer of what came free.
+    pub(super) fn take_told(&mut self) -> Vec<Event> {
+        let offer = self.offer_freed();
+        self.told.extend(offer);
+        if self.told.is_empty() {
+            return Vec::new();
         }
+        let mut told = std::mem::take(&mut self.aside);
+        told.append(&mut self.told);
+        told
     }
 
     /// An attempt has ended without ever having run.

@@ -125,7 +125,8 @@ pub enum LocalError {
 /// This machine as a backend.
 ///
 /// On start it tells of its one agent and, once [`Backend::reconcile`] was called, offers everything.
-/// What an accepted offer leaves and what ended attempts held comes as further offers; they add up.
+/// What ended attempts held comes as further offers, which add up, and what an accepted offer leaves as one of the
+/// [`Backend::leftovers`].
 pub struct LocalBackend {
     desk: Shared,
     /// Closed when the clerk ends.
@@ -198,6 +199,7 @@ impl LocalBackend {
             freed: BTreeMap::new(),
             // Handed over in the clerk's first round.
             told: vec![seen],
+            aside: Vec::new(),
             last_start: Stopwatch::start(),
             shutting_down: false,
         });
@@ -244,6 +246,11 @@ impl LocalReloader {
 impl Backend for LocalBackend {
     fn act(&mut self, decision: Decision) {
         self.desk.lock().act(decision);
+    }
+
+    /// The offer of what accepted offers had left.
+    fn leftovers(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.desk.lock().aside)
     }
 
     fn reconcile(&mut self, attempts: Vec<AttemptId>) {
