@@ -10,6 +10,7 @@
 mod books;
 mod clauses;
 mod entitlement;
+mod explain;
 mod fairness;
 mod guarantees;
 mod hierarchy;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use apportion_policies::{
     Amount, Amounts, Demand, Offer, Policy, PolicySpec, QueueId, QueueSettings, QueueTree,
-    Registry, ResourceId, Shape, ShapeId, ShapeSet, TaskRank, Weight,
+    Registry, ResourceId, Shape, ShapeId, ShapeSet, ShownKey, Step, TaskRank, Weight,
 };
 
 use crate::reference::{Reference, Rounding};
@@ -298,17 +298,8 @@ impl Sim {
 
     fn launch(&mut self, agent: usize) -> Option<QueueId> {
         let free = self.free(agent);
-        let mut fits = ShapeSet::default();
-        for (id, shape) in self.tree.shapes() {
-            if free.hold(&shape.demand) {
-                fits.insert(id);
-            }
-        }
-        if self.policy.is_none() {
-            let right = || self.registry.policy_for(&self.tree).unwrap();
-            let wrong = |wrong| Box::new(Reference::wrong(wrong)) as Box<dyn Policy>;
-            self.policy = Some(self.wrong.map_or_else(right, wrong));
-        }
+        let fits = self.fits(&free);
+        self.set_up_policy();
         let policy = self.policy.as_mut().unwrap();
         let offer = Offer {
             free: &free,
@@ -347,6 +338,50 @@ impl Sim {
         });
         self.update(choice.leaf, choice.shape);
         Some(choice.leaf)
+    }
+
+    fn fits(&self, free: &Amounts) -> ShapeSet {
+        let mut fits = ShapeSet::default();
+        for (id, shape) in self.tree.shapes() {
+            if free.hold(&shape.demand) {
+                fits.insert(id);
+            }
+        }
+        fits
+    }
+
+    fn set_up_policy(&mut self) {
+        if self.policy.is_none() {
+            let right = || self.registry.policy_for(&self.tree).unwrap();
+            let wrong = |wrong| Box::new(Reference::wrong(wrong)) as Box<dyn Policy>;
+            self.policy = Some(self.wrong.map_or_else(right, wrong));
+        }
+    }
+
+    /// The steps to a queue, if the first agent offered what is free.
+    pub fn steps(&mut self, path: &str, n_others: usize) -> Vec<Step> {
+        let leaf = self.queues[path];
+        self.ask(|policy, tree, offer| policy.explain(tree, offer, leaf, n_others))
+    }
+
+    /// The task that would be chosen if the first agent offered what is free, and the keys by which.
+    pub fn keys(&mut self) -> (String, Vec<ShownKey>) {
+        let (leaf, keys) = self.ask(|policy, tree, offer| {
+            let choice = policy.choose(tree, offer).unwrap();
+            (choice.leaf, policy.keys(tree, offer, choice))
+        });
+        (self.tree.path(leaf).to_string(), keys)
+    }
+
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut dyn Policy, &QueueTree, &Offer<'_>) -> T) -> T {
+        let free = self.free(0);
+        let fits = self.fits(&free);
+        self.set_up_policy();
+        let offer = Offer {
+            free: &free,
+            fits: &fits,
+        };
+        ask(self.policy.as_mut().unwrap().as_mut(), &self.tree, &offer)
     }
 
     /// Work conservation: where the policy chooses nothing, nothing could have gone.
