@@ -124,7 +124,36 @@ mod tests {
         assert_eq!(share(amount(1), amount(2)), 1 << 47);
         assert_eq!(share(amount(1), amount(3)), (1 << 48) / 3);
         assert_eq!(share(amount(2), amount(3)), (1 << 49) / 3 + 1);
+        assert_eq!(share(amount(3), amount(7)), (3 << 48) / 7);
+        assert_eq!(share(amount(6), amount(7)), (6 << 48) / 7 + 1);
         assert_eq!(share(amount(1), Amount::ZERO), 0);
+        let half = FINE / 2;
+        assert_eq!(scaled(1, 0, half - 1), Some(0));
+        assert_eq!(scaled(1, 0, half), Some(1));
+    }
+
+    #[test]
+    fn large_numbers_are_divided_as_small_ones_are() {
+        let three = Weight::from_milli(3000).unwrap();
+        let large = 3 << 58;
+        assert_eq!(level(large, three), 1 << 58);
+        assert_eq!(level(large + 1, three), 1 << 58);
+        assert_eq!(level(large + 2, three), (1 << 58) + 1);
+        assert_eq!(scaled(0, 0, fine(u64::MAX)), Some(u128::from(u64::MAX)));
+        let dues = u128::from(u64::MAX) + 1;
+        assert_eq!(scaled(FINE as u64, dues, 0), Some(dues));
+    }
+
+    #[test]
+    fn the_level_of_a_part_is_that_of_the_share_which_it_comes_to() {
+        let two = Weight::from_milli(2000).unwrap();
+        let third = Share::new(amount(1), amount(3));
+        let share = share(amount(6), amount(8));
+        assert_eq!(level_of_part(share, two, third), 1 << 45);
+        assert_eq!(
+            level_of_part(share, two, Share::new(amount(5), amount(5))),
+            level(share, two)
+        );
     }
 
     #[test]

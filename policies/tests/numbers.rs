@@ -137,6 +137,21 @@ fn the_largest_shares_compare_without_overflow() {
 }
 
 #[test]
+fn how_far_shares_are_apart_is_a_share() {
+    let share = |part, total| Share::new(amount(part), amount(total));
+    let apart = share("1", "3").apart(share("1", "2"));
+    assert!((apart.as_f64() - 1.0 / 6.0).abs() < 1e-12, "{apart}");
+    assert_eq!(apart, share("1", "2").apart(share("1", "3")));
+    assert_eq!(share("2", "6").apart(share("1", "3")), Share::ZERO);
+    let two: Weight = "2".parse().unwrap();
+    let weighed = share("1", "1").per(two).apart(Share::ZERO);
+    assert!(
+        (weighed.as_f64() - 0.0005).abs() < 1e-12,
+        "a weight is in thousandths"
+    );
+}
+
+#[test]
 fn sets_of_shapes_hold_what_was_put_in() {
     let mut set = ShapeSet::default();
     let (low, high) = (ShapeId::new(3), ShapeId::new(200));
