@@ -4,4 +4,5 @@ mod account;
 mod backup;
 mod kills;
 mod load;
+mod past;
 mod storage;
