@@ -138,7 +138,15 @@ fn a_step_that_fails_is_named_with_its_line_and_what_came() {
         (&reason["policy"], &reason["served"]),
         (&"drf".into(), &"default".into())
     );
-    assert_eq!(reason["candidates"][0]["dominant_share_per_weight"], "1/2");
+    let candidate = &reason["candidates"][0];
+    assert_eq!(
+        (&candidate["kind"], &candidate["key"]),
+        (&"use".into(), &"1/2".into())
+    );
+    assert_eq!(
+        (&candidate["running"], &candidate["task"]),
+        (&1.into(), &2.into())
+    );
     assert_eq!(offer["order"][0], "default");
     assert_eq!(offer["queues"][0]["share"]["cpus"], "1");
 }

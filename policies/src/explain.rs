@@ -38,6 +38,27 @@ pub enum ShownKey {
     Order(TaskRank),
 }
 
+impl ShownKey {
+    /// What kind of key it is, as it is named in JSON.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Guarantee(_) => "guarantee",
+            Self::Use(_) => "use",
+            Self::Order(_) => "order",
+        }
+    }
+
+    /// What is compared; `None` for the order of tasks.
+    #[must_use]
+    pub const fn fraction(self) -> Option<Fraction> {
+        match self {
+            Self::Guarantee(fraction) | Self::Use(fraction) => Some(fraction),
+            Self::Order(_) => None,
+        }
+    }
+}
+
 /// A fraction as it is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fraction {

@@ -48,10 +48,20 @@ impl Engine {
         })
     }
 
-    /// The steps to a choice, before it is carried out, where its queue has a decision log.
+    /// Whether [`super::Output::choices`] tells of all decisions from now on, with all that could have gone at each
+    /// queue: that costs all queues for each launch.
+    pub fn report_all_choices(&mut self, report: bool) {
+        self.reports_all_choices = report;
+    }
+
+    /// The steps to a choice, before it is carried out, where its queue has a decision log or all are reported.
     pub(super) fn logged_steps(&self, left: &Left, choice: Choice) -> Option<Vec<StepReport>> {
-        let is_logged = self.is_logged(choice.leaf);
-        is_logged.then(|| self.steps(&left.asked(), choice.leaf, OTHERS_MAX))
+        let n_others = match self.reports_all_choices {
+            true => usize::MAX,
+            false if self.is_logged(choice.leaf) => OTHERS_MAX,
+            false => return None,
+        };
+        Some(self.steps(&left.asked(), choice.leaf, n_others))
     }
 
     /// By what a choice was made, before it is carried out; see [`LaunchCause::Turn`].
@@ -99,6 +109,9 @@ impl Engine {
             queue: path(contender.queue),
             key: contender.standing.map(|(key, _)| key),
             next: contender.standing.map(|(_, next)| TaskId(next.seq)),
+            weight: tree.settings(contender.queue).weight,
+            dominant_share: tree.dominant_share(contender.queue).0,
+            n_running: tree.running(contender.queue),
         };
         let steps = steps.map(|step| StepReport {
             queue: path(step.parent),

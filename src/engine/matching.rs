@@ -7,7 +7,7 @@ use apportion_policies::{Amount, Amounts, Offer, QueueId, ResourceId, ShapeId, S
 use super::decision::Launch;
 use super::report::{ChoiceReport, LaunchCause};
 use super::state::{AgentIndex, GroupId, Slot, State, Widened};
-use super::{AttemptId, Decision, Engine, Fact, Output, Reason, TaskId, Time};
+use super::{AttemptId, Decision, Engine, Fact, Output, TaskId, Time};
 
 /// What is left of an offer.
 #[derive(Debug, Default)]
@@ -163,9 +163,6 @@ impl Engine {
             };
             out.n_decided += 1;
             let (task, slot) = self.state.first_ready(choice.leaf, choice.shape);
-            let levels = self
-                .records_reasons
-                .then(|| self.levels(choice, &left.fits));
             let steps = self.logged_steps(left, choice);
             let cause = LaunchCause::Turn(self.keys(left, choice));
             let launch = self.launch(now, agent, (task, slot), cause, out);
@@ -177,8 +174,6 @@ impl Engine {
                 free: self.state.resources.by_name(&left.free, |_| true),
                 steps,
             }));
-            out.reasons
-                .extend(levels.map(|levels| Reason { attempt, levels }));
             launches.push(launch);
             let state = &self.state;
             let demand = &state.queues.tree.shape(choice.shape).demand;

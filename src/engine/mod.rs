@@ -22,7 +22,6 @@ mod offers;
 mod order;
 pub mod outcome;
 mod past;
-mod reasons;
 mod reload;
 pub mod report;
 pub mod request;
@@ -50,7 +49,6 @@ pub use event::Event;
 pub use fact::Fact;
 pub use outcome::{AttemptEnd, Outcome, OutcomeKind, Usage};
 pub use past::PastUse;
-pub use reasons::{Candidate, Level, Reason};
 pub use request::{Refusal, Reply, Request};
 pub use settings::{EngineSettings, Scope};
 pub use spec::{AttemptId, Submission, TaskId, TaskSpec, TaskState};
@@ -69,10 +67,8 @@ pub struct Output {
     pub decisions: Vec<Decision>,
     /// How many times a policy was asked and chose a task.
     pub n_decided: u64,
-    /// The decisions for queues with a decision log, in order.
+    /// The decisions for queues with a decision log, or all of them, in order; see [`Engine::report_all_choices`].
     pub choices: Vec<ChoiceReport>,
-    /// Why each attempt was launched, in order; see [`Engine::record_reasons`].
-    pub reasons: Vec<Reason>,
 }
 
 /// The engine. See the module's text.
@@ -91,7 +87,7 @@ pub struct Engine {
     pace: offers::OfferPace,
     /// After recovery: attempts that were asked to end, and may not have heard of it.
     kill_again: Vec<AttemptId>,
-    records_reasons: bool,
+    reports_all_choices: bool,
     /// The queues with a decision log.
     logged: BTreeSet<Arc<str>>,
 }
@@ -135,7 +131,7 @@ impl Engine {
             room: matching::Room::default(),
             pace: offers::OfferPace::default(),
             kill_again: Vec::new(),
-            records_reasons: false,
+            reports_all_choices: false,
             logged,
         }
     }

@@ -217,6 +217,12 @@ pub struct ContenderReport {
     pub key: Option<ShownKey>,
     /// The task that would be launched.
     pub next: Option<TaskId>,
+    /// Its weight.
+    pub weight: Weight,
+    /// The largest share of what it really holds.
+    pub dominant_share: Share,
+    /// Its attempts.
+    pub n_running: u64,
 }
 
 /// Why a task doesn't run now.

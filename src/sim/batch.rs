@@ -1,6 +1,7 @@
 //! One batch as the driver makes it: what happened, what is asked for, the engine's turn.
 
-use crate::engine::{Decision, Engine, Event, Fact, Output, Reason, Refusal, Reply, Request, Time};
+use crate::engine::report::ChoiceReport;
+use crate::engine::{Decision, Engine, Event, Fact, Output, Refusal, Reply, Request, Time};
 
 /// What a batch brought about, in order.
 #[derive(Debug)]
@@ -10,8 +11,8 @@ pub(super) struct Done {
     pub(super) replies: Vec<Result<Reply, Refusal>>,
     /// How many times the policy chose a task.
     pub(super) n_decided: u64,
-    /// Why attempts were launched, where the engine records it.
-    pub(super) reasons: Vec<Reason>,
+    /// How decisions fell, where the engine reports it.
+    pub(super) choices: Vec<ChoiceReport>,
 }
 
 /// Gives the engine a batch. Facts are durable at once here, so what comes of them may be acted on.
@@ -34,7 +35,7 @@ pub(super) fn run(
         facts: out.facts,
         decisions: out.decisions,
         n_decided: out.n_decided,
-        reasons: out.reasons,
+        choices: out.choices,
         replies,
     }
 }

@@ -214,7 +214,7 @@ impl LiveAttemptJson {
             LaunchCause::Turn(keys) => (Some("turn"), keys),
         };
         let keys = live.way.iter().zip(keys).map(|(queue, key)| {
-            let (kind, fraction) = parts(*key);
+            let (kind, fraction) = (key.kind(), key.fraction());
             LaunchKeyJson {
                 queue: queue.to_string(),
                 kind: kind.to_owned(),
@@ -230,15 +230,6 @@ impl LiveAttemptJson {
             cause: cause.map(str::to_owned),
             keys: keys.collect(),
         }
-    }
-}
-
-/// The word for a key's kind, and its fraction.
-fn parts(key: ShownKey) -> (&'static str, Option<Fraction>) {
-    match key {
-        ShownKey::Guarantee(fraction) => ("guarantee", Some(fraction)),
-        ShownKey::Use(fraction) => ("use", Some(fraction)),
-        ShownKey::Order(_) => ("order", None),
     }
 }
 
@@ -259,8 +250,8 @@ impl StepJson {
 }
 
 fn contender(report: &ContenderReport, wins: bool, is_own: bool) -> ContenderJson {
-    let (kind, fraction) = report.key.map(parts).unzip();
-    let fraction = fraction.flatten();
+    let kind = report.key.map(ShownKey::kind);
+    let fraction = report.key.and_then(ShownKey::fraction);
     let mut remark = match (kind, wins) {
         (None, _) => "nothing below it can go".to_owned(),
         (Some("guarantee"), true) => "goes first: below its min".to_owned(),

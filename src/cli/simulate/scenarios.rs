@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use apportion_policies::Registry;
+use apportion_policies::{Registry, ShownKey};
 use serde_json::{Value, json};
 
 use super::super::output::Output;
 use super::super::{CliError, format};
 use crate::config::{self, ConfigErrors, units};
-use crate::engine::{Candidate, Level};
+use crate::engine::report;
 use crate::sim::scenario::{self, Failure, Outcome, QueueLine, StepReport};
 
 /// Runs all of them; false if one doesn't go as it expects.
@@ -151,7 +151,7 @@ fn step_json(step: &StepReport) -> Value {
             "name": &*decided.name,
             "queue": &*decided.queue,
             "agent": &*decided.agent,
-            "reason": decided.levels.iter().map(level_json).collect::<Vec<_>>(),
+            "reason": decided.compared.iter().map(compared_json).collect::<Vec<_>>(),
         })
     });
     json!({
@@ -164,39 +164,27 @@ fn step_json(step: &StepReport) -> Value {
     })
 }
 
-/// One queue's choice among its children: the one served, and how all that could have gone stood before.
-fn level_json(level: &Level) -> Value {
-    let candidates = level.candidates.iter().map(|candidate| {
+/// One queue's choice among its children: the one served, and how all that could have gone stood before, in order.
+fn compared_json(step: &report::StepReport) -> Value {
+    let children = std::iter::once(&step.own).chain(&step.others);
+    let candidates = children.map(|child| {
+        let fraction = child.key.and_then(ShownKey::fraction);
         json!({
-            "path": &*candidate.path,
-            "weight": candidate.weight.to_string(),
-            "dominant_share": candidate.dominant_share.to_string(),
-            "dominant_share_per_weight": share_per_weight(candidate),
-            "running": candidate.n_running,
-            "task": candidate.task,
+            "path": &*child.queue,
+            "weight": child.weight.to_string(),
+            "dominant_share": child.dominant_share.to_string(),
+            "running": child.n_running,
+            "task": child.next.map(|task| task.0),
+            "kind": child.key.map(ShownKey::kind),
+            "key": fraction.map(|fraction| fraction.to_string()),
         })
     });
     json!({
-        "queue": &*level.queue,
-        "policy": &*level.policy,
-        "served": &*level.served,
+        "queue": &*step.queue,
+        "policy": &*step.policy,
+        "served": &*step.own.queue,
         "candidates": candidates.collect::<Vec<_>>(),
     })
-}
-
-/// As a reduced fraction: thousandths of the weight over a thousand.
-fn share_per_weight(candidate: &Candidate) -> String {
-    let (part, whole) = candidate.dominant_share.parts();
-    let milli = u128::from(candidate.weight.milli());
-    let (part, whole) = (u128::from(part) * 1000, whole * milli);
-    let (mut divisor, mut rest) = (part, whole);
-    while rest != 0 {
-        (divisor, rest) = (rest, divisor % rest);
-    }
-    match (part / divisor, whole / divisor) {
-        (part, 1) => part.to_string(),
-        (part, whole) => format!("{part}/{whole}"),
-    }
 }
 
 fn queue_json(queue: &QueueLine) -> Value {

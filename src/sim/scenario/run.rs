@@ -8,8 +8,9 @@ use super::actual::actual;
 use super::world::World;
 use super::{Action, Check, End, Pick, Scenario, Shown, Step, Subject};
 use crate::engine::outcome::LossReason;
+use crate::engine::report;
 use crate::engine::request::ByName;
-use crate::engine::{AttemptEnd, AttemptId, Level, Request, TaskState};
+use crate::engine::{AttemptEnd, AttemptId, Request, TaskState};
 
 /// How a scenario went.
 #[derive(Clone, Debug)]
@@ -70,8 +71,8 @@ pub struct Decided {
     pub queue: Arc<str>,
     /// Where it runs.
     pub agent: Arc<str>,
-    /// Why: at each queue on its path, from the top down, who could have gone.
-    pub levels: Vec<Level>,
+    /// Why: at each queue on its path, from the top down, who could have gone. Empty for what a claim started.
+    pub compared: Vec<report::StepReport>,
 }
 
 /// A leaf after a step.
@@ -126,7 +127,7 @@ impl Runner {
                 self.report(step);
             }
             self.world.step_launched.clear();
-            self.world.step_reasons.clear();
+            self.world.step_choices.clear();
             done?;
         }
         Ok(())
@@ -258,10 +259,10 @@ impl Runner {
         ))
     }
 
-    fn levels_of(&self, attempt: AttemptId) -> Vec<Level> {
-        let mut reasons = self.world.step_reasons.iter();
-        let reason = reasons.find(|reason| reason.attempt == attempt);
-        reason.map_or_else(Vec::new, |reason| reason.levels.clone())
+    fn compared_for(&self, attempt: AttemptId) -> Vec<report::StepReport> {
+        let mut choices = self.world.step_choices.iter();
+        let choice = choices.find(|choice| choice.attempt == attempt);
+        choice.map_or_else(Vec::new, |choice| choice.steps.clone())
     }
 
     fn report(&mut self, step: &Step) {
@@ -270,7 +271,7 @@ impl Runner {
             name: launched.name.clone(),
             queue: Arc::clone(&launched.queue),
             agent: Arc::clone(&launched.agent),
-            levels: self.levels_of(launched.attempt),
+            compared: self.compared_for(launched.attempt),
         });
         let queues = self.world.engine.queues();
         let leaves = queues.into_iter().filter(|queue| queue.is_leaf);

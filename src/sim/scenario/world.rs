@@ -10,9 +10,10 @@ use super::super::agents::Agents;
 use super::super::batch::{self, Done};
 use super::{Pick, Scenario};
 use crate::engine::outcome::{LossReason, Value};
+use crate::engine::report::ChoiceReport;
 use crate::engine::{
-    AttemptEnd, AttemptId, Decision, Engine, Event, Fact, Reason, Refusal, Reply, Request,
-    Submission, TaskId, TaskState, Time, Usage,
+    AttemptEnd, AttemptId, Decision, Engine, Event, Fact, Refusal, Reply, Request, Submission,
+    TaskId, TaskState, Time, Usage,
 };
 
 /// When scenarios begin. Any time would do.
@@ -61,8 +62,8 @@ pub(super) struct World {
     pub(super) launched: Vec<Launched>,
     /// Launched in the present step.
     pub(super) step_launched: Vec<Launched>,
-    /// Why they were, where that is recorded.
-    pub(super) step_reasons: Vec<Reason>,
+    /// How those decisions fell, where that is recorded.
+    pub(super) step_choices: Vec<ChoiceReport>,
     /// Refused since the last `expect`.
     pub(super) refused: Vec<Refusal>,
 }
@@ -71,7 +72,7 @@ impl World {
     pub(super) fn new(scenario: &Scenario, registry: &Registry, record: bool) -> Self {
         let mut engine = Engine::with_registry(scenario.settings.clone(), registry.clone());
         engine.recovered(BEGINNING);
-        engine.record_reasons(record);
+        engine.report_all_choices(record);
         let mut world = Self {
             engine,
             now: BEGINNING,
@@ -80,7 +81,7 @@ impl World {
             tasks: Vec::new(),
             launched: Vec::new(),
             step_launched: Vec::new(),
-            step_reasons: Vec::new(),
+            step_choices: Vec::new(),
             refused: Vec::new(),
         };
         let joined: Vec<Event> = scenario
@@ -103,10 +104,10 @@ impl World {
             decisions,
             replies,
             n_decided: _,
-            reasons,
+            choices,
         } = batch::run(&mut self.engine, self.now, events, requests);
         self.note(&facts);
-        self.step_reasons.extend(reasons);
+        self.step_choices.extend(choices);
         let mut events = Vec::new();
         for decision in decisions {
             self.act(decision, &mut events);
