@@ -97,6 +97,14 @@ pub enum Problem {
         /// What the system said.
         message: String,
     },
+    /// Another file than the configuration can't be read.
+    #[error("can't read the {what}: {message}; name an existing file")]
+    UnreadableFile {
+        /// What is in the file.
+        what: &'static str,
+        /// What the system said.
+        message: String,
+    },
     /// The file isn't UTF-8.
     #[error("not UTF-8 from here on; save the file in UTF-8")]
     NotUtf8,

@@ -203,11 +203,15 @@ pub fn parse(text: &str, registry: &Registry) -> Result<Config, ConfigErrors> {
 }
 
 fn read(path: &Path, registry: &Registry) -> Result<Config, Vec<ConfigError>> {
-    validate(&read_text(path)?, registry)
+    let text = read_text(path, |message| Problem::Unreadable { message })?;
+    validate(&text, registry)
 }
 
 /// Reads a file as text.
-fn read_text(path: &Path) -> Result<String, Vec<ConfigError>> {
+fn read_text(
+    path: &Path,
+    unreadable: impl FnOnce(String) -> Problem,
+) -> Result<String, Vec<ConfigError>> {
     let bytes = std::fs::read(path).map_err(|error| {
         let message = if path.is_dir() {
             "it is a directory".to_owned()
@@ -217,7 +221,7 @@ fn read_text(path: &Path) -> Result<String, Vec<ConfigError>> {
         vec![ConfigError {
             key: String::new(),
             place: None,
-            problem: Problem::Unreadable { message },
+            problem: unreadable(message),
         }]
     })?;
     String::from_utf8(bytes).map_err(|error| {

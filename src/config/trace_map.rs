@@ -27,7 +27,8 @@ const MEM_UNITS: [(&str, (u64, u64)); 4] = [
 /// # Errors
 /// All that is wrong with the file, not only the first.
 pub fn load(path: &Path) -> Result<Columns, ConfigErrors> {
-    read_text(path)
+    let what = "mapping file";
+    read_text(path, |message| Problem::UnreadableFile { what, message })
         .and_then(|text| parse(&text))
         .map_err(|errors| ConfigErrors {
             file: Some(path.to_owned()),

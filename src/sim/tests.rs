@@ -50,6 +50,7 @@ fn job(submitted: u64, run: u64, queue: &str, cpus: u64) -> Job {
     let cpus = Amount::from_units(cpus).unwrap();
     Job {
         submitted: submitted * 1000,
+        waited: 0,
         run_time: run * 1000,
         queue: queue.into(),
         demand: Arc::new(BTreeMap::from([("cpus".into(), cpus)])),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use apportion_policies::Amount;
 
-use super::super::CliError;
+use super::super::{CliError, format};
 use crate::config::units;
 use crate::engine::request::ByName;
 use crate::engine::settings::{EngineSettings, ResourceSettings, Scope};
@@ -54,8 +54,8 @@ fn agent(number: usize, resources: ByName<Amount>) -> AgentSpec {
     }
 }
 
-/// One agent as large as the trace says, or else as the most that its jobs held at once of each host resource,
-/// had each started when it was submitted.
+/// One agent as large as the trace says, or else as the most that its jobs held at once of each host resource, each
+/// from when it is known to have started, or else from its submission.
 pub(super) fn one_agent(trace: &Trace, settings: &EngineSettings) -> AgentSpec {
     let mut resources = BTreeMap::new();
     for resource in &settings.resources {
@@ -78,8 +78,9 @@ fn peak(jobs: &[Job], resource: &str) -> Amount {
         if let Some(amount) = job.demand.get(resource) {
             let milli = i64::try_from(amount.milli()).unwrap_or(i64::MAX);
             // Also what ran for no time at all held something.
-            changes.push((job.submitted, milli));
-            changes.push((job.submitted + job.run_time.max(1), -milli));
+            let started = job.submitted.saturating_add(job.waited);
+            changes.push((started, milli));
+            changes.push((started.saturating_add(job.run_time.max(1)), -milli));
         }
     }
     changes.sort_unstable();
@@ -171,8 +172,8 @@ pub(super) fn place(
             ""
         };
         return Err(CliError::Usage(format!(
-            "{file} has no leaf queue for {} names of the workload: {}{more}; add them there, or choose others with --by",
-            unknown.len(),
+            "{file} has no leaf queue for {} of the workload: {}{more}; add them there, or choose others with --by",
+            format::count(unknown.len() as u64, "name"),
             shown.join(", ")
         )));
     }
@@ -180,4 +181,29 @@ pub(super) fn place(
         job.queue = Arc::clone(&found[&job.queue]);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_was_as_large_as_what_ran_at_once() {
+        let job = |submitted, waited| Job {
+            submitted,
+            waited,
+            run_time: 100,
+            queue: "a".into(),
+            demand: Arc::new(BTreeMap::from([(
+                "cpus".into(),
+                Amount::from_units(2).unwrap(),
+            )])),
+            priority: 0,
+            constraints: Arc::default(),
+        };
+        let peak_of = |jobs: &[Job]| peak(jobs, "cpus").to_string();
+        assert_eq!(peak_of(&[job(0, 0), job(0, 100), job(50, 150)]), "2");
+        assert_eq!(peak_of(&[job(0, 0), job(0, 0), job(50, 150)]), "4");
+        assert_eq!(peak(&[job(0, 0)], "mem"), Amount::ZERO);
+    }
 }

@@ -68,8 +68,10 @@ fn job(record: &TaskRecord) -> Result<Job, &'static str> {
     let ended = attempt.ended_at.ok_or("have not ended")?;
     let started = attempt.started_at.unwrap_or(attempt.launched_at);
     let run_time = ended.since(started).as_millis();
+    let waited = started.since(record.submission.submitted_at).as_millis();
     Ok(Job {
         submitted: record.submission.submitted_at.0,
+        waited: u64::try_from(waited).unwrap_or(u64::MAX),
         run_time: u64::try_from(run_time).unwrap_or(u64::MAX),
         queue: Arc::clone(&spec.queue),
         demand: Arc::clone(&spec.demand),

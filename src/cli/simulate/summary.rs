@@ -95,17 +95,22 @@ fn print_queues(
     ]);
     for queue in policy.queues.iter().take(QUEUES_MAX) {
         let (wait, slowdown) = (queue.jobs.wait, queue.jobs.slowdown);
+        // Where no job ran, there is nothing to sum up.
+        let told = |text: String| match queue.jobs.n_jobs {
+            0 => "-".to_owned(),
+            _ => text,
+        };
         rows.add_row(vec![
             queue.path.to_string(),
             queue.jobs.n_jobs.to_string(),
             format!("{:.1}%", queue.mean_share * 100.0),
             format!("{:.1}%", queue.mean_entitlement * 100.0),
-            format::seconds(wait.median),
-            format::seconds(wait.p95),
-            format::seconds(wait.worst),
-            format!("{:.1}", slowdown.median),
-            format!("{:.1}", slowdown.p95),
-            format!("{:.1}", slowdown.worst),
+            told(format::seconds(wait.median)),
+            told(format::seconds(wait.p95)),
+            told(format::seconds(wait.worst)),
+            told(format!("{:.1}", slowdown.median)),
+            told(format!("{:.1}", slowdown.p95)),
+            told(format!("{:.1}", slowdown.worst)),
         ]);
     }
     out.table(&mut rows)?;

@@ -28,7 +28,9 @@ mod tests;
 /// # Errors
 /// All that is wrong with the file, not only the first.
 pub fn load(path: &Path, registry: &Registry) -> Result<Scenario, ConfigErrors> {
-    let scenario = read_text(path).and_then(|text| validate(&text, registry));
+    let what = "scenario";
+    let text = read_text(path, |message| Problem::UnreadableFile { what, message });
+    let scenario = text.and_then(|text| validate(&text, registry));
     scenario.map_err(|errors| ConfigErrors {
         file: Some(path.to_owned()),
         errors,

@@ -30,6 +30,9 @@ const MILLIS_MAX: f64 = 100.0 * 365.0 * 86_400_000.0;
 pub struct Job {
     /// When it was submitted, in milliseconds since the first of the trace.
     pub submitted: u64,
+    /// How long it waited where it really ran, in milliseconds; 0 where that isn't known. A replay has waits of its own:
+    /// this tells only how large the cluster was.
+    pub waited: u64,
     /// How long it ran, in milliseconds.
     pub run_time: u64,
     /// Of which leaf it becomes a task.
@@ -209,6 +212,7 @@ impl Collector {
         let constraints = shared(&mut self.constraints, raw.constraints);
         self.trace.jobs.push(Job {
             submitted: raw.submitted,
+            waited: 0,
             run_time: raw.run_time,
             queue,
             demand,

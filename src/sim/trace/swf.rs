@@ -153,7 +153,7 @@ impl Row<'_> {
         number.ok_or_else(|| TraceError::NotANumber {
             line: self.line,
             column,
-            found: text.chars().take(40).collect(),
+            found: text.chars().take(40).flat_map(char::escape_debug).collect(),
         })
     }
 
