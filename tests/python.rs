@@ -9,7 +9,7 @@ use crate::support::programs::missing;
 
 /// The interpreter with the package and what its tests need: the virtual environment that `.ci/run` makes, or
 /// the one on the path.
-fn interpreter() -> Option<PathBuf> {
+pub(crate) fn interpreter() -> Option<PathBuf> {
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python");
     let found = if made.exists() {
         made
@@ -37,7 +37,7 @@ fn run(python: &Path, arguments: &[&str]) {
 
 /// The same with variables in its environment.
 #[track_caller]
-fn run_with(python: &Path, arguments: &[&str], environment: &[(&str, &str)]) {
+pub(crate) fn run_with(python: &Path, arguments: &[&str], environment: &[(&str, &str)]) {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
     let output = Command::new(python)
         .args(arguments)

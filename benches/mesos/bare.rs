@@ -155,6 +155,7 @@ impl Bare {
             idle_timeout: None,
             keep_outputs: Duration::from_secs(3600),
             python: PythonConfig::default(),
+            daemon_ca: None,
         };
         let program = format!("file://{}", daemon::program());
         Self {

@@ -166,6 +166,9 @@ pub struct MesosConfig {
     pub credentials: Option<Credentials>,
     /// `ca_file`: certificates, in PEM, of the authorities that are trusted beside the usual ones.
     pub ca_file: Option<PathBuf>,
+    /// `executor_ca_file`: certificates, in PEM, of the authorities of this daemon's own, for executors that bring values
+    /// to it; `None` for those that their machines trust.
+    pub executor_ca_file: Option<PathBuf>,
     /// `failover_timeout`: Mesos keeps the tasks of a scheduler that is gone for so long.
     pub failover_timeout: Duration,
     /// `heartbeat_timeout`: a master that says nothing for so long is left.

@@ -18,6 +18,9 @@ pub(super) struct Args {
     /// Keep what tasks write so long after their end.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "7days")]
     keep_outputs: Duration,
+    /// Whom to trust when values are brought to the daemon over https: certificates in PEM, themselves and not their file.
+    #[arg(long, value_name = "PEM")]
+    daemon_ca: Option<String>,
     #[command(flatten)]
     python: PythonArgs,
 }
@@ -69,6 +72,7 @@ pub(super) fn execute(args: &Args) -> Result<u8, CliError> {
         idle_timeout: args.idle_timeout,
         keep_outputs: args.keep_outputs,
         python: args.python.config(),
+        daemon_ca: args.daemon_ca.clone(),
     };
     executor::run(&environment, &options).map_err(|error| CliError::Serve(Box::new(error)))?;
     Ok(exit::DONE)

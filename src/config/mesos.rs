@@ -16,7 +16,7 @@ use super::{
 };
 use crate::engine::settings::{QueueConfig, ResourceSettings, Scope};
 
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 18] = [
     "masters",
     "zk",
     "scheme",
@@ -27,6 +27,7 @@ const KNOWN: [&str; 17] = [
     "principal",
     "secret_file",
     "ca_file",
+    "executor_ca_file",
     "failover_timeout",
     "heartbeat_timeout",
     "decline_for",
@@ -58,6 +59,7 @@ fn defaults() -> MesosConfig {
         advertise: None,
         credentials: None,
         ca_file: None,
+        executor_ca_file: None,
         failover_timeout: Duration::from_secs(7 * 24 * 60 * 60),
         heartbeat_timeout: Duration::from_secs(75),
         decline_for: Duration::from_secs(5 * 60),
@@ -95,10 +97,13 @@ pub(super) fn mesos(
     }
     names(&mut config, &section, report);
     config.credentials = credentials(&section, report);
-    config.ca_file = section
-        .get("ca_file")
-        .and_then(|field| field.string(report))
-        .map(PathBuf::from);
+    let mut file = |key: &str| {
+        let field = section.get(key);
+        let name = field.and_then(|field| field.string(report).map(str::to_owned));
+        name.map(PathBuf::from)
+    };
+    config.ca_file = file("ca_file");
+    config.executor_ca_file = file("executor_ca_file");
     let mut within = |key: &str, range: RangeInclusive<Duration>, target: &mut Duration| {
         let Some(field) = section.get(key) else {
             return;

@@ -89,7 +89,7 @@ fn the_documented_file_is_complete() {
     assert_eq!(keys, known);
     assert_eq!(
         known.len(),
-        14 + 3 + 6 + 8 + 6 + 3 + 6 + 11 + 5 + 17 + 3 + 2 + 5
+        14 + 3 + 6 + 8 + 6 + 3 + 6 + 11 + 5 + 18 + 3 + 2 + 5
     );
 }
 

@@ -144,7 +144,7 @@ impl Executor {
             clock,
             agent,
             backend,
-            uploads: Uploads::new(own_inputs.clone())?,
+            uploads: Uploads::new(own_inputs.clone(), options.daemon_ca.as_deref())?,
             updates,
             own_inputs,
             inputs,

@@ -56,11 +56,15 @@ async fn answer(State(script): State<Script>, headers: HeaderMap, body: Bytes) -
 }
 
 /// Serves a script; gives `host:port`.
-async fn serve(script: Script) -> String {
-    let router = Router::new()
+fn router(script: Script) -> Router {
+    Router::new()
         .route("/api/v1/executor", post(answer))
         .route("/v1/attempts/{attempt}/value", put(answer))
-        .with_state(script);
+        .with_state(script)
+}
+
+async fn serve(script: Script) -> String {
+    let router = router(script);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(axum::serve(listener, router).into_future());
@@ -205,7 +209,7 @@ async fn a_value_is_brought_until_it_is_there() {
         token: "secret".to_owned(),
     };
     let (sender, mut inputs) = mpsc::channel(8);
-    let mut uploads = Uploads::new(sender).unwrap();
+    let mut uploads = Uploads::new(sender, None).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("value");
     let attempt = parse_attempt("7.1").unwrap();
@@ -234,4 +238,81 @@ async fn a_value_is_brought_until_it_is_there() {
         other => panic!("{other:?}"),
     }
     assert_eq!(script.asked().len(), 4);
+}
+
+/// A listener that speaks TLS, with a certificate of an authority of its own.
+struct Encrypted {
+    tcp: tokio::net::TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+}
+
+impl axum::serve::Listener for Encrypted {
+    type Io = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.tcp.accept().await.unwrap();
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// Serves the script by https; gives the address and, in PEM, the authority.
+async fn serve_encrypted(script: Script) -> (String, String) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let provider = rustls::crypto::ring::default_provider();
+    let config = rustls::ServerConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let listener = Encrypted {
+        tcp: tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        acceptor: Arc::new(config).into(),
+    };
+    let address = listener.tcp.local_addr().unwrap();
+    tokio::spawn(axum::serve(listener, router(script)).into_future());
+    (address.to_string(), pem)
+}
+
+#[tokio::test]
+async fn a_value_is_brought_by_https_only_to_whom_the_authority_vouches_for() {
+    let script = Script::of([StatusCode::NO_CONTENT.into_response()]);
+    let (address, pem) = serve_encrypted(script.clone()).await;
+    let to = Upload {
+        url: format!("https://{address}"),
+        token: "secret".to_owned(),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("value");
+    std::fs::write(&file, "a value").unwrap();
+    let attempt = parse_attempt("7.1").unwrap();
+    let (sender, mut inputs) = mpsc::channel(8);
+    // Whoever doesn't know the authority sends nothing, and tries again.
+    let mut stranger = Uploads::new(sender.clone(), None).unwrap();
+    stranger.start(attempt, to.clone(), file.clone());
+    let mut friend = Uploads::new(sender, Some(&pem)).unwrap();
+    friend.start(attempt, to, file);
+    assert!(matches!(
+        next(&mut inputs).await,
+        Input::Uploaded(_, Ok(()))
+    ));
+    stranger.stop(attempt);
+    assert_eq!(script.asked().len(), 1, "only one was answered at all");
 }

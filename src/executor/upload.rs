@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::CONTENT_LENGTH;
-use reqwest::{Client, StatusCode};
+use reqwest::{Certificate, Client, StatusCode};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
@@ -35,12 +35,21 @@ pub(super) struct Uploads {
 }
 
 impl Uploads {
-    /// What comes of them is told through `inputs`.
+    /// What comes of them is told through `inputs`. Over https the scheduler must have a certificate of one of the
+    /// authorities in `daemon_ca`, PEM, or of one that this machine trusts where that is `None`.
     ///
     /// # Errors
-    /// The client can't be had.
-    pub(super) fn new(inputs: mpsc::Sender<Input>) -> std::io::Result<Self> {
-        let client = crate::http_client::builder()
+    /// The client can't be had: these are no certificates.
+    pub(super) fn new(
+        inputs: mpsc::Sender<Input>,
+        daemon_ca: Option<&str>,
+    ) -> std::io::Result<Self> {
+        let mut builder = crate::http_client::builder();
+        if let Some(pem) = daemon_ca {
+            let trusted = Certificate::from_pem_bundle(pem.as_bytes());
+            builder = builder.tls_certs_only(trusted.map_err(std::io::Error::other)?);
+        }
+        let client = builder
             .connect_timeout(SILENCE_MAX)
             .tcp_user_timeout(SILENCE_MAX)
             .read_timeout(SILENCE_MAX)

@@ -132,6 +132,7 @@ fn mesos_settings() -> SessionSettings {
         advertise: None,
         credentials: None,
         ca_file: None,
+        executor_ca_file: None,
         failover_timeout: Duration::from_secs(7 * 24 * 3600),
         heartbeat_timeout: Duration::from_secs(75),
         decline_for: Duration::from_secs(300),
@@ -148,6 +149,7 @@ fn mesos_settings() -> SessionSettings {
     SessionSettings {
         config,
         program_url: "http://scheduler:7070/v1/executor/hash".to_owned(),
+        executor_ca: None,
         webui_url: "http://scheduler:7070".to_owned(),
         upload: Box::new(|attempt| Upload {
             url: "http://scheduler:7070".to_owned(),

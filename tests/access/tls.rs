@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::Output;
 
 use nix::sys::signal::Signal;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::tokens::make;
+use crate::python;
+use crate::support::authority::Authority;
 use crate::support::daemon::Daemon;
 use crate::support::http::Http;
 use crate::support::wait;
@@ -49,32 +50,25 @@ fn without_tokens_it_listens_on_the_loopback_only() {
 }
 
 /// An authority, and the file with its certificate.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+struct Known {
+    authority: Authority,
     file: String,
 }
 
-impl Authority {
+impl Known {
     fn make(folder: &Path, name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
+        let authority = Authority::new();
         let file = folder.join(format!("{name}.pem"));
-        fs::write(&file, certificate.pem()).unwrap();
+        fs::write(&file, authority.pem()).unwrap();
         Self {
-            issuer: Issuer::new(params, key),
+            authority,
             file: file.display().to_string(),
         }
     }
 
     /// A certificate for this machine, and its key.
     fn sign(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let params = CertificateParams::new(names).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
+        self.authority.sign(&["127.0.0.1", "localhost"])
     }
 
     /// Puts a new certificate into the daemon's files.
@@ -82,6 +76,14 @@ impl Authority {
         let (certificate, key) = self.sign();
         fs::write(folder.join("cert.pem"), certificate).unwrap();
         fs::write(folder.join("key.pem"), key).unwrap();
+    }
+
+    /// A file with a certificate and its key.
+    fn identity(&self, folder: &Path, name: &str) -> String {
+        let (certificate, key) = self.sign();
+        let file = folder.join(name);
+        fs::write(&file, certificate + &key).unwrap();
+        file.display().to_string()
     }
 }
 
@@ -96,8 +98,8 @@ fn queues(daemon: &Daemon, arguments: &[&str]) -> Output {
 fn connections_are_encrypted_and_a_new_certificate_counts_at_sighup() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (
-        Authority::make(folder.path(), "first"),
-        Authority::make(folder.path(), "second"),
+        Known::make(folder.path(), "first"),
+        Known::make(folder.path(), "second"),
     );
     first.install(folder.path());
     let daemon = Daemon::start(folder.path(), TLS);
@@ -139,19 +141,14 @@ fn connections_are_encrypted_and_a_new_certificate_counts_at_sighup() {
 fn callers_without_a_certificate_stay_outside_where_one_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let (own, other) = (
-        Authority::make(folder.path(), "own"),
-        Authority::make(folder.path(), "other"),
+        Known::make(folder.path(), "own"),
+        Known::make(folder.path(), "other"),
     );
     own.install(folder.path());
     let config = format!("{TLS}client_ca_file = \"own.pem\"\n");
     let daemon = Daemon::start(folder.path(), &config);
-    let identity = |name: &str, authority: &Authority| {
-        let (certificate, key) = authority.sign();
-        let file = folder.path().join(name);
-        fs::write(&file, certificate + &key).unwrap();
-        file.display().to_string()
-    };
-    let (good, bad) = (identity("good.pem", &own), identity("bad.pem", &other));
+    let good = own.identity(folder.path(), "good.pem");
+    let bad = other.identity(folder.path(), "bad.pem");
     let with = |file: &str| queues(&daemon, &["--ca-file", &own.file, "--cert-file", file]);
     assert!(with(&good).status.success(), "{:?}", with(&good));
     assert_eq!(with(&bad).status.code(), Some(3));
@@ -159,7 +156,48 @@ fn callers_without_a_certificate_stay_outside_where_one_is_asked_for() {
         queues(&daemon, &["--ca-file", &own.file]).status.code(),
         Some(3)
     );
+    let Some(python) = python::interpreter() else {
+        return;
+    };
+    let run = |arguments: [&str; 2], names: [&str; 2]| {
+        let script = format!("{PYTHON_CLIENTS}main({arguments:?}, {names:?})");
+        python::run_with(&python, &["-c", &script], &[("DAEMON", &daemon.url)]);
+    };
+    // By what the caller gives, and by what stands in the environment.
+    run([&own.file, &good], ["", ""]);
+    run(["", ""], [&own.file, &good]);
 }
+
+/// Each client of the Python package, with and without what the daemon asks for.
+const PYTHON_CLIENTS: &str = r#"
+import asyncio, os, apportion
+from apportion.errors import Unreachable
+
+def main(given, named):
+    url = os.environ["DAEMON"]
+    ca, cert = (value or None for value in given)
+    for name, value in zip(("APPORTION_CA_FILE", "APPORTION_CERT_FILE"), named):
+        if value:
+            os.environ[name] = value
+    files = {"ca_file": ca, "cert_file": cert}
+    with apportion.Client(url, **files) as client:
+        assert client.queues()
+    async def look():
+        async with apportion.AsyncClient(url, **files) as client:
+            assert await client.queues()
+    asyncio.run(look())
+    with apportion.Executor(url, **files) as pool:
+        assert pool.submit(pow, 2, 5).result(timeout=120) == 32
+    apportion.TaskExecuter(url, name="tls", **files).close()
+    os.environ.pop("APPORTION_CERT_FILE", None)
+    for less in ({"ca_file": ca}, {}):
+        with apportion.Client(url, patience_seconds=0, **less) as client:
+            try:
+                client.queues()
+            except Unreachable:
+                continue
+            raise SystemExit("a caller without a certificate was let in")
+"#;
 
 #[test]
 fn a_certificate_that_cannot_be_used_is_told_at_the_start() {

@@ -31,6 +31,7 @@ pub(super) fn executor(id: &str, idle_timeout: Option<Duration>) -> ExecutorInfo
         idle_timeout,
         keep_outputs: Duration::from_secs(3600),
         python: PythonConfig::default(),
+        daemon_ca: None,
     };
     let program = format!("file://{}", daemon::program());
     ExecutorInfo {

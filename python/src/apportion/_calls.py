@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 from dataclasses import dataclass
 from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, Optional, Sequence, TypeVar, Union
 from urllib.parse import quote
@@ -54,6 +55,19 @@ def headers(token: Optional[str]) -> dict[str, str]:
     """What each call carries: the token that is given, or ``APPORTION_TOKEN``."""
     token = token or os.environ.get("APPORTION_TOKEN")
     return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def trust(ca_file: Optional[str], cert_file: Optional[str]) -> Union[ssl.SSLContext, bool]:
+    """Whom an https daemon's certificate must come from, and what is shown to it: the files that are given, or those of
+    ``APPORTION_CA_FILE`` and ``APPORTION_CERT_FILE``. True for what is usual."""
+    ca_file = ca_file or os.environ.get("APPORTION_CA_FILE")
+    cert_file = cert_file or os.environ.get("APPORTION_CERT_FILE")
+    if not (ca_file or cert_file):
+        return True
+    context = ssl.create_default_context(cafile=ca_file or None)
+    if cert_file:
+        context.load_cert_chain(cert_file)
+    return context
 
 
 def _one(kind: type[T]) -> Callable[[Answer], T]:

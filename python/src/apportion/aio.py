@@ -24,6 +24,10 @@ class AsyncClient:
     Args:
         server: its address; ``APPORTION_SERVER`` or ``http://127.0.0.1:7070`` where it isn't given.
         token: sent as ``Authorization: Bearer``; ``APPORTION_TOKEN`` where it isn't given.
+        ca_file: for https: a file in PEM with the certificates of the authorities to trust, instead of the system's;
+            ``APPORTION_CA_FILE`` where it isn't given.
+        cert_file: for https: a file in PEM with a certificate and its private key, where the daemon asks for one;
+            ``APPORTION_CERT_FILE`` where it isn't given.
         timeout_seconds: how long an answer may take, beyond the time that the call itself asks to wait.
         patience_seconds: how long a call that may be repeated safely is tried again while the daemon can't
             be reached or is busy, as while it restarts.
@@ -36,13 +40,20 @@ class AsyncClient:
         server: Optional[str] = None,
         *,
         token: Optional[str] = None,
+        ca_file: Optional[str] = None,
+        cert_file: Optional[str] = None,
         timeout_seconds: float = 60.0,
         patience_seconds: float = 10.0,
     ) -> None:
         self.server = _calls.server_url(server)
         self._timeout = timeout_seconds
         self._patience = patience_seconds
-        self._http = httpx.AsyncClient(base_url=self.server, headers=_calls.headers(token), timeout=timeout_seconds)
+        self._http = httpx.AsyncClient(
+            base_url=self.server,
+            headers=_calls.headers(token),
+            verify=_calls.trust(ca_file, cert_file),
+            timeout=timeout_seconds,
+        )
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -95,6 +95,7 @@ class Executor(concurrent.futures.Executor):
         env: variables for the calls. Calls share warm workers only where these are the same.
         python: the interpreter for the calls, where it isn't that of the daemon's configuration.
         token: for a daemon that asks for one; ``APPORTION_TOKEN`` where it isn't given.
+        ca_file, cert_file: for https, as of `Client`.
         patience_seconds: how long submitting is tried again while the daemon can't be reached.
         demand: what each call consumes, by resource: ``cpus=2, mem="4GiB", db_connections=3``. `mem` and `disk`
             are sizes or MiB. What is not named is as the daemon's configuration says.
@@ -111,10 +112,14 @@ class Executor(concurrent.futures.Executor):
         env: Optional[Mapping[str, str]] = None,
         python: Optional[str] = None,
         token: Optional[str] = None,
+        ca_file: Optional[str] = None,
+        cert_file: Optional[str] = None,
         patience_seconds: float = 60.0,
         **demand: Amount,
     ) -> None:
-        self._client = Client(server, token=token, patience_seconds=patience_seconds)
+        self._client = Client(
+            server, token=token, ca_file=ca_file, cert_file=cert_file, patience_seconds=patience_seconds
+        )
         self._inbox = f"executor-{uuid.uuid4().hex}"
         self._options = Options(
             self,

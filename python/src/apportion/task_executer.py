@@ -68,6 +68,7 @@ class TaskExecuter:
         env: variables for the tasks. Tasks share warm workers only where these are the same.
         python: the interpreter for the tasks, where it isn't that of the daemon's configuration.
         token: for a daemon that asks for one; ``APPORTION_TOKEN`` where it isn't given.
+        ca_file, cert_file: for https, as of `Client`.
 
     Raises:
         InboxInUse: another process on this machine uses the same inbox.
@@ -86,6 +87,8 @@ class TaskExecuter:
         env: Optional[Mapping[str, str]] = None,
         python: Optional[str] = None,
         token: Optional[str] = None,
+        ca_file: Optional[str] = None,
+        cert_file: Optional[str] = None,
     ) -> None:
         self.inbox = name or _inbox_name(queue)
         self._names = dict(NAMES if names is None else names)
@@ -103,7 +106,9 @@ class TaskExecuter:
         self._ack: Optional[str] = None
         self._secret = _secret()
         self._lock = _lock_inbox(self.inbox)
-        self._client = Client(server, token=token, patience_seconds=60.0)
+        self._client = Client(
+            server, token=token, ca_file=ca_file, cert_file=cert_file, patience_seconds=60.0
+        )
 
     def execute(self, task: Task) -> None:
         """Executes a task. On return it is durable: it runs even if this program or the daemon ends.

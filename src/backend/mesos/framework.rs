@@ -4,6 +4,7 @@ use apportion_policies::Amount;
 use prost::Message as _;
 
 use super::resources::scalar;
+use super::session::SessionSettings;
 use crate::backend::remote::command::{ExecutorOptions, to_command_info};
 use crate::backend::settings::{MesosConfig, PythonConfig};
 use crate::engine::Time;
@@ -62,17 +63,20 @@ pub(super) struct Executors {
     program_url: String,
     idle: Duration,
     python: PythonConfig,
+    daemon_ca: Option<String>,
     /// The shared one, without a generation, with resources that aren't reserved.
     plain: ExecutorInfo,
 }
 
 impl Executors {
-    /// Executors that fetch their program there.
-    pub(super) fn new(program_url: &str, config: &MesosConfig) -> Self {
+    /// As a session is told to start them.
+    pub(super) fn new(settings: &SessionSettings) -> Self {
+        let config = &settings.config;
         let mut executors = Self {
-            program_url: program_url.to_owned(),
+            program_url: settings.program_url.clone(),
             idle: config.executor_idle,
             python: config.python.clone(),
+            daemon_ca: settings.executor_ca.clone(),
             plain: ExecutorInfo::default(),
         };
         executors.plain = executors.shared(own_resources(config));
@@ -105,6 +109,7 @@ impl Executors {
             idle_timeout: Some(idle),
             keep_outputs: KEEP_OUTPUTS,
             python: self.python.clone(),
+            daemon_ca: self.daemon_ca.clone(),
         };
         ExecutorInfo {
             executor_id: ExecutorId::default(),

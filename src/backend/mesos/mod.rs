@@ -57,8 +57,13 @@ pub enum MesosError {
         source: io::Error,
     },
     /// Certificates.
-    #[error("backend.mesos.ca_file: {0}")]
-    Tls(String),
+    #[error("{what}: {message}")]
+    Tls {
+        /// The key.
+        what: &'static str,
+        /// What is wrong with them.
+        message: String,
+    },
 }
 
 /// Is told what the backend does, for metrics. Called often, so it must be quick.
@@ -129,6 +134,7 @@ impl MesosBackend {
         );
         let masters = options.config.masters.clone();
         let settings = SessionSettings {
+            executor_ca: talk::executor_ca(&options.config)?,
             config: options.config,
             program_url: options.program_url,
             webui_url: options.webui_url,
@@ -146,8 +152,11 @@ impl MesosBackend {
         let waiting = Some(Arc::from("not yet connected to a Mesos master"));
         let (trouble_told, trouble) = watch::channel(waiting);
         let (known_told, known) = watch::channel(Known::default());
-        let logs = MesosLogs::new(reads.0, known.clone(), reads.1)
-            .map_err(|error| MesosError::Tls(error.to_string()))?;
+        let logs =
+            MesosLogs::new(reads.0, known.clone(), reads.1).map_err(|error| MesosError::Tls {
+                what: "backend.mesos.ca_file",
+                message: error.to_string(),
+            })?;
         // Without bounds of its own: the engine decides each attempt and each offer only a few times.
         let (commands, inbox) = mpsc::unbounded_channel();
         let (stopped, has_stopped) = std::sync::mpsc::channel();

@@ -1,5 +1,6 @@
 //! Talking to masters over HTTP: the stream of events, calls, and what agents have.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +77,10 @@ impl Talk {
             .redirect(Policy::none())
             .tcp_keepalive(Duration::from_secs(30))
             .build();
-        let client = client.map_err(|error| MesosError::Tls(error.to_string()))?;
+        let client = client.map_err(|error| MesosError::Tls {
+            what: "backend.mesos.ca_file",
+            message: error.to_string(),
+        })?;
         Ok(Self {
             client,
             authorization: authorization(config)?,
@@ -268,19 +272,31 @@ pub(super) fn client_builder(config: &MesosConfig) -> Result<ClientBuilder, Meso
     let Some(path) = &config.ca_file else {
         return Ok(http_client::builder());
     };
+    let (found, _) = certificates("backend.mesos.ca_file", path)?;
+    Ok(http_client::builder().tls_certs_only(found))
+}
+
+/// What executors are told of whom to trust when they bring values: the text of the file that the configuration names.
+pub(super) fn executor_ca(config: &MesosConfig) -> Result<Option<String>, MesosError> {
+    let path = config.executor_ca_file.as_deref();
+    let read = path.map(|path| certificates("backend.mesos.executor_ca_file", path));
+    Ok(read.transpose()?.map(|(_, text)| text))
+}
+
+/// Reads a file of certificates that a key names; gives its text, too.
+fn certificates(what: &'static str, path: &Path) -> Result<(Vec<Certificate>, String), MesosError> {
     let unreadable = |source| MesosError::Unreadable {
-        what: "backend.mesos.ca_file",
-        path: path.clone(),
+        what,
+        path: path.to_owned(),
         source,
     };
-    let pem = std::fs::read(path).map_err(unreadable)?;
-    let found = Certificate::from_pem_bundle(&pem);
-    let found = found.map_err(|error| MesosError::Tls(error.to_string()))?;
-    if found.is_empty() {
-        let what = format!("{} holds no certificate in PEM", path.display());
-        return Err(MesosError::Tls(what));
-    }
-    Ok(http_client::builder().tls_certs_only(found))
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let message = match Certificate::from_pem_bundle(text.as_bytes()) {
+        Ok(found) if !found.is_empty() => return Ok((found, text)),
+        Ok(_) => format!("{} holds no certificate in PEM", path.display()),
+        Err(error) => error.to_string(),
+    };
+    Err(MesosError::Tls { what, message })
 }
 
 /// The principal and its secret, where there is one.

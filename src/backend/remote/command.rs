@@ -17,6 +17,9 @@ pub struct ExecutorOptions {
     pub keep_outputs: Duration,
     /// How it runs Python tasks.
     pub python: PythonConfig,
+    /// For a daemon that is reached by https: the certificates of the authorities to trust, as PEM; `None` for those
+    /// that its machine trusts.
+    pub daemon_ca: Option<String>,
 }
 
 /// The command of an executor whose program is fetched from `program_url`. The same arguments give the same
@@ -41,6 +44,9 @@ pub fn to_command_info(program_url: &str, options: &ExecutorOptions) -> CommandI
     ];
     for (name, value) in others {
         arguments.extend([name.to_owned(), value]);
+    }
+    if let Some(pem) = &options.daemon_ca {
+        arguments.extend(["--daemon-ca".to_owned(), pem.clone()]);
     }
     CommandInfo {
         uris: vec![command_info::Uri {
@@ -77,13 +83,14 @@ mod tests {
                 idle_time: Duration::from_secs(90),
                 ..PythonConfig::default()
             },
+            daemon_ca: Some("certificates".to_owned()),
         };
         let command = to_command_info("http://10.0.0.1:7070/v1/executor", &options);
         assert_eq!(command.shell, Some(false));
         assert_eq!(command.value.as_deref(), Some("./apportion"));
         let words: Vec<&str> = command.arguments.iter().map(String::as_str).collect();
         let expected = "apportion executor --idle-timeout 1m+30s+500ms --keep-outputs 7days --python /opt/py/bin/python3 \
-                        --python-tasks-max 1000 --python-memory-growth 268435456 --python-idle-max 8 --python-idle-time 1m+30s";
+                        --python-tasks-max 1000 --python-memory-growth 268435456 --python-idle-max 8 --python-idle-time 1m+30s --daemon-ca certificates";
         let expected: Vec<String> = (expected.split(' '))
             .map(|word| word.replace('+', " "))
             .collect();

@@ -30,7 +30,12 @@ fn what_is_documented_is_what_holds() {
             .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         let has_default = !matches!(
             key,
-            "zk" | "hostname" | "advertise" | "principal" | "secret_file" | "ca_file"
+            "zk" | "hostname"
+                | "advertise"
+                | "principal"
+                | "secret_file"
+                | "ca_file"
+                | "executor_ca_file"
         );
         (is_key && has_default).then_some(line)
     });
@@ -54,6 +59,7 @@ fn everything_is_read() {
         principal = "me"
         secret_file = "/etc/secret"
         ca_file = "/etc/ca.pem"
+        executor_ca_file = "/etc/own.pem"
         failover_timeout = "1h"
         heartbeat_timeout = "30s"
         decline_for = "10m"
@@ -79,6 +85,10 @@ fn everything_is_read() {
     assert_eq!((&*config.role, &*config.user), ("eng/batch", "nobody"));
     assert_eq!(config.hostname.as_deref(), Some("s1"));
     assert_eq!(config.advertise.as_deref(), Some("http://[fd00::5]:7070"));
+    assert_eq!(
+        config.executor_ca_file.as_deref(),
+        Some(Path::new("/etc/own.pem"))
+    );
     let credentials = config.credentials.unwrap();
     assert_eq!(credentials.principal, "me");
     assert_eq!(

@@ -47,6 +47,8 @@ pub(crate) struct SessionSettings {
     pub(crate) config: MesosConfig,
     /// Where agents fetch the executor.
     pub(crate) program_url: String,
+    /// Whom executors trust when they bring values over https, as PEM.
+    pub(crate) executor_ca: Option<String>,
     /// Where people look at this scheduler.
     pub(crate) webui_url: String,
     /// Where a large value goes.
@@ -267,7 +269,7 @@ impl Session {
             book.charge(&live.agent, &live.demand);
         }
         Self {
-            executors: Executors::new(&settings.program_url, &settings.config),
+            executors: Executors::new(&settings),
             settings,
             rng: fastrand::Rng::with_seed(seed),
             began: now,

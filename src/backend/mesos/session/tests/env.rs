@@ -42,6 +42,7 @@ pub(super) fn config() -> MesosConfig {
         advertise: None,
         credentials: None,
         ca_file: None,
+        executor_ca_file: None,
         failover_timeout: Duration::from_secs(3600),
         heartbeat_timeout: Duration::from_secs(75),
         decline_for: Duration::from_secs(300),
@@ -113,6 +114,7 @@ impl Env {
         let settings = SessionSettings {
             config: config(),
             program_url: "http://s:7070/v1/executor/hash".to_owned(),
+            executor_ca: None,
             webui_url: "http://s:7070".to_owned(),
             upload: Box::new(|attempt| Upload {
                 url: "http://s:7070".to_owned(),
