@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::super::wire::{WireAttempt, WireBounds, WireEnd, WireUsage};
+use super::super::wire::{LaunchOrder, WireAttempt, WireBounds, WireEnd, WireUsage};
 use super::cgroup::Cgroup;
 use super::spawn::Outputs;
 use super::worker::Worker;
@@ -86,6 +86,37 @@ pub(super) enum Cause {
 }
 
 impl Attempt {
+    /// One whose first process runs since `started_at`.
+    ///
+    /// # Panics
+    /// If the process has no id that a system gives.
+    pub(super) fn new(
+        order: &LaunchOrder<'_>,
+        child: Child,
+        cgroup: Option<Cgroup>,
+        outputs: Outputs,
+        bounds: Rc<WireBounds>,
+        started_at: Duration,
+    ) -> Self {
+        Self {
+            id: order.attempt,
+            pid: i32::try_from(child.id()).expect("ids of processes are below 2^22"),
+            child: Some(child),
+            worker: None,
+            started_at,
+            outputs,
+            is_announced: false,
+            cgroup,
+            mem_bytes: order.mem_bytes,
+            bounds,
+            exit: None,
+            stage: Stage::Running,
+            cause: None,
+            orphans_cpu: Duration::ZERO,
+            memory_seen_bytes: 0,
+        }
+    }
+
     /// Why it ended. `over` is a limit that it has been found beyond, now that it has ended.
     ///
     /// # Panics

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::super::wire::{
     LaunchOrder, Report, WireAttempt, WireBounds, WireEnd, WireUsage, WireValue,
 };
-use super::attempt::{Attempt, Cause, Stage};
+use super::attempt::{Attempt, Cause};
 use super::cgroup::{Cgroup, Demand};
 use super::run::{Keeper, Limits};
 use super::spawn::{self, Outputs, Prepared, Program};
@@ -104,23 +104,8 @@ impl Keeper {
                 return Ok(Err(end));
             }
         };
-        Ok(Ok(Attempt {
-            id: order.attempt,
-            pid: i32::try_from(child.id()).map_err(io::Error::other)?,
-            child: Some(child),
-            worker: None,
-            started_at: self.clock.elapsed(),
-            outputs,
-            is_announced: false,
-            cgroup,
-            mem_bytes: order.mem_bytes,
-            bounds,
-            exit: None,
-            stage: Stage::Running,
-            cause: None,
-            orphans_cpu: Duration::ZERO,
-            memory_seen_bytes: 0,
-        }))
+        let now = self.clock.elapsed();
+        Ok(Ok(Attempt::new(order, child, cgroup, outputs, bounds, now)))
     }
 
     fn start_in_cgroup(

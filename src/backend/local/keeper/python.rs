@@ -203,21 +203,8 @@ fn reused(
     bounds: Rc<WireBounds>,
 ) -> Attempt {
     Attempt {
-        id: order.attempt,
-        pid: idle.pid,
-        child: Some(idle.child),
         worker: Some(idle.worker),
-        started_at: now,
-        outputs,
-        is_announced: false,
-        cgroup: idle.cgroup,
-        mem_bytes: order.mem_bytes,
-        bounds,
-        exit: None,
-        stage: Stage::Running,
-        cause: None,
-        orphans_cpu: Duration::ZERO,
-        memory_seen_bytes: 0,
+        ..Attempt::new(order, idle.child, idle.cgroup, outputs, bounds, now)
     }
 }
 
