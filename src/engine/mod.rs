@@ -323,8 +323,11 @@ impl Engine {
         Ok(Reply::Done)
     }
 
+    /// What ended since an attempt of an ended task began to die is kept until that has ended too.
     fn on_forget(&mut self, ended_before: Time, out: &mut Output) {
-        let due = self.state.kept.due(ended_before);
+        let mut due = self.state.kept.due(ended_before);
+        let ended_before = self.state.end_of_dying(&due).unwrap_or(ended_before);
+        due.retain(|kept| kept.ended_at < ended_before);
         if !due.is_empty() {
             let firsts = due.into_iter().map(|kept| kept.first).collect();
             self.emit(

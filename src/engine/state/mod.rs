@@ -36,7 +36,7 @@ use super::time::Time;
 pub(crate) use agents::{Agent, AgentIndex, Agents};
 pub(crate) use attempts::{AttemptRecord, LiveTaskRecord, Phase};
 pub(crate) use claims::{Claim, Claims};
-pub(crate) use ended::{EndedKinds, KeptSubmissions};
+pub(crate) use ended::{EndedKinds, Kept, KeptSubmissions};
 pub(crate) use fits::Widened;
 pub(crate) use keys::{KeyOwner, Keys};
 pub(crate) use queues::{Group, GroupId, LIVE_STATES, Queues};
@@ -185,6 +185,18 @@ impl State {
         let mut attempts: Vec<AttemptId> = self.attempts.keys().copied().collect();
         attempts.sort_unstable();
         attempts
+    }
+
+    /// When the first of these submissions ended that has an attempt that is still dying. Costs them and the live
+    /// attempts.
+    pub(crate) fn end_of_dying(&self, ended: &[Kept]) -> Option<Time> {
+        let by_first: BTreeMap<TaskId, &Kept> = ended.iter().map(|it| (it.first, it)).collect();
+        let dying = self.live_attempts().into_iter().filter_map(|attempt| {
+            let (_, kept) = by_first.range(..=attempt.task).next_back()?;
+            let end = kept.first.0 + u64::from(kept.count);
+            (attempt.task.0 < end).then_some(kept.ended_at)
+        });
+        dying.min()
     }
 
     /// Ends the pauses that are over.

@@ -2,7 +2,7 @@
 
 use super::env::*;
 use crate::engine::request::Accepted;
-use crate::engine::{Fact, Refusal, Reply, Request, TaskId, TaskState};
+use crate::engine::{AttemptEnd, Fact, Refusal, Reply, Request, TaskId, TaskState};
 
 fn accept(env: &mut TestEnv, tasks: &[Builder]) -> Vec<(u64, bool)> {
     let tasks = tasks.iter().map(|builder| builder.task.clone()).collect();
@@ -119,6 +119,27 @@ fn what_was_retried_is_forgotten_by_its_last_end() {
     })
     .unwrap();
     assert_eq!(env.state(1), None);
+}
+
+/// Found by simulated faults: what an attempt that nobody knows any more says at its end reaches nobody.
+#[test]
+fn a_task_is_not_forgotten_while_an_attempt_of_it_dies() {
+    let mut env = TestEnv::new(&["a"]);
+    env.run(task("a"));
+    env.cancel(1);
+    env.retry(1);
+    env.offer("m", "cpus=100 mem=100");
+    env.ends(attempt(1, 2), OK);
+    assert_eq!(env.state(1), Some(TaskState::Succeeded));
+    env.submit(task("a"));
+    env.cancel(2);
+    env.advance(10.0);
+    let ended_before = env.now;
+    env.request(Request::Forget { ended_before }).unwrap();
+    assert!(env.facts.is_empty(), "nor what ended after it");
+    env.ends(attempt(1, 1), AttemptEnd::Killed);
+    env.request(Request::Forget { ended_before }).unwrap();
+    assert_eq!((env.state(1), env.state(2)), (None, None));
 }
 
 #[test]
