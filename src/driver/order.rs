@@ -157,7 +157,7 @@ impl Core {
     }
 
     /// Gives the engine what happened.
-    pub(super) fn take_in_events(&mut self, now: Time) {
+    pub(crate) fn take_in_events(&mut self, now: Time) {
         for event in std::mem::take(&mut self.events).into_iter().flatten() {
             let watch = Stopwatch::start();
             self.batch.stats.count(&event);

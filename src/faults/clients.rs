@@ -13,6 +13,7 @@ use apportion_policies::Amount;
 
 use super::course::{Course, Millis, SECOND};
 use super::script::{self, Act};
+use super::settings::Configured;
 use crate::driver::RequestError;
 use crate::engine::request::{After, NewTask};
 use crate::engine::spec::{ArrayRange, Run};
@@ -86,6 +87,8 @@ pub(super) struct Clients {
     pub(super) acknowledged: BTreeSet<TaskId>,
     /// How many submissions there may be.
     budget: u32,
+    /// Tasks that ended so long ago that nothing of them is kept.
+    forgotten: BTreeSet<TaskId>,
 }
 
 impl Ask {
@@ -127,7 +130,14 @@ impl Clients {
             by_key: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             budget,
+            forgotten: BTreeSet::new(),
         }
+    }
+
+    /// These are no longer kept, and their keys are free.
+    pub(super) fn forget(&mut self, forgotten: BTreeSet<TaskId>) {
+        self.by_key.retain(|_, task| !forgotten.contains(task));
+        self.forgotten = forgotten;
     }
 
     /// Whether somebody still has something to submit.
@@ -280,6 +290,12 @@ impl Clients {
                 );
                 course.violate(what);
             }
+            if self.forgotten.contains(&delivery.record.task) {
+                course.violate(format!(
+                    "{} is delivered and forgotten",
+                    delivery.record.task
+                ));
+            }
             if !delivery.record.state.is_ended() {
                 course.violate(format!("{} is delivered and lives", delivery.record.task));
             }
@@ -323,7 +339,8 @@ impl Clients {
                     client.known.push(id);
                     self.acknowledged.insert(id);
                 }
-                if let Some(key) = task.spec.key {
+                let is_kept = !self.forgotten.contains(&accepted.first);
+                if let Some(key) = task.spec.key.filter(|_| is_kept) {
                     let first = *self.by_key.entry(key.clone()).or_insert(accepted.first);
                     if first != accepted.first {
                         let now = accepted.first;
@@ -344,7 +361,12 @@ impl Clients {
             }
             (
                 What::Cancel(task),
-                Some(Ok(_) | Err(RequestError::Refused(Refusal::AlreadyEnded { .. }))),
+                Some(
+                    Ok(_)
+                    | Err(RequestError::Refused(
+                        Refusal::AlreadyEnded { .. } | Refusal::UnknownTask { .. },
+                    )),
+                ),
             ) if is_last => client.endless.retain(|endless| *endless != task),
             (
                 What::Cancel(_) | What::Retry(_),
@@ -356,6 +378,21 @@ impl Clients {
                 ),
             )
             | (_, None | Some(Err(RequestError::Store(_) | RequestError::Stopping))) => {}
+            (
+                What::Cancel(task) | What::Retry(task),
+                Some(Err(RequestError::Refused(Refusal::UnknownTask { .. }))),
+            ) if self.forgotten.contains(&task) => {}
+            (
+                What::Submit(_) | What::Retry(_),
+                Some(Err(RequestError::Refused(Refusal::UnknownQueue { queue, .. }))),
+            ) if Configured::is_removable(&queue) => {}
+            (
+                What::Submit(task),
+                Some(Err(RequestError::Refused(Refusal::UnknownDependency { .. }))),
+            ) if task.after.iter().any(|after| match after {
+                After::Task(task) => self.forgotten.contains(task),
+                After::Key(_) => false,
+            }) => {}
             (what, Some(answer)) => course.violate(format!("{what:?} is answered by {answer:?}")),
         }
     }

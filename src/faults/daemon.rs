@@ -1,34 +1,24 @@
 //! One life of the daemon: the driver's own code, the engine, the Mesos session, and what is under way inside.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::clients::Ask;
-use super::cluster::ROLE;
 use super::course::Course;
 use super::disk::{Disk, Fate};
 use super::happening::{Happening, Life};
 use super::local::Local;
-use super::promises::UNREACHABLE_FOR;
+use super::settings::{Configured, mesos_settings};
 use super::{BackendKind, Defect};
 use crate::backend::Backend;
-use crate::backend::mesos::session::{OutCall, Session, SessionSettings};
+use crate::backend::mesos::session::{OutCall, Session};
 use crate::backend::mesos::{FRAMEWORK_ID, Recovered};
-use crate::backend::remote::launch::Upload;
-use crate::backend::settings::{Masters, MesosConfig, Placement, PythonConfig};
 use crate::driver::order::{Core, Listeners};
 use crate::driver::{BatchStats, Message, RequestError};
-use crate::engine::settings::{ClaimSettings, PolicyConfig, QueueConfig, ResourceSettings};
-use crate::engine::{AttemptId, Decision, Engine, EngineSettings, Event, Fact, Reply, Scope, Time};
+use crate::engine::{AttemptId, Decision, Engine, Event, Fact, Reply, Request, Time};
 use crate::store::{self, StoreError};
-
-use apportion_policies::Amount;
-
-/// How many times an attempt may be lost.
-pub(super) const LOST_MAX: u32 = 10;
 
 /// What the driver decided, on its way to the backend.
 #[derive(Clone)]
@@ -78,84 +68,14 @@ pub(super) struct Daemon {
     decided: Decided,
     /// What was asked and is not answered yet.
     asked: Vec<(Ask, oneshot::Receiver<Result<Reply, RequestError>>)>,
+    /// A configuration that is to take effect.
+    pub(super) reloading: Option<(Configured, oneshot::Receiver<Result<Reply, RequestError>>)>,
     /// Whether the driver waits for the store.
     pub(super) is_stalled: bool,
     drive_number: u64,
     drive_at: Option<u64>,
     shell_number: u64,
     shell_at: Option<u64>,
-}
-
-fn amount(units: u64) -> Amount {
-    Amount::from_milli(units * 1000).unwrap_or(Amount::MAX)
-}
-
-/// Queues in a small tree, three resources, short pauses.
-pub(super) fn engine_settings() -> EngineSettings {
-    let resource = |name: &str, scope| ResourceSettings {
-        name: name.into(),
-        scope,
-    };
-    let mut queues: Vec<QueueConfig> = ["a", "b", "c", "c/x", "c/y"]
-        .map(|path| QueueConfig::new(path.into()))
-        .into();
-    queues[4].max = vec![("cpus".into(), amount(3))];
-    EngineSettings {
-        resources: vec![
-            resource("cpus", Scope::Host),
-            resource(
-                "db",
-                Scope::Cluster {
-                    capacity: amount(3),
-                },
-            ),
-            resource("mem", Scope::Host),
-        ],
-        queues,
-        policy: PolicyConfig::new("drf".into()),
-        claims: ClaimSettings::default(),
-        lost_max: LOST_MAX,
-        kill_grace: Duration::from_secs(2),
-        retry_pause: Duration::from_secs(1),
-        retry_pause_max: Duration::from_secs(8),
-        live_max: 10_000,
-    }
-}
-
-fn mesos_settings() -> SessionSettings {
-    let config = MesosConfig {
-        masters: Masters::Urls(Vec::new()),
-        role: ROLE.into(),
-        user: "nobody".to_owned(),
-        name: "apportion".to_owned(),
-        hostname: None,
-        advertise: None,
-        credentials: None,
-        ca_file: None,
-        executor_ca_file: None,
-        failover_timeout: Duration::from_secs(7 * 24 * 3600),
-        heartbeat_timeout: Duration::from_secs(75),
-        decline_for: Duration::from_secs(300),
-        unreachable_for: UNREACHABLE_FOR,
-        executor: [("mem".into(), amount(64))].into(),
-        executor_idle: Duration::from_secs(60),
-        placement: Placement {
-            isolated_queues: BTreeSet::from(["b".into()]),
-            cluster_resources: BTreeSet::from(["db".into()]),
-            ..Placement::default()
-        },
-        python: PythonConfig::default(),
-    };
-    SessionSettings {
-        config,
-        program_url: "http://scheduler:7070/v1/executor/hash".to_owned(),
-        executor_ca: None,
-        webui_url: "http://scheduler:7070".to_owned(),
-        upload: Box::new(|attempt| Upload {
-            url: "http://scheduler:7070".to_owned(),
-            token: attempt.to_string(),
-        }),
-    }
 }
 
 impl Daemon {
@@ -169,11 +89,12 @@ impl Daemon {
         kind: BackendKind,
         course: &mut Course,
         now: Time,
+        configured: &Configured,
         defect: Option<Defect>,
     ) -> Result<Self, StoreError> {
         let fate = Fate::default();
         let mut store = disk.open(fate.clone());
-        let mut engine = Engine::new(engine_settings());
+        let mut engine = Engine::new(configured.engine.clone());
         let attempts = store::recover(&mut store, &mut engine, now, "disk")?;
         course.tell("daemon", || {
             format!("starts with {} attempts", attempts.len())
@@ -181,7 +102,7 @@ impl Daemon {
         let side = match kind {
             BackendKind::Mesos => {
                 engine.decline_offers();
-                let session = session(&engine, &attempts, course, now, defect);
+                let session = session(&engine, &attempts, course, now, defect, configured);
                 Side::Mesos {
                     session: Box::new(session),
                     calls: VecDeque::new(),
@@ -214,6 +135,7 @@ impl Daemon {
             fate,
             decided,
             asked: Vec::new(),
+            reloading: None,
             is_stalled: false,
             drive_number: 0,
             drive_at: None,
@@ -229,6 +151,19 @@ impl Daemon {
         self.core.messages.push(message);
         self.asked.push((ask, answered));
         self.drive_by(course.now + 5, course);
+    }
+
+    /// The daemon itself asks for something.
+    pub(super) fn ask_itself(
+        &mut self,
+        course: &mut Course,
+        request: Request,
+    ) -> oneshot::Receiver<Result<Reply, RequestError>> {
+        let (answer, answered) = oneshot::channel();
+        let message = Message::Request(Box::new(request), None, answer);
+        self.core.messages.push(message);
+        self.drive_by(course.now, course);
+        answered
     }
 
     /// The backend tells the driver something.
@@ -303,6 +238,7 @@ fn session(
     course: &mut Course,
     now: Time,
     defect: Option<Defect>,
+    configured: &Configured,
 ) -> Session {
     let recovered = if defect == Some(Defect::AttemptsAreForgotten) {
         Vec::new()
@@ -311,5 +247,6 @@ fn session(
     };
     let framework = engine.backend_notes().get(FRAMEWORK_ID).cloned();
     let seed = course.dice.u64(..);
-    Session::new(mesos_settings(), framework, recovered, seed, now)
+    let settings = mesos_settings(configured.placement.clone());
+    Session::new(settings, framework, recovered, seed, now)
 }

@@ -26,6 +26,8 @@ pub(super) enum Happening {
     CommitAgain(Life),
     /// The backend's shell does what is due; planned under this number.
     Shell(Life, u64),
+    /// The configuration is brought back to what it was at first.
+    Reload,
     /// It is looked at what the scheduler should know.
     Look,
     /// Somebody does something.

@@ -23,6 +23,7 @@ impl World {
         }
         self.life += 1;
         self.promises.start();
+        self.model.restarted();
         let now = self.daemon_now();
         let started = Daemon::start(
             self.life,
@@ -30,6 +31,7 @@ impl World {
             self.backend,
             &mut self.course,
             now,
+            &self.configured,
             self.defect,
         );
         let skew = self.skew;
@@ -121,11 +123,16 @@ impl World {
                 self.reply(ask, answer);
             }
         }
+        self.see_reloaded();
         let Some(daemon) = &mut self.daemon else {
             return;
         };
         if daemon.fate.is_dead() || daemon.fate.is_dying() {
             self.die();
+            return;
+        }
+        if daemon.core.stopping {
+            self.shut_down(is_closed);
             return;
         }
         daemon.is_stalled = !is_closed;
@@ -171,6 +178,10 @@ impl World {
                 Fact::Retried {
                     task, n_attempts, ..
                 } => self.truth.retried(*task, *n_attempts),
+                Fact::Forgotten { .. } => {
+                    let forgotten = self.model.all_forgotten();
+                    self.clients.forget(forgotten);
+                }
                 Fact::TimedOut { attempt, .. } => self.truth.timed_out(*attempt),
                 _ => {}
             }

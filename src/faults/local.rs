@@ -166,6 +166,16 @@ impl Local {
         Some(Event::AttemptStarted { attempt })
     }
 
+    /// Everything is ended.
+    pub(super) fn shut_down(&mut self, truth: &mut Truth) -> Vec<Event> {
+        let running = std::mem::take(&mut self.running).into_keys();
+        let killed = running.map(|attempt| {
+            truth.ended(attempt, RunEnd::Killed);
+            ended(attempt, AttemptEnd::Killed)
+        });
+        killed.collect()
+    }
+
     /// An attempt ends, by itself or because it was told so.
     pub(super) fn ends(
         &mut self,

@@ -12,6 +12,11 @@
 //! each acknowledged task with one outcome, which its inbox has delivered, and nothing left running. [`hunt`]
 //! tries seeds; a seed that fails is cut short and tells its history.
 //!
+//! That it can fail is tested: each [`Defect`] is planted between the parts of the product, which know nothing of it,
+//! and must be found. The same holds for defects in the product itself. Take out the call of `start_round` where the
+//! session is subscribed, or of `forget_offers` where it disconnects; let it `lose` what is unreachable, or
+//! `may_be_under_way` be false; let `needs_record` in the driver be false: each is found within 100 seeds.
+//!
 //! The idea is that of the simulators of `FoundationDB` and `TigerBeetle`; what is asked of a scheduler is what the
 //! Jepsen analysis of Chronos asked.
 
@@ -30,6 +35,8 @@ mod network;
 mod planted;
 mod promises;
 mod script;
+mod settings;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod trouble;

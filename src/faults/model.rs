@@ -26,6 +26,7 @@ struct Task {
     timed_out: BTreeSet<u32>,
     n_ends: u32,
     cancels: bool,
+    is_forgotten: bool,
 }
 
 /// All tasks that were committed.
@@ -71,6 +72,23 @@ impl Model {
     /// How a task ended, if it has.
     pub(super) fn state(&self, task: TaskId) -> Option<TaskState> {
         self.tasks.get(&task).map(|task| task.state)
+    }
+
+    /// Whether a task ended so long ago that nothing of it is kept.
+    pub(super) fn is_forgotten(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|task| task.is_forgotten)
+    }
+
+    /// All such tasks.
+    pub(super) fn all_forgotten(&self) -> BTreeSet<TaskId> {
+        let forgotten = self.tasks.iter().filter(|(_, task)| task.is_forgotten);
+        forgotten.map(|(id, _)| *id).collect()
+    }
+
+    /// A new daemon doesn't know of attempts of tasks that have ended; should they run on, they are strays.
+    pub(super) fn restarted(&mut self) {
+        let ended = self.tasks.values_mut().filter(|it| it.state.is_ended());
+        ended.for_each(|task| task.live.clear());
     }
 
     /// The first task that was submitted under a key.
@@ -152,8 +170,8 @@ impl Model {
             | Fact::InboxAcknowledged { .. }
             | Fact::OutsideReported { .. }
             | Fact::BackendNoted { .. }
-            | Fact::Audited(_)
-            | Fact::Forgotten { .. } => Ok(()),
+            | Fact::Audited(_) => Ok(()),
+            Fact::Forgotten { firsts, .. } => firsts.iter().try_for_each(|it| self.forget(*it)),
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }
             | Fact::RestoredKey { .. }
@@ -166,6 +184,7 @@ impl Model {
         let task = self.tasks.get_mut(&id);
         let task = task.ok_or_else(|| format!("{id} was never submitted"))?;
         let before = format!("{task:?}");
+        check(!task.is_forgotten, || format!("{id} was forgotten"))?;
         check(change(task), || format!("{id} can't change so: {before}"))
     }
 
@@ -186,6 +205,7 @@ impl Model {
                 timed_out: BTreeSet::new(),
                 n_ends: 0,
                 cancels: false,
+                is_forgotten: false,
             };
             let before = self.tasks.insert(id, task);
             check(before.is_none(), || format!("{id} is submitted twice"))?;
@@ -193,6 +213,24 @@ impl Model {
         if let Some(key) = &submission.spec.key {
             let before = self.by_key.insert(key.clone(), submission.first);
             check(before.is_none(), || format!("key {key} is submitted twice"))?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, first: TaskId) -> Judged {
+        let task = self.tasks.get(&first);
+        let submission = task.map(|task| Arc::clone(&task.submission));
+        let submission = submission.ok_or_else(|| format!("{first} was never submitted"))?;
+        if let Some(key) = &submission.spec.key {
+            self.by_key.remove(key);
+        }
+        for (id, task) in self.tasks.range_mut(submission.first..submission.end()) {
+            check(task.state.is_ended() && task.live.is_empty(), || {
+                format!("{id} is forgotten and lives: {task:?}")
+            })?;
+            check(!std::mem::replace(&mut task.is_forgotten, true), || {
+                format!("{id} is forgotten twice")
+            })?;
         }
         Ok(())
     }

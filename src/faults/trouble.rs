@@ -21,9 +21,12 @@ enum Kind {
     Remove,
     Clock,
     Disk,
+    Forget,
+    Reload,
+    Stop,
 }
 
-const KINDS: [(Kind, &str, u32); 12] = [
+const KINDS: [(Kind, &str, u32); 15] = [
     (Kind::Crash, "crash", 30),
     (Kind::Loss, "loss", 0),
     (Kind::Stream, "stream", 12),
@@ -36,6 +39,9 @@ const KINDS: [(Kind, &str, u32); 12] = [
     (Kind::Remove, "remove", 1),
     (Kind::Clock, "clock", 8),
     (Kind::Disk, "disk", 8),
+    (Kind::Forget, "forget", 10),
+    (Kind::Reload, "reload", 10),
+    (Kind::Stop, "stop", 5),
 ];
 
 /// Some kinds of faults.
@@ -129,6 +135,9 @@ impl World {
                 cluster.master.remove_framework(&mut around);
             }
             Kind::Clock => self.jump(),
+            Kind::Forget => self.forget(),
+            Kind::Reload => self.reload(),
+            Kind::Stop => self.ask_to_stop(),
             Kind::Disk => {
                 self.course.tell("disk", || "is full".to_owned());
                 self.disk.set_full(true);

@@ -8,11 +8,12 @@
 use super::clients::{Answered, Clients, N_CLIENTS, What};
 use super::cluster::{Cluster, Machine, Master, Size, Surroundings};
 use super::course::{Course, Millis, SECOND};
-use super::daemon::{Daemon, LOST_MAX};
+use super::daemon::Daemon;
 use super::disk::Disk;
 use super::happening::{Ailment, Happening, Life};
 use super::model::Model;
 use super::promises::Promises;
+use super::settings::{Configured, LOST_MAX};
 use super::trouble::Kinds;
 use super::truth::Truth;
 use super::{BackendKind, Defect, Outcome, Trial};
@@ -42,6 +43,8 @@ pub(super) struct World {
     pub(super) cluster: Cluster,
     pub(super) clients: Clients,
     pub(super) promises: Promises,
+    /// What the configuration file says.
+    pub(super) configured: Configured,
     /// Whether the scheduler reaches no master.
     pub(super) is_cut: bool,
     pub(super) kinds: Kinds,
@@ -97,6 +100,7 @@ impl World {
             cluster,
             clients: Clients::new(SUBMISSIONS),
             promises: Promises::default(),
+            configured: Configured::default(),
             is_cut: false,
             kinds: trial.kinds,
             defect: trial.defect,
@@ -187,6 +191,7 @@ impl World {
         self.course.is_calm = true;
         self.heal(Ailment::DiskFull);
         self.heal(Ailment::Cut);
+        self.course.plan(0, Happening::Reload);
         // Machines that are cut off come back when it was planned, perhaps after they were given up.
         for client in 0..N_CLIENTS {
             self.course.plan(SECOND, Happening::Client(client));
@@ -197,7 +202,8 @@ impl World {
     fn is_over(&self) -> bool {
         let is_idle = !self.cluster.machines.iter().any(Machine::is_busy);
         let n_missing = self.model.ends().filter(|(task, n_ends, inbox)| {
-            inbox.is_some() && self.clients.n_seen(*task) < *n_ends
+            let is_due = inbox.is_some() && !self.model.is_forgotten(*task);
+            is_due && self.clients.n_seen(*task) < *n_ends
         });
         self.daemon.is_some()
             && self.clients.is_done()
@@ -213,6 +219,7 @@ impl World {
             Happening::Heal(ailment) => self.heal(ailment),
             Happening::Start => self.start(),
             Happening::Look => self.look(),
+            Happening::Reload => self.reload(),
             Happening::Drive(life, number) => {
                 let daemon = self.daemon.as_mut().filter(|daemon| daemon.life == life);
                 if daemon.is_some_and(|daemon| daemon.takes_drive(number)) {
