@@ -199,7 +199,10 @@ impl Machine {
                 self.n_free += free.get("cpus").map_or(0, |cpus| cpus.milli() / 1000);
                 Ok(0)
             }
-            Event::AttemptEnded { end, .. } if end == (AttemptEnd::Exited { code: 0 }) => Ok(1),
+            Event::AttemptEnded {
+                end: AttemptEnd::Exited { code: 0 },
+                ..
+            } => Ok(1),
             Event::AttemptEnded { end, .. } => Err(format!("{end:?}").into()),
             Event::AgentSeen { .. }
             | Event::AgentLost { .. }

@@ -71,6 +71,12 @@ fn defaults() -> MesosConfig {
     }
 }
 
+/// Reads a key that names a file.
+fn file(key: &str, section: &Section<'_>, report: &mut Report<'_>) -> Option<PathBuf> {
+    let name = section.get(key)?.string(report)?;
+    Some(PathBuf::from(name))
+}
+
 /// Reads `[backend.mesos]`. `parent` is `[backend]`.
 pub(super) fn mesos(
     parent: &Section<'_>,
@@ -97,13 +103,8 @@ pub(super) fn mesos(
     }
     names(&mut config, &section, report);
     config.credentials = credentials(&section, report);
-    let mut file = |key: &str| {
-        let field = section.get(key);
-        let name = field.and_then(|field| field.string(report).map(str::to_owned));
-        name.map(PathBuf::from)
-    };
-    config.ca_file = file("ca_file");
-    config.executor_ca_file = file("executor_ca_file");
+    config.ca_file = file("ca_file", &section, report);
+    config.executor_ca_file = file("executor_ca_file", &section, report);
     let mut within = |key: &str, range: RangeInclusive<Duration>, target: &mut Duration| {
         let Some(field) = section.get(key) else {
             return;

@@ -156,23 +156,7 @@ impl LocalBackend {
             }
         })?;
         check_users(&config.containments, &tasks_dir)?;
-        let recipe = Recipe {
-            // The file that runs, even if another has taken its name since.
-            program: options
-                .keeper_program
-                .clone()
-                .unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
-            home: keeper::Home {
-                identity: identity(&tasks_dir),
-                tasks_dir,
-            },
-            limits: wire_limits(config.limits),
-            python: wire_python(&config.python),
-            values: Values::new(
-                std::path::absolute(&options.values_dir)
-                    .unwrap_or_else(|_| options.values_dir.clone()),
-            ),
-        };
+        let recipe = recipe(config, options, tasks_dir);
         let (link, mut reports) = Link::start(&recipe)?;
         if let Err(error) = wait_until_ready(&mut reports) {
             // Should it still want to say something, it must not wait for who listens.
@@ -337,6 +321,26 @@ fn prepare_tasks_dir(path: &Path, has_users: bool) -> io::Result<PathBuf> {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
     }
     std::fs::canonicalize(path)
+}
+
+/// What the keeper is started with.
+fn recipe(config: &LocalConfig, options: &LocalOptions, tasks_dir: PathBuf) -> Recipe {
+    Recipe {
+        // The file that runs, even if another has taken its name since.
+        program: options
+            .keeper_program
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+        home: keeper::Home {
+            identity: identity(&tasks_dir),
+            tasks_dir,
+        },
+        limits: wire_limits(config.limits),
+        python: wire_python(&config.python),
+        values: Values::new(
+            std::path::absolute(&options.values_dir).unwrap_or_else(|_| options.values_dir.clone()),
+        ),
+    }
 }
 
 /// Whether tasks can run as all the accounts that are named.
