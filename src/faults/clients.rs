@@ -15,7 +15,7 @@ use super::course::{Course, Millis, SECOND};
 use super::script::{self, Act};
 use super::settings::Configured;
 use crate::driver::RequestError;
-use crate::engine::request::{After, NewTask};
+use crate::engine::request::{Accepted, After, NewTask};
 use crate::engine::spec::{ArrayRange, Run};
 use crate::engine::{Refusal, Reply, Request, TaskId, TaskSpec};
 use crate::store::reader::Reader;
@@ -324,29 +324,7 @@ impl Clients {
         let client = &mut self.list[ask.client];
         match (ask.what, answer) {
             (What::Submit(task), Some(Ok(Reply::Submitted(accepted)))) => {
-                let Some(accepted) = accepted.first() else {
-                    course.violate("an empty answer to a submission".to_owned());
-                    return;
-                };
-                let ids = (accepted.first.0..)
-                    .take(accepted.count as usize)
-                    .map(TaskId);
-                let is_endless = task.spec.run == Run::Command(endless().into());
-                for id in ids {
-                    if is_endless && !client.endless.contains(&id) {
-                        client.endless.push(id);
-                    }
-                    client.known.push(id);
-                    self.acknowledged.insert(id);
-                }
-                let is_kept = !self.forgotten.contains(&accepted.first);
-                if let Some(key) = task.spec.key.filter(|_| is_kept) {
-                    let first = *self.by_key.entry(key.clone()).or_insert(accepted.first);
-                    if first != accepted.first {
-                        let now = accepted.first;
-                        course.violate(format!("key {key} was {first} and is {now}"));
-                    }
-                }
+                self.accepted(course, ask.client, *task, &accepted);
             }
             (
                 What::Submit(task),
@@ -394,6 +372,40 @@ impl Clients {
                 After::Key(_) => false,
             }) => {}
             (what, Some(answer)) => course.violate(format!("{what:?} is answered by {answer:?}")),
+        }
+    }
+
+    /// A client learns which ids its task got.
+    fn accepted(
+        &mut self,
+        course: &mut Course,
+        client: usize,
+        task: NewTask,
+        accepted: &[Accepted],
+    ) {
+        let client = &mut self.list[client];
+        let Some(accepted) = accepted.first() else {
+            course.violate("an empty answer to a submission".to_owned());
+            return;
+        };
+        let ids = (accepted.first.0..)
+            .take(accepted.count as usize)
+            .map(TaskId);
+        let is_endless = task.spec.run == Run::Command(endless().into());
+        for id in ids {
+            if is_endless && !client.endless.contains(&id) {
+                client.endless.push(id);
+            }
+            client.known.push(id);
+            self.acknowledged.insert(id);
+        }
+        let is_kept = !self.forgotten.contains(&accepted.first);
+        if let Some(key) = task.spec.key.filter(|_| is_kept) {
+            let first = *self.by_key.entry(key.clone()).or_insert(accepted.first);
+            if first != accepted.first {
+                let now = accepted.first;
+                course.violate(format!("key {key} was {first} and is {now}"));
+            }
         }
     }
 

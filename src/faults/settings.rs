@@ -138,6 +138,7 @@ pub(super) fn mesos_settings(placement: Placement) -> SessionSettings {
         config,
         program_url: "http://scheduler:7070/v1/executor/hash".to_owned(),
         webui_url: "http://scheduler:7070".to_owned(),
+        executor_ca: None,
         upload: Box::new(|attempt| Upload {
             url: "http://scheduler:7070".to_owned(),
             token: attempt.to_string(),
