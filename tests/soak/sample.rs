@@ -13,6 +13,11 @@ const MEMORY_SLACK_KIB: u64 = 16 << 10;
 /// A few connections may not be closed yet.
 const FILES_SLACK: u64 = 16;
 
+/// The keeper keeps a cgroup for each attempt that there was at once, and the files of it open: so many in each of its
+/// directories. As many attempts fit here, and others may be dying.
+const FILES_PER_CGROUP_DIR: u64 = 6;
+const CGROUP_DIRS_MAX: u64 = 3 * 40;
+
 /// Threads for blocking work come and go.
 const THREADS_SLACK: u64 = 8;
 
@@ -29,7 +34,9 @@ pub(super) const HEADER: &str = "round  killed       daemon: KiB files  threads 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Held {
     pub(super) memory_kib: u64,
+    /// Without those of cgroups.
     pub(super) n_files: u64,
+    n_cgroup_files: u64,
     pub(super) n_threads: u64,
 }
 
@@ -123,6 +130,15 @@ pub(super) fn left_over(samples: &[&Sample]) -> Vec<String> {
             ));
         }
     }
+    for (place, sample) in samples.iter().enumerate() {
+        let (n_dirs, n_files) = (sample.n_cgroups, sample.keeper.n_cgroup_files);
+        if n_dirs > CGROUP_DIRS_MAX || n_files > n_dirs * FILES_PER_CGROUP_DIR {
+            let round = place + 1;
+            findings.push(format!(
+                "after round {round} the keeper has {n_dirs} directories of cgroups, and {n_files} files in them open"
+            ));
+        }
+    }
     // The first two thirds show how large files become under this load.
     let (early, late) = samples.split_at(samples.len() / 2);
     let most = |samples: &[&Sample]| samples.iter().map(|sample| sample.data_kib).max();
@@ -141,9 +157,15 @@ fn held(pid: i32) -> Held {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
     };
+    let open = fs::read_dir(format!("/proc/{pid}/fd"));
+    let open = open.into_iter().flatten().flatten();
+    let (of_cgroups, others): (Vec<bool>, Vec<bool>) = open
+        .map(|fd| fs::read_link(fd.path()).is_ok_and(|file| file.starts_with("/sys/fs/cgroup")))
+        .partition(|is_of_cgroup| *is_of_cgroup);
     Held {
         memory_kib: number("VmRSS:").unwrap_or(0),
-        n_files: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |fds| fds.count() as u64),
+        n_files: others.len() as u64,
+        n_cgroup_files: of_cgroups.len() as u64,
         n_threads: number("Threads:").unwrap_or(0),
     }
 }
