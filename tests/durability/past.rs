@@ -31,7 +31,7 @@ fn submit(daemon: &Daemon, queue: &str, go: &std::path::Path) -> u64 {
 fn use_outside(daemon: &Daemon, used: u64) {
     let report = json!({"used": used});
     let answer = daemon.http.post("/v1/resources/slots/outside", &report);
-    let _ = answer.expect(200);
+    let _ = answer.expect(204);
 }
 
 #[test]
