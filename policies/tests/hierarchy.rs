@@ -158,7 +158,15 @@ proptest! {
 }
 
 /// Whether a change of what doesn't matter changes a launch.
+/// Past use is rounded to 2^-16 of a thousandth: in other units that is another part of it, which may decide what was a tie.
 fn same(world: &World, change: Change) -> Result<(), TestCaseError> {
+    let mut world = world.clone();
+    if change == Change::Unit {
+        world.half_life = None;
+        let plans = world.queues.iter_mut();
+        plans.for_each(|plan| plan.half_life = None);
+    }
+    let world = &world;
     let (before, after) = (
         run_changed(world, Change::Nothing),
         run_changed(world, change),

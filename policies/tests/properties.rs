@@ -60,13 +60,13 @@ impl Change {
 }
 
 #[derive(Clone, Debug)]
-struct QueuePlan {
+pub struct QueuePlan {
     path: String,
     weight: &'static str,
     policy: usize,
     min: Option<(usize, u64)>,
     max: Option<(usize, u64)>,
-    half_life: Option<u64>,
+    pub half_life: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,11 +96,11 @@ enum Step {
 #[derive(Clone, Debug)]
 pub struct World {
     default: usize,
-    half_life: Option<u64>,
+    pub half_life: Option<u64>,
     /// Of each, the cpus and the memory.
     agents: Vec<(u64, u64)>,
     licences: u64,
-    queues: Vec<QueuePlan>,
+    pub queues: Vec<QueuePlan>,
     shapes: Vec<(u64, u64, u64)>,
     steps: Vec<Step>,
 }
