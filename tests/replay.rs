@@ -163,7 +163,7 @@ fn a_configuration_gives_queues_and_limits() {
     fs::write(&file, text.replace("search", "finder")).unwrap();
     let error = error_of(&arguments);
     assert!(
-        error.contains("no leaf queue for 1 names of the workload: search"),
+        error.contains("no leaf queue for 1 name of the workload: search"),
         "{error}"
     );
 }

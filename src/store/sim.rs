@@ -401,18 +401,17 @@ impl Sim {
         })
     }
 
-    /// Forgets a submission whose tasks have all ended, and with it one that still has live tasks: that
-    /// one must stay.
+    /// Forgets a submission whose tasks have all ended, or names one that still has live tasks: that one
+    /// must stay. While an attempt of a task that has ended still dies, an engine names no such submission.
     fn forget(&mut self, choice: u16) -> Option<Fact> {
         let id = self.pick(choice, |task| task.state.is_ended() && task.live.is_empty())?;
         let first = self.tasks[&id].submission.first;
         let own = |task: &Task| task.submission.first == first;
-        if self
-            .tasks
-            .values()
-            .filter(|task| own(task))
-            .all(|task| task.state.is_ended() && task.live.is_empty())
-        {
+        let mut of_it = self.tasks.values().filter(|task| own(task));
+        if of_it.clone().all(|task| task.state.is_ended()) {
+            if of_it.any(|task| !task.live.is_empty()) {
+                return None;
+            }
             self.tasks.retain(|_, task| !own(task));
         }
         Some(Fact::Forgotten {
