@@ -1,6 +1,6 @@
 //! The accounts under which tasks run, where that isn't the daemon's own.
 //!
-//! Only root may start processes as somebody else. It needs the capabilities to become another user ([`NEEDED`]), to
+//! Only root may start processes as somebody else. It needs the capabilities to become another user (`NEEDED`), to
 //! give files away, to reach and to end what that user has.
 
 use std::ffi::CString;
