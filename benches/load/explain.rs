@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::daemon::{Client, Daemon, Extra, post_tasks};
 use crate::floor::Latencies;
-use crate::report::{Figure, Goal};
+use crate::report::{Figure, Goal, spread};
 use crate::{Run, bodies, processes};
 
 /// So many a second must not slow decisions.
@@ -193,17 +193,6 @@ fn report(run: &mut Run, load: Load, stretches: &[Vec<Stretch>; 3]) {
             .note(other_name, other[1], "");
         run.report.add(figure);
     }
-}
-
-/// The least, the middle and the most of a figure.
-fn spread(stretches: &[Stretch], of: fn(&Stretch) -> f64) -> [f64; 3] {
-    let mut values: Vec<f64> = stretches.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    [
-        values[0],
-        values[values.len() / 2],
-        values[values.len() - 1],
-    ]
 }
 
 /// The daemon with those who ask it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use apportion::clock::Stopwatch;
 
 use crate::daemon::{Client, Daemon, Extra, post_tasks};
-use crate::report::{Figure, Goal};
+use crate::report::{Figure, Goal, spread};
 use crate::submit::{self, N_BODIES};
 use crate::{Run, bodies, processes};
 
@@ -104,17 +104,6 @@ fn report(run: &mut Run, load: Load, taken: &[Vec<Taken>; 4]) {
                 .note("unwatched", floor_cpu, "us/task"),
         );
     }
-}
-
-/// The least, the middle and the most of a figure.
-fn spread(taken: &[Taken], of: fn(&Taken) -> f64) -> [f64; 3] {
-    let mut values: Vec<f64> = taken.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    [
-        values[0],
-        values[values.len() / 2],
-        values[values.len() - 1],
-    ]
 }
 
 /// A daemon that is watched in one way. It is only scraped while a load is on it.

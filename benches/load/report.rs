@@ -189,3 +189,17 @@ impl Report {
         format!("{:#}\n", json!({ "figures": figures }))
     }
 }
+
+/// The least, the middle and the most of a figure.
+///
+/// # Panics
+/// If nothing was taken.
+pub(crate) fn spread<T>(taken: &[T], of: fn(&T) -> f64) -> [f64; 3] {
+    let mut values: Vec<f64> = taken.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    [
+        values[0],
+        values[values.len() / 2],
+        values[values.len() - 1],
+    ]
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use apportion_policies::Amount;
 
 use super::errors::Problem;
-use super::sections::{amounts, unknown_name};
+use super::sections::{amounts, set, unknown_name};
 use super::walk::{Field, Report, Section};
 use super::{
     BackendConfig, Credentials, Masters, MesosConfig, Placement, PythonConfig, ServerConfig,
@@ -106,23 +106,13 @@ pub(super) fn mesos(
     config.ca_file = file("ca_file", &section, report);
     config.executor_ca_file = file("executor_ca_file", &section, report);
     let mut within = |key: &str, range: RangeInclusive<Duration>, target: &mut Duration| {
-        let Some(field) = section.get(key) else {
-            return;
-        };
-        match field.duration(report) {
-            Some(span) if range.contains(&span) => *target = span,
-            Some(span) => field.report(
-                report,
-                Problem::OutOfRange {
-                    range: format!(
-                        "from {} to {}",
-                        humantime::format_duration(*range.start()),
-                        humantime::format_duration(*range.end())
-                    ),
-                    found: humantime::format_duration(span).to_string(),
-                },
-            ),
-            None => {}
+        if let Some(field) = section.get(key) {
+            let words = format!(
+                "from {} to {}",
+                humantime::format_duration(*range.start()),
+                humantime::format_duration(*range.end())
+            );
+            set(target, field.duration_within(&range, &words, report));
         }
     };
     let any = Duration::ZERO..=*FAILOVER.end();

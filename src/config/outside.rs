@@ -92,16 +92,7 @@ fn one(field: &Field<'_>, report: &mut Report<'_>) -> Option<OutsideConfig> {
         let Some(field) = section.get(name) else {
             return Some(default);
         };
-        let span = field.duration(report)?;
-        if !SPAN.contains(&span) {
-            let problem = Problem::OutOfRange {
-                range: "from 100ms to 1d".into(),
-                found: humantime::format_duration(span).to_string(),
-            };
-            field.report(report, problem);
-            return None;
-        }
-        Some(span)
+        field.duration_within(&SPAN, "from 100ms to 1d", report)
     };
     let every = span("every", Duration::from_secs(10))?;
     let timeout = span("timeout", Duration::from_secs(5))?;

@@ -144,15 +144,7 @@ fn half_life(field: &Field<'_>, policy: &str, report: &mut Report<'_>) -> Option
         field.report_key(report, Problem::Conflict(what.into()));
         return None;
     }
-    if !HALF_LIFE.contains(&half_life) {
-        let problem = Problem::OutOfRange {
-            range: "from 1s to 3650d".into(),
-            found: humantime::format_duration(half_life).to_string(),
-        };
-        field.report(report, problem);
-        return None;
-    }
-    Some(half_life)
+    field.within(half_life, &HALF_LIFE, "from 1s to 3650d", report)
 }
 
 fn known_policy(field: &Field<'_>, report: &mut Report<'_>) -> Option<Arc<str>> {

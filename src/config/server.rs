@@ -110,19 +110,9 @@ fn limits(server: &mut ServerConfig, section: &Section<'_>, report: &mut Report<
         ("body_timeout", &mut server.body_timeout),
         ("write_timeout", &mut server.write_timeout),
     ] {
-        let Some(field) = section.get(name) else {
-            continue;
-        };
-        match field.duration(report) {
-            Some(time) if TIMEOUT.contains(&time) => *limit = time,
-            Some(time) => field.report(
-                report,
-                Problem::OutOfRange {
-                    range: "from 100ms to 1d".into(),
-                    found: humantime::format_duration(time).to_string(),
-                },
-            ),
-            None => {}
+        if let Some(field) = section.get(name) {
+            let time = field.duration_within(&TIMEOUT, "from 100ms to 1d", report);
+            set(limit, time);
         }
     }
 }

@@ -341,6 +341,36 @@ impl<'a> Field<'a> {
         parsed.map_or_else(|error| self.refuse(error, report), Some)
     }
 
+    /// A duration in this range, which `words` name.
+    pub(super) fn duration_within(
+        &self,
+        range: &RangeInclusive<Duration>,
+        words: &str,
+        report: &mut Report<'_>,
+    ) -> Option<Duration> {
+        let span = self.duration(report)?;
+        self.within(span, range, words, report)
+    }
+
+    /// The duration that was read here, if it is in this range, which `words` name.
+    pub(super) fn within(
+        &self,
+        span: Duration,
+        range: &RangeInclusive<Duration>,
+        words: &str,
+        report: &mut Report<'_>,
+    ) -> Option<Duration> {
+        if range.contains(&span) {
+            return Some(span);
+        }
+        let problem = Problem::OutOfRange {
+            range: words.to_owned(),
+            found: humantime::format_duration(span).to_string(),
+        };
+        self.report(report, problem);
+        None
+    }
+
     /// A duration, or `"never"`.
     pub(super) fn deadline(&self, report: &mut Report<'_>) -> Option<Deadline> {
         if self.value.as_str() == Some("never") {
