@@ -13,8 +13,10 @@ use crate::access::{Access, Caller, Right};
 use crate::backend::Logs;
 use crate::backend::remote::service::Service;
 use crate::backend::values::Values;
+use crate::clock;
 use crate::config::Config;
 use crate::driver::RequestError;
+use crate::engine::report::Explanation;
 use crate::engine::request::{After, NewTask};
 use crate::engine::{Engine, Fact, Refusal, Reply, Request, TaskId, Time};
 use crate::metrics::Metrics;
@@ -204,7 +206,7 @@ impl Context {
             return Ok(());
         }
         let record = self.look_up(task).await?;
-        check(caller, right, &record)
+        check(caller, right, task, &record.submission.spec.queue)
     }
 
     async fn look_up(&self, task: TaskId) -> Result<TaskRecord, ApiError> {
@@ -219,8 +221,25 @@ impl Context {
         task: TaskId,
     ) -> Result<TaskRecord, ApiError> {
         let record = self.look_up(task).await?;
-        check(caller, Right::Read, &record)?;
+        check(caller, Right::Read, task, &record.submission.spec.queue)?;
         Ok(record)
+    }
+
+    /// Why a live task that the caller may read stands where it does, by the engine alone, which is asked often and
+    /// while the store works; `None` if it isn't alive, which [`Context::find_task`] has to explain.
+    pub(super) async fn explain(
+        &self,
+        caller: &Caller,
+        task: TaskId,
+    ) -> Result<Option<Explanation>, ApiError> {
+        let now = clock::now();
+        let explanation = self
+            .inspect(move |engine| engine.explain(task, now))
+            .await?;
+        if let Some(explanation) = &explanation {
+            check(caller, Right::Read, task, &explanation.queue)?;
+        }
+        Ok(explanation)
     }
 
     /// The tasks that a filter asks for and the caller may read.
@@ -308,10 +327,10 @@ impl Context {
     }
 }
 
-fn check(caller: &Caller, right: Right, record: &TaskRecord) -> Result<(), ApiError> {
-    match caller.may(right, &record.submission.spec.queue) {
+fn check(caller: &Caller, right: Right, task: TaskId, queue: &str) -> Result<(), ApiError> {
+    match caller.may(right, queue) {
         true => Ok(()),
-        false => Err(forbidden(caller, right, Place::Task(record.task))),
+        false => Err(forbidden(caller, right, Place::Task(task))),
     }
 }
 

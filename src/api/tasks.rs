@@ -10,7 +10,6 @@ use super::json::{CancelRequest, ErrorBody, ExplanationJson, TaskJson, TaskState
 use super::query::{Parameters, TaskPath};
 use super::{ApiError, Context};
 use crate::access::{Caller, Right};
-use crate::clock;
 use crate::engine::{Reply, Request, TaskId, TaskState};
 use crate::store::reader::TaskFilter;
 
@@ -236,13 +235,8 @@ pub(super) async fn explain(
     caller: Caller,
     TaskPath(task): TaskPath,
 ) -> Result<Json<ExplanationJson>, ApiError> {
-    let now = clock::now();
-    let explanation = context
-        .inspect(move |engine| engine.explain(task, now))
-        .await?;
-    // Asked also where the engine knows the task: it doesn't know the caller.
-    let record = context.find_task(&caller, task).await?;
-    let Some(explanation) = explanation else {
+    let Some(explanation) = context.explain(&caller, task).await? else {
+        let record = context.find_task(&caller, task).await?;
         return Ok(Json(ExplanationJson::from_ended(&record)));
     };
     let mut explanation = ExplanationJson::from_explanation(&explanation);
