@@ -103,6 +103,10 @@ impl Core {
         if !left.is_empty() {
             self.events.insert(0, left);
         }
+        if self.has_only_looks(now) {
+            self.look();
+            return Ok(());
+        }
         // From the back, so that what is not yet taken in can be refused if the store fails.
         self.messages.reverse();
         self.phase = Phase::TakeIn;
@@ -133,6 +137,24 @@ impl Core {
                     return self.close();
                 }
                 Phase::Done => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether all that was received are looks, and nothing is due: then there is nothing to decide, and no batch to
+    /// tell of, however many ask.
+    fn has_only_looks(&self, now: Time) -> bool {
+        let is_look = |message: &Message| matches!(message, Message::Inspect(_));
+        !self.messages.is_empty()
+            && self.messages.iter().all(is_look)
+            && self.events.iter().all(Vec::is_empty)
+            && self.engine.wake_at().is_none_or(|due| now < due)
+    }
+
+    fn look(&mut self) {
+        for message in self.messages.drain(..) {
+            if let Message::Inspect(look) = message {
+                look(&self.engine);
             }
         }
     }

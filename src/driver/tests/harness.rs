@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -175,6 +176,7 @@ pub(super) struct Running {
     asked: Receiver<Asked>,
     thread: JoinHandle<Result<(), StoreError>>,
     next_offer: u64,
+    n_batches: Arc<AtomicUsize>,
 }
 
 impl Running {
@@ -195,9 +197,13 @@ impl Running {
             running: Vec::new(),
         };
         let own_store = Box::new(store.clone());
+        let n_batches = Arc::new(AtomicUsize::new(0));
+        let told = Arc::clone(&n_batches);
         let thread = std::thread::spawn(move || {
             backend.reconcile(attempts);
-            let observer = |_: &[Fact], _: &driver::BatchStats| {};
+            let observer = move |_: &[Fact], _: &driver::BatchStats| {
+                told.fetch_add(1, Ordering::SeqCst);
+            };
             inbox.run(engine, own_store, Box::new(backend), Box::new(observer))
         });
         let total = BTreeMap::from([("cpus".into(), Amount::from_units(4).unwrap())]);
@@ -215,7 +221,13 @@ impl Running {
             asked,
             thread,
             next_offer: 1,
+            n_batches,
         }
+    }
+
+    /// Of how many batches was told.
+    pub(super) fn n_batches(&self) -> usize {
+        self.n_batches.load(Ordering::SeqCst)
     }
 
     /// Offers cpus of the agent.

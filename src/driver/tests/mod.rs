@@ -154,6 +154,27 @@ async fn looks_in_the_batch_of_a_failed_commit_are_granted() {
 }
 
 #[tokio::test]
+async fn looks_alone_make_no_batch() {
+    let driver = Running::start(TestStore::default()).await;
+    driver.handle.request(submit(0)).await.unwrap();
+    driver.settle().await;
+    let n_batches = driver.n_batches();
+    assert!(n_batches > 0);
+    for _ in 0..50 {
+        let look = driver.handle.inspect(|engine| engine.is_live(TaskId(1)));
+        assert!(look.await.unwrap());
+    }
+    assert_eq!(
+        driver.n_batches(),
+        n_batches,
+        "a turn for which nothing has changed would be counted among the decisions"
+    );
+    driver.handle.request(submit(0)).await.unwrap();
+    driver.settle().await;
+    assert!(driver.n_batches() > n_batches);
+}
+
+#[tokio::test]
 async fn a_damaged_store_ends_the_driver() {
     let driver = Running::start(TestStore::default()).await;
     driver.store.fail(Some(corrupt()));
