@@ -77,3 +77,64 @@ impl Memo {
         place
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ranking::Key;
+    use crate::share::Share;
+
+    fn standing(number: u64) -> Standing {
+        Standing {
+            key: Key::share(Share::count(number)),
+            level: None,
+            next: None,
+        }
+    }
+
+    /// A set of its own for each number, of which both ends tell.
+    fn set(width: usize, number: u64) -> Vec<u64> {
+        let mut words = vec![0; width];
+        words[0] = number % 7;
+        words[width - 1] += 8 * (number + 1);
+        words
+    }
+
+    #[test]
+    fn the_last_answers_are_remembered_and_no_older_ones() {
+        for width in 1..4 {
+            let all = vec![u64::MAX; width];
+            let mut memo = Memo::default();
+            for number in 0..100 {
+                assert_eq!(memo.find(&set(width, number), &all), None);
+                let place = memo.put(&set(width, number), Some(standing(number)));
+                assert_eq!(memo.find(&all, &set(width, number)), Some(place));
+                let oldest = (number + 1).saturating_sub(ANSWERS_MAX as u64);
+                for known in oldest..=number {
+                    let place = memo.find(&set(width, known), &all).unwrap();
+                    let found = memo.standing(place).unwrap();
+                    assert!(found.key == standing(known).key, "{known} of {number}");
+                }
+                if let Some(forgotten) = oldest.checked_sub(1) {
+                    assert_eq!(memo.find(&set(width, forgotten), &all), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_in_both_sets_is_asked_for_and_only_of_one_width() {
+        let mut memo = Memo::default();
+        assert_eq!(memo.find(&[], &[1]), None);
+        let nothing = memo.put(&[0], None);
+        let place = memo.put(&[0b100], Some(standing(1)));
+        assert_eq!(memo.find(&[0b110], &[0b101, 7]), Some(place));
+        assert_eq!(memo.find(&[0b110], &[0b001]), Some(nothing));
+        assert!(memo.standing(nothing).is_none());
+        assert_eq!(memo.find(&[0b110, 0], &[0b101, 0]), None);
+        assert_eq!(memo.put(&[0b100, 0], Some(standing(2))), 0);
+        assert_eq!(memo.find(&[0b100], &[0b100]), None, "of another width");
+        memo.clear();
+        assert_eq!(memo.find(&[0b100, 0], &[0b100, 0]), None);
+    }
+}

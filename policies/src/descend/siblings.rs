@@ -191,3 +191,46 @@ fn least(levels: [&Tournament<u64>; 2]) -> Option<u64> {
     let levels = levels.into_iter().filter_map(Tournament::first);
     levels.map(|(level, _)| level).min()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::share::Share;
+
+    /// More than are looked at one by one.
+    const N_SHAPES: usize = 70;
+
+    proptest! {
+        /// However many classes there are, however many shapes can go, and also where leaves have left.
+        #[test]
+        fn the_first_of_all_classes_is_what_a_scan_finds(
+            leaves in vec((0..N_SHAPES, 0..6_u64, 0..6_u64, any::<bool>()), 0..90),
+            going in prop_oneof![vec(0..N_SHAPES, 0..8), vec(0..N_SHAPES, 0..60)],
+        ) {
+            let mut siblings = Siblings::default();
+            let mut kept = Vec::new();
+            for (leaf, (shape, key, level, stays)) in leaves.into_iter().enumerate() {
+                let shape = ShapeId::new(shape);
+                let key = Key::share(Share::count(key));
+                let path = narrow(leaf);
+                let place = Place { key, seq: 7, path };
+                let stand = siblings.enter(shape, leaf);
+                siblings.put(stand, place, place.coarse(), Some(level));
+                if stays {
+                    kept.push((place, path, shape, level));
+                } else {
+                    siblings.leave(stand);
+                }
+            }
+            let mut words = Vec::new();
+            going.into_iter().for_each(|shape| bits::insert(&mut words, ShapeId::new(shape)));
+            kept.retain(|(_, _, shape, _)| bits::contains(&words, *shape));
+            let first = kept.iter().map(|(place, leaf, shape, _)| (*place, *leaf, *shape)).min();
+            prop_assert!(siblings.first_head(&words) == first);
+            prop_assert_eq!(siblings.level_head(&words), kept.iter().map(|kept| kept.3).min());
+        }
+    }
+}

@@ -292,11 +292,9 @@ impl Leaf {
             !self.is_limited || tree.exceeded_max(leaf, facts.demand(shape)).is_none()
         };
         let mut old = self.heads.iter().peekable();
-        let mut differs = self.heads.len() != heads.len();
         for (shape, _) in heads {
             while let Some(gone) = old.next_if(|head| head.shape < *shape) {
                 change.leaves(gone);
-                differs = true;
             }
             let now = is_allowed(facts, *shape);
             match old.next_if(|head| head.shape == *shape) {
@@ -306,7 +304,6 @@ impl Leaf {
                 None => {
                     change.waiting_in.push(*shape);
                     change.going_in.extend(now.then_some(*shape));
-                    differs = true;
                 }
             }
         }
@@ -325,7 +322,7 @@ impl Leaf {
             .waiting_out
             .iter()
             .for_each(|shape| facts.remove_leaf(*shape));
-        if differs {
+        if !change.waiting_in.is_empty() || !change.waiting_out.is_empty() {
             let shares = self.heads.iter().map(|head| facts.share(head.shape));
             self.task_share = shares.min().unwrap_or(0);
         }
