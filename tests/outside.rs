@@ -90,6 +90,29 @@ fn a_failure_keeps_the_last_answer_until_it_is_stale_and_then_nothing_starts() {
 }
 
 #[test]
+fn what_the_daemon_finds_out_itself_counts_whatever_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let number = folder.path().join("number");
+    fs::write(&number, "9").unwrap();
+    let outside = format!("{}\nstale_after = \"1s\"", cat(&number));
+    let daemon = Daemon::start(folder.path(), &config(&outside));
+    wait_outside(&daemon, 9.0);
+    let tell = |used: u64| {
+        let told = daemon
+            .http
+            .post("/v1/resources/db/outside", &json!({"used": used}));
+        assert_eq!(told.status, 204);
+    };
+    tell(0);
+    wait_outside(&daemon, 9.0);
+    fs::write(&number, "-1\nrubbish").unwrap();
+    wait_outside(&daemon, 10.0);
+    assert!(daemon.log().contains("'-1\\nrubbish'"), "on one line");
+    tell(0);
+    wait_outside(&daemon, 10.0);
+}
+
+#[test]
 fn a_command_that_takes_too_long_is_ended_with_what_it_started() {
     let folder = tempfile::tempdir().unwrap();
     let pid = folder.path().join("pid");

@@ -81,9 +81,8 @@ fn wanted(config: &Config) -> BTreeMap<Arc<str>, Asked> {
 /// Asks about one resource again and again.
 async fn poll(handle: Handle, resource: Arc<str>, asked: Asked, metrics: Arc<Metrics>) {
     let Asked { outside, capacity } = asked;
-    let mut told = None;
     let mut answered = Stopwatch::start();
-    let mut is_failing = false;
+    let (mut is_failing, mut is_stale) = (false, false);
     loop {
         match ask(&outside, &resource).await {
             Ok(used) => {
@@ -91,8 +90,9 @@ async fn poll(handle: Handle, resource: Arc<str>, asked: Asked, metrics: Arc<Met
                 if std::mem::take(&mut is_failing) {
                     tracing::info!(%resource, %used, "what others use of it is known again");
                 }
+                is_stale = false;
                 metrics.record_outside(&resource, true);
-                told = tell(&handle, &resource, used, told).await;
+                tell(&handle, &resource, used).await;
             }
             Err(error) => {
                 metrics.record_outside(&resource, false);
@@ -103,12 +103,14 @@ async fn poll(handle: Handle, resource: Arc<str>, asked: Asked, metrics: Arc<Met
                         humantime::format_duration(outside.stale_after)
                     );
                 }
-                if answered.elapsed() >= outside.stale_after && told != Some(capacity) {
-                    tracing::error!(
-                        %resource,
-                        "what others use of it is not known any more: {error}; until it is, nothing that demands it starts"
-                    );
-                    told = tell(&handle, &resource, capacity, told).await;
+                if answered.elapsed() >= outside.stale_after {
+                    if !std::mem::replace(&mut is_stale, true) {
+                        tracing::error!(
+                            %resource,
+                            "what others use of it is not known any more: {error}; until it is, nothing that demands it starts"
+                        );
+                    }
+                    tell(&handle, &resource, capacity).await;
                 }
             }
         }
@@ -116,26 +118,23 @@ async fn poll(handle: Handle, resource: Arc<str>, asked: Asked, metrics: Arc<Met
     }
 }
 
-/// Tells the engine, where that is news. Gives what it was told last.
-async fn tell(
-    handle: &Handle,
-    resource: &Arc<str>,
-    used: Amount,
-    told: Option<Amount>,
-) -> Option<Amount> {
-    if told == Some(used) {
-        return told;
+/// Tells the engine, where something else stands there: also what somebody else has told it meanwhile.
+async fn tell(handle: &Handle, resource: &Arc<str>, used: Amount) {
+    let name = Arc::clone(resource);
+    let stands = handle.inspect(move |engine| {
+        let all = engine.resources();
+        let found = all.into_iter().find(|it| it.name == name);
+        found.map(|it| it.outside)
+    });
+    if matches!(stands.await, Ok(Some(stands)) if stands == used) {
+        return;
     }
     let request = Request::ReportOutside {
         resource: Arc::clone(resource),
         used,
     };
-    match handle.request(request).await {
-        Ok(_) => Some(used),
-        Err(error) => {
-            tracing::debug!(%resource, %error, "what others use of it is told again later");
-            told
-        }
+    if let Err(error) = handle.request(request).await {
+        tracing::debug!(%resource, %error, "what others use of it is told again later");
     }
 }
 
@@ -151,13 +150,22 @@ async fn ask(outside: &OutsideConfig, resource: &str) -> Result<Amount, String> 
         }
     };
     let answer = answer.trim();
-    let shown: String = answer.chars().take(SHOWN_MAX).collect();
+    let shown = shown(answer);
     if answer.is_empty() {
         return Err("the answer is empty".to_owned());
     }
-    units::parse_amount(resource, answer)
-        .or_else(|error| rounded_up(answer).ok_or(error))
-        .map_err(|error| format!("the answer '{shown}' is no amount: {error}"))
+    if answer.len() > SHOWN_MAX {
+        return Err(format!("the answer is no amount: it begins with '{shown}'"));
+    }
+    units::parse_amount(resource, &shown)
+        .or_else(|error| rounded_up(&shown).ok_or(error))
+        .map_err(|error| format!("the answer is no amount: {error}"))
+}
+
+/// The beginning of what something else has said, on one line of the log.
+fn shown(text: &str) -> String {
+    let beginning = text.trim().chars().take(SHOWN_MAX);
+    beginning.flat_map(char::escape_debug).collect()
 }
 
 /// What is finer than a thousandth, as averages are.
@@ -197,7 +205,7 @@ async fn command(line: &str, timeout: Duration) -> Result<String, String> {
         Ok((_, _, Err(error))) => Err(format!("the command can't be waited for: {error}")),
         Ok((stdout, _, Ok(status))) if status.success() => Ok(stdout),
         Ok((_, stderr, Ok(status))) => {
-            let said: String = stderr.trim().chars().take(SHOWN_MAX).collect();
+            let said = shown(&stderr);
             Err(format!("the command failed ({status}): {said}"))
         }
     }
