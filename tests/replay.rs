@@ -137,6 +137,31 @@ fn odd_columns_are_mapped() {
 }
 
 #[test]
+fn memory_in_another_unit_is_doubted() {
+    let error = |arguments: &[&str]| {
+        let output = simulate(&[&["--trace", "odd.swf"], arguments].concat());
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let doubted = error(&[]);
+    assert!(
+        doubted.contains("2 of 3 jobs want more than 1 TiB") && doubted.contains("--map"),
+        "{doubted}"
+    );
+    assert!(!error(&["--map", "odd.toml"]).contains("1 TiB"));
+}
+
+#[test]
+fn without_arguments_all_ways_are_told() {
+    let error = error_of(&[]);
+    for way in ["FILE", "--trace", "--from", "--help"] {
+        assert!(error.contains(way), "{error}");
+    }
+    let both = error_of(&["a.toml", "--trace", "week.swf"]);
+    assert!(both.contains("cannot be used with"), "{both}");
+}
+
+#[test]
 fn a_configuration_gives_queues_and_limits() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c.toml");

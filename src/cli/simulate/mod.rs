@@ -30,13 +30,19 @@ with seconds, and mem in MiB; user, group, queue, partition, priority and constr
 
 Exit codes: 0 done, 1 a scenario doesn't go as it expects, 2 a file is wrong.";
 
+const NOTHING_NAMED: &str = "\
+say what to simulate:
+  apportion simulate FILE…            scenarios, or folders of them
+  apportion simulate --trace FILE     a recorded workload
+  apportion simulate --from DATA_DIR  what a daemon with this data directory ran
+'apportion simulate --help' has examples of each";
+
 /// Try the policies in virtual time: in scripted scenarios, or on recorded workloads.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Scenarios, or folders of them.
-    #[arg(value_name = "SCENARIO", required_unless_present_any = ["trace", "from"])]
-    #[arg(conflicts_with_all = ["trace", "from"])]
+    #[arg(value_name = "SCENARIO", conflicts_with_all = ["trace", "from"])]
     scenarios: Vec<PathBuf>,
     #[command(flatten)]
     replay: ReplayArgs,
@@ -110,7 +116,11 @@ pub(super) fn execute(
     json: bool,
     out: &mut Output<'_>,
 ) -> Result<u8, CliError> {
-    if args.scenarios.is_empty() {
+    let is_replay = args.replay.trace.is_some() || args.replay.from.is_some();
+    if args.scenarios.is_empty() && !is_replay {
+        return Err(CliError::Usage(NOTHING_NAMED.into()));
+    }
+    if is_replay {
         traces::execute(&args.replay, registry, json, out)?;
         return Ok(exit::DONE);
     }

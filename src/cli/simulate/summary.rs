@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::super::output::{Output, table};
 use super::super::{CliError, format};
-use crate::config::units;
 use crate::sim::report::{PolicyReport, Report};
 
 /// So many queues are shown.
@@ -16,8 +15,7 @@ pub(super) fn print(
     out: &mut Output<'_>,
 ) -> Result<(), CliError> {
     let totals = report.totals.iter();
-    let totals =
-        totals.map(|(name, total)| format!("{name}={}", units::format_amount(name, *total)));
+    let totals = totals.map(|(name, total)| format!("{name}={}", format::amount_of(name, *total)));
     let totals = totals.collect::<Vec<_>>().join(" ");
     let n_jobs = format::count(report.n_jobs as u64, "job");
     let agents = format::count(report.n_agents as u64, "agent");
@@ -46,10 +44,10 @@ pub(super) fn print(
         let refused: u64 = policy.refused.values().sum();
         rows.add_row(vec![
             policy.policy.clone(),
-            format::seconds(wait.mean.round()),
-            format::seconds(wait.median),
-            format::seconds(wait.p95),
-            format::seconds(wait.worst),
+            wait_of(wait.mean.round()),
+            wait_of(wait.median),
+            wait_of(wait.p95),
+            wait_of(wait.worst),
             format!("{:.1}", slowdown.mean),
             format!("{:.1}", slowdown.p95),
             format!("{:.1}%", policy.fairness_error.0 * 100.0),
@@ -67,6 +65,14 @@ pub(super) fn print(
         out.line(format_args!("plots are in {}", page.display()))?;
     }
     Ok(())
+}
+
+/// `0s` where there was none: nobody measured milliseconds.
+fn wait_of(seconds: f64) -> String {
+    match seconds {
+        0.0 => "0s".to_owned(),
+        _ => format::seconds(seconds),
+    }
 }
 
 fn print_queues(
@@ -105,9 +111,9 @@ fn print_queues(
             queue.jobs.n_jobs.to_string(),
             format!("{:.1}%", queue.mean_share * 100.0),
             format!("{:.1}%", queue.mean_entitlement * 100.0),
-            told(format::seconds(wait.median)),
-            told(format::seconds(wait.p95)),
-            told(format::seconds(wait.worst)),
+            told(wait_of(wait.median)),
+            told(wait_of(wait.p95)),
+            told(wait_of(wait.worst)),
             told(format!("{:.1}", slowdown.median)),
             told(format!("{:.1}", slowdown.p95)),
             told(format!("{:.1}", slowdown.worst)),

@@ -28,10 +28,19 @@ pub(super) fn execute(
         None => None,
     };
     let (title, mut trace) = workload(args)?;
+    if args.trace.is_some() && args.map.is_none() {
+        doubt_memory(&trace, out)?;
+    }
     let mut settings = settings(config.as_ref(), &mut trace, args)?;
     let mut agents = agents(args, config.as_ref())?;
     cluster::add_resources(&mut settings, &trace.jobs, &agents);
     if agents.is_empty() {
+        if args.trace.is_some() && trace.processors.is_none() {
+            out.note(
+                "how large the cluster was is not known: the work runs on one machine as large as the most that ever \
+                 ran at once, where hardly anything waits; say --agents, such as --agents 16*cpus=8,mem=32GiB",
+            )?;
+        }
         agents.push(cluster::one_agent(&trace, &settings));
     }
     let policies = policies(args, &settings, registry)?;
@@ -111,6 +120,28 @@ fn workload(args: &ReplayArgs) -> Result<(String, Trace), CliError> {
     };
     let wrong = |error: TraceError| CliError::Usage(format!("{}: {error}", path.display()));
     Ok((name.into_owned(), read.map_err(wrong)?))
+}
+
+/// More memory for one processor than any machine has, in MiB: 1 TiB.
+const MEM_PER_CPU_MAX: u128 = 1 << 20;
+
+/// Says so where most jobs that ask for memory ask for more than there can be: then it stands there in another unit.
+fn doubt_memory(trace: &Trace, out: &mut Output<'_>) -> Result<(), CliError> {
+    let asked = trace.jobs.iter().filter_map(|job| {
+        let milli = |name| Some(u128::from(job.demand.get(name)?.milli()));
+        Some(milli("mem")? > milli("cpus")? * MEM_PER_CPU_MAX)
+    });
+    let (n_asking, n_doubtful) = asked.fold((0, 0), |(all, doubtful), is_doubtful| {
+        (all + 1, doubtful + usize::from(is_doubtful))
+    });
+    if 2 * n_doubtful > n_asking {
+        out.note(format_args!(
+            "{n_doubtful} of {n_asking} jobs want more than 1 TiB of memory for each processor, so it is hardly in KiB \
+             for each processor, as the format says; name its unit with --map, such as \
+             mem = {{ column = 10, unit = \"B\", per = \"node\" }} (the README says more)"
+        ))?;
+    }
+    Ok(())
 }
 
 /// The file, unpacked where it is packed, whatever its name says.

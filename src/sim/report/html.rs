@@ -43,6 +43,17 @@ figcaption span { color: var(--faint); }
 @media (max-width: 700px) { body { padding: 16px 12px 40px; } .wide { display: none; } .narrow { display: block; } th, td { padding: 6px 8px; } }
 ";
 
+/// By what policies are compared, the less the better, and how it is shown. What looks alike is equally good.
+const COMPARED: [(fn(&PolicyReport) -> f64, fn(f64) -> String); 7] = [
+    (|it| it.all.wait.mean, duration),
+    (|it| it.all.wait.median, duration),
+    (|it| it.all.wait.p95, duration),
+    (|it| it.all.wait.worst, duration),
+    (|it| it.all.slowdown.mean, times),
+    (|it| it.all.slowdown.p95, times),
+    (|it| it.fairness_error.0, percent),
+];
+
 impl Report {
     /// The page. The same report gives the same bytes.
     #[must_use]
@@ -100,32 +111,15 @@ impl Report {
             put(page, format_args!("<th>{} used</th>", escaped(name)));
         }
         page.push_str("<th>ended after</th><th>never ran</th></tr>\n");
-        let columns: [fn(&PolicyReport) -> f64; 7] = [
-            |it| it.all.wait.mean,
-            |it| it.all.wait.median,
-            |it| it.all.wait.p95,
-            |it| it.all.wait.worst,
-            |it| it.all.slowdown.mean,
-            |it| it.all.slowdown.p95,
-            |it| it.fairness_error.0,
-        ];
-        let best = columns.map(|column| {
-            let numbers = self.policies.iter().map(column);
-            numbers.fold(f64::INFINITY, f64::min)
-        });
+        let best = COMPARED.map(|(number, shown)| self.best(number, shown));
         for policy in &self.policies {
             put(
                 page,
                 format_args!("<tr><td>{}</td>", escaped(&policy.policy)),
             );
-            for (place, column) in columns.iter().enumerate() {
-                let number = column(policy);
-                let shown = match place {
-                    0..4 => duration(number),
-                    4 | 5 => format!("{number:.1}"),
-                    _ => percent(number),
-                };
-                let is_best = self.policies.len() > 1 && number <= best[place];
+            for ((number, shown), best) in COMPARED.iter().zip(&best) {
+                let shown = shown(number(policy));
+                let is_best = best.as_ref() == Some(&shown);
                 let class = if is_best { " class=\"best\"" } else { "" };
                 put(page, format_args!("<td{class}>{shown}</td>"));
             }
@@ -143,6 +137,13 @@ impl Report {
             );
         }
         page.push_str("</table></div>\n");
+    }
+
+    /// The least number of a column, as it is shown; `None` where all policies show the same.
+    fn best(&self, number: fn(&PolicyReport) -> f64, shown: fn(f64) -> String) -> Option<String> {
+        let numbers = || self.policies.iter().map(number);
+        let best = shown(numbers().fold(f64::INFINITY, f64::min));
+        numbers().any(|it| shown(it) != best).then_some(best)
     }
 
     /// The queues of the first policy that used most; the order of all plots.
@@ -289,7 +290,7 @@ fn put_queue(page: &mut String, queue: &QueueStats) {
         }
     };
     cells(page, &stats.wait, duration);
-    cells(page, &stats.slowdown, |number| format!("{number:.1}"));
+    cells(page, &stats.slowdown, times);
     put(
         page,
         format_args!(
@@ -322,6 +323,10 @@ fn escaped(text: &str) -> String {
 
 fn hex(colour: RGBColor) -> String {
     format!("#{:02x}{:02x}{:02x}", colour.0, colour.1, colour.2)
+}
+
+fn times(number: f64) -> String {
+    format!("{number:.1}")
 }
 
 fn percent(part: f64) -> String {
