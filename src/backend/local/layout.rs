@@ -30,6 +30,9 @@ pub(super) const SPARE_DIR: &str = "spare";
 /// The file that remembers where the cgroups are, there too.
 pub(super) const CGROUPS_RECORD: &str = "cgroups";
 
+/// The permissions of directories through which others can pass, and no more.
+pub(super) const PASSABLE: u32 = 0o711;
+
 /// How many tasks share a directory.
 const SHARD_TASKS: u64 = 100;
 
@@ -90,7 +93,10 @@ pub(super) fn left_value(tasks_dir: &Path, attempt: AttemptId) -> PathBuf {
 /// # Errors
 /// What the file system says.
 pub(super) fn make_passable_dirs(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o711).create(path)
+    DirBuilder::new()
+        .recursive(true)
+        .mode(PASSABLE)
+        .create(path)
 }
 
 /// Removes all files of `count` consecutive tasks, from `first` on, and the directories that this

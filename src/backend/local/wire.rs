@@ -279,7 +279,10 @@ pub(super) fn write_line(into: &mut Vec<u8>, message: &impl Serialize) -> io::Re
 /// Cuts what is read into lines.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
+    /// Room, used again: to clear it for each read would cost more than the read.
     bytes: Vec<u8>,
+    /// How much of it has been read into.
+    end: usize,
     /// Where the first line not yet taken begins.
     start: usize,
     /// Up to here no line feed was found.
@@ -293,35 +296,39 @@ impl Lines {
     /// What the stream says, or a line that is too long.
     pub(super) fn fill(&mut self, from: &mut impl Read) -> io::Result<bool> {
         if self.start > 0 {
-            self.bytes.drain(..self.start);
+            self.bytes.copy_within(self.start..self.end, 0);
             self.searched -= self.start;
+            self.end -= self.start;
             self.start = 0;
         }
-        if self.bytes.len() >= LINE_MAX_BYTES {
+        if self.end >= LINE_MAX_BYTES {
             return Err(io::Error::other(format!(
                 "a line of more than {LINE_MAX_BYTES} bytes"
             )));
         }
-        let old_len = self.bytes.len();
-        self.bytes.resize(old_len + READ_BYTES, 0);
-        let result = loop {
-            match from.read(&mut self.bytes[old_len..]) {
+        let room = self.end + READ_BYTES;
+        if self.bytes.len() < room {
+            self.bytes.resize(room, 0);
+        }
+        loop {
+            match from.read(&mut self.bytes[self.end..room]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
+                Err(error) => return Err(error),
+                Ok(n_read) => {
+                    self.end += n_read;
+                    return Ok(n_read > 0);
+                }
             }
-        };
-        let n_read = *result.as_ref().unwrap_or(&0);
-        self.bytes.truncate(old_len + n_read);
-        result.map(|n_read| n_read > 0)
+        }
     }
 
     /// The next whole line, if there is one, without its line feed.
     pub(super) fn next_line(&mut self) -> Option<&[u8]> {
-        let Some(at) = self.bytes[self.searched..]
+        let Some(at) = self.bytes[self.searched..self.end]
             .iter()
             .position(|byte| *byte == b'\n')
         else {
-            self.searched = self.bytes.len();
+            self.searched = self.end;
             return None;
         };
         let (start, end) = (self.start, self.searched + at);

@@ -1,6 +1,7 @@
 //! The file itself: what opening refuses, what a failed commit leaves, what big arrays cost.
 
 mod audit;
+mod batches;
 mod upgrades;
 
 use std::fs;

@@ -25,8 +25,14 @@ pub(super) fn commit(
     let writer = Writer {
         transaction: &transaction,
     };
-    for fact in facts {
-        writer.write(fact)?;
+    let mut rest = facts;
+    while let [fact, after @ ..] = rest {
+        rest = if writer.write_short(rest)? {
+            &rest[2..]
+        } else {
+            writer.write(fact)?;
+            after
+        };
     }
     writer.write_next_id(facts)?;
     let left = sweeping && forget::sweep(&transaction)?;
@@ -51,6 +57,33 @@ impl Writer<'_> {
         self.transaction.prepare_cached(sql)
     }
 
+    /// Writes the first two of these facts at once, where they tell start and end of one attempt and the next tells
+    /// what becomes of its task: most short tasks end so, and the state between would be overwritten by the same commit.
+    fn write_short(&self, facts: &[Fact]) -> rusqlite::Result<bool> {
+        let [
+            Fact::Started {
+                attempt,
+                at: started_at,
+            },
+            Fact::AttemptEnded {
+                attempt: ended,
+                end,
+                usage,
+                at,
+            },
+            Fact::Ended { task, .. } | Fact::Requeued { task, .. },
+            ..,
+        ] = facts
+        else {
+            return Ok(false);
+        };
+        if attempt != ended || attempt.task != *task {
+            return Ok(false);
+        }
+        self.attempt_ended(*attempt, Some(*started_at), end, *usage, *at)?;
+        Ok(true)
+    }
+
     fn write(&self, fact: &Fact) -> rusqlite::Result<()> {
         match fact {
             Fact::Submitted {
@@ -72,7 +105,7 @@ impl Writer<'_> {
                 end,
                 usage,
                 at,
-            } => self.attempt_ended(*attempt, end, *usage, *at),
+            } => self.attempt_ended(*attempt, None, end, *usage, *at),
             Fact::Requeued {
                 task,
                 own_failure,
@@ -266,6 +299,9 @@ impl Writer<'_> {
             "INSERT INTO tasks(id, submission, queue, state, n_attempts) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![task, all.submission, &*all.queue, state.as_str(), n_attempts])?;
+        if self.leave_range_first(task, &all)? {
+            return Ok(());
+        }
         let range = self
             .statement(
                 "SELECT first, last FROM unstarted \
@@ -287,6 +323,19 @@ impl Writer<'_> {
             self.insert_unstarted(&all.queue, &all.state, task + 1, last, all.submission)?;
         }
         Ok(())
+    }
+
+    /// Takes a task from the range of unstarted ones that it is the first of, as most are. False if it is of none.
+    fn leave_range_first(&self, task: i64, all: &Unstarted) -> rusqlite::Result<bool> {
+        let sql = if all.count == 1 {
+            "DELETE FROM unstarted WHERE queue = ?1 AND state = ?2 AND first = ?3 AND last = ?3"
+        } else {
+            "UPDATE unstarted SET first = ?3 + 1 WHERE queue = ?1 AND state = ?2 AND first = ?3 AND last > ?3"
+        };
+        let changed = self
+            .statement(sql)?
+            .execute(params![&*all.queue, all.state, task])?;
+        Ok(changed > 0)
     }
 
     fn launched(&self, attempt: AttemptId, agent: &str, at: Time) -> rusqlite::Result<()> {
@@ -324,6 +373,7 @@ impl Writer<'_> {
     fn attempt_ended(
         &self,
         attempt: AttemptId,
+        started_at: Option<Time>,
         end: &AttemptEnd,
         usage: Usage,
         at: Time,
@@ -331,7 +381,7 @@ impl Writer<'_> {
         let (ending, detail) = codec::write_end(end);
         self.statement(
             "UPDATE attempts SET ended_at = ?3, ending = ?4, ending_detail = ?5, wall_us = ?6, cpu_us = ?7, \
-             memory_peak_bytes = ?8 WHERE task = ?1 AND number = ?2",
+             memory_peak_bytes = ?8, started_at = coalesce(?9, started_at) WHERE task = ?1 AND number = ?2",
         )?
         .execute(params![
             int(attempt.task.0),
@@ -342,6 +392,7 @@ impl Writer<'_> {
             duration_us(usage.wall),
             duration_us(usage.cpu),
             int(usage.memory_peak_bytes),
+            started_at.map(millis),
         ])?;
         Ok(())
     }

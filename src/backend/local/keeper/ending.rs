@@ -330,9 +330,14 @@ impl Keeper {
 
     /// How long at most to wait for something to happen.
     pub(super) fn wait_max(&self) -> Option<Duration> {
-        let expire_at = self.workers.expire_at();
+        let always = self
+            .workers
+            .expire_at()
+            .into_iter()
+            .chain(self.spares.gather_at());
         if self.attempts.is_empty() {
-            return expire_at.map(|at| at.saturating_sub(self.clock.elapsed()));
+            let next = always.min();
+            return next.map(|at| at.saturating_sub(self.clock.elapsed()));
         }
         let deadlines = self
             .ending
@@ -346,7 +351,7 @@ impl Keeper {
             .chain(self.recheck_at)
             .chain(self.announce_at())
             .chain(self.watch_at())
-            .chain(expire_at)
+            .chain(always)
             .min();
         next.map(|at| at.saturating_sub(self.clock.elapsed()))
     }

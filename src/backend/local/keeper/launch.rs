@@ -201,7 +201,11 @@ impl Keeper {
             };
             attempt.is_announced = true;
             self.reports.push(&Report::Started { attempt: id });
-            if let Err(error) = attempt.outputs.name(&self.home.tasks_dir, id.into()) {
+            if let Err(error) =
+                attempt
+                    .outputs
+                    .name(&self.home.tasks_dir, &mut self.spares, id.into())
+            {
                 let id = AttemptId::from(id);
                 self.reports
                     .warn(format!("cannot name the outputs of attempt {id}: {error}"));

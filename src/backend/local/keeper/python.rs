@@ -37,7 +37,7 @@ impl Keeper {
         let made = spawn::make_files(tasks_dir, &mut self.spares, attempt, user);
         let made = made.and_then(|mut files| {
             // The worker opens them by their names.
-            let named = files.outputs.name(tasks_dir, attempt);
+            let named = files.outputs.name(tasks_dir, &mut self.spares, attempt);
             named.map_err(|error| WireEnd::Failed(format!("cannot name an output: {error}")))?;
             Ok(files)
         });

@@ -167,6 +167,7 @@ pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Re
         }
     };
     process::end_all_descendants();
+    keeper.spares.gather(Duration::MAX);
     if let Limits::Cgroups(cgroups) = &mut keeper.limits {
         for attempt in keeper.attempts.into_values() {
             if let Some(cgroup) = attempt.cgroup {
@@ -308,8 +309,10 @@ impl Keeper {
         self.announce();
         self.reports.flush()?;
         // While the daemon decides what comes next.
+        let now = self.clock.elapsed();
+        self.spares.gather(now);
         for attempt in std::mem::take(&mut self.untidy) {
-            spawn::tidy_up(&self.home.tasks_dir, &mut self.spares, attempt.into());
+            spawn::tidy_up(&self.home.tasks_dir, &mut self.spares, attempt.into(), now);
         }
         Ok(!(self.shutting_down && self.attempts.is_empty()))
     }

@@ -8,13 +8,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use super::super::wire::{WireBounds, WireEnd, WireUser};
 use super::super::{layout, logs};
-use super::spares::{self, Spares};
+use super::spares::Spares;
 use super::stub::{self, Stub};
 use crate::backend::LogStream;
 use crate::engine::AttemptId;
@@ -50,10 +51,15 @@ impl Outputs {
     ///
     /// # Errors
     /// What the file system says.
-    pub(super) fn name(&mut self, tasks_dir: &Path, attempt: AttemptId) -> io::Result<()> {
+    pub(super) fn name(
+        &mut self,
+        tasks_dir: &Path,
+        spares: &mut Spares,
+        attempt: AttemptId,
+    ) -> io::Result<()> {
         if let Self::Spare { stdout, stderr } = self {
             for (spare, stream) in [(stdout, LogStream::Stdout), (stderr, LogStream::Stderr)] {
-                spares::rename_into(spare, &layout::output_file(tasks_dir, attempt, stream))?;
+                spares.move_to(spare, &layout::output_file(tasks_dir, attempt, stream))?;
             }
             *self = Self::Named;
         }
@@ -97,9 +103,9 @@ impl Outputs {
             let spare = matches!(self, Self::Spare { .. }).then_some(&place);
             let left = spares.take_file_if_empty(&place)?;
             match (left, spare) {
-                (Some(_), Some(spare)) => spares::rename_into(spare, &named)?,
+                (Some(_), Some(spare)) => spares.move_to(spare, &named)?,
                 // Where the database is gone and the files are not, numbers come again, and nobody's outputs may be found.
-                (None, Some(_)) => drop(std::fs::remove_file(&named)),
+                (None, Some(_)) => spares.clear(&named),
                 (_, None) => {}
             }
             let n_bytes = left.unwrap_or(0);
@@ -296,8 +302,8 @@ fn is_own_fault(error: &io::Error) -> bool {
 }
 
 /// Takes away the working directory of an attempt that has ended, if it is empty.
-pub(super) fn tidy_up(tasks_dir: &Path, spares: &mut Spares, attempt: AttemptId) {
-    spares.take_dir_if_empty(&layout::work_dir(tasks_dir, attempt));
+pub(super) fn tidy_up(tasks_dir: &Path, spares: &mut Spares, attempt: AttemptId, now: Duration) {
+    spares.take_dir_if_empty(&layout::work_dir(tasks_dir, attempt), now);
 }
 
 /// The file to execute. A name without a slash is looked up in the task's own `PATH` where it has one;
