@@ -243,19 +243,13 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Rights, change};
+    use crate::access::change;
 
     fn make(data_dir: &Path, name: &str, queues: &[&str], rights: &[Right]) -> String {
         let secret = Secret::generate().unwrap();
         let kept = Kept {
-            id: secret.id().to_owned(),
-            name: name.into(),
-            hash: secret.hash().to_hex().to_string(),
-            queues: Queues::new(queues.iter().map(|text| text.parse().unwrap())),
-            rights: Rights::new(rights.iter().copied()),
-            made_at_ms: 0,
             expires_at_ms: Some(100),
-            revoked_at_ms: None,
+            ..Kept::of(&secret, name, queues, rights)
         };
         change(data_dir, |tokens| {
             tokens.push(kept);

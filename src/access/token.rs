@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+use super::rights::Right;
 use super::rights::{Queues, Rights};
 use crate::engine::Time;
 
@@ -17,6 +19,9 @@ const PREFIX: &str = "apportion_";
 const ID_BYTES: usize = 8;
 /// Random bytes of the secret part: as many as its hash has, so that guessing either is out of reach.
 const SECRET_BYTES: usize = 32;
+
+/// What is compared where no token has the id: no known secret has this hash.
+const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A token as its owner holds it: `apportion_ID_SECRET`. Never kept and never shown by `Debug`.
 pub struct Secret {
@@ -133,6 +138,23 @@ impl Kept {
     }
 }
 
+#[cfg(test)]
+impl Kept {
+    /// What is kept of this one, made at time 0 and good for ever.
+    pub(crate) fn of(secret: &Secret, name: &str, queues: &[&str], rights: &[Right]) -> Self {
+        Self {
+            id: secret.id().to_owned(),
+            name: name.into(),
+            hash: secret.hash().to_hex().to_string(),
+            queues: Queues::new(queues.iter().map(|text| text.parse().unwrap())),
+            rights: Rights::new(rights.iter().copied()),
+            made_at_ms: 0,
+            expires_at_ms: None,
+            revoked_at_ms: None,
+        }
+    }
+}
+
 /// All tokens, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tokens(BTreeMap<String, Arc<Kept>>);
@@ -156,14 +178,15 @@ impl Tokens {
         self.0.values().map(|kept| &**kept)
     }
 
-    /// The record of this token, if its secret is right. Hashes are compared in a time that doesn't depend on where
-    /// they differ, and one is compared even where the id is unknown.
+    /// The record of this token, if its secret is right. The time that it takes doesn't depend on where the secret
+    /// differs, for hashes are compared, and in a constant time; nor on whether the id is known, for one is read and
+    /// compared in any case.
     #[must_use]
     pub fn find(&self, presented: &Secret) -> Option<&Arc<Kept>> {
         let kept = self.get(presented.id());
-        let expected = kept.and_then(|kept| blake3::Hash::from_hex(&kept.hash).ok());
-        let is_right = expected.unwrap_or(blake3::Hash::from_bytes([0; 32])) == presented.hash();
-        kept.filter(|_| is_right && expected.is_some())
+        let expected = blake3::Hash::from_hex(kept.map_or(NO_HASH, |kept| &kept.hash));
+        let is_right = expected.is_ok_and(|expected| expected == presented.hash());
+        kept.filter(|_| is_right)
     }
 }
 
@@ -173,14 +196,8 @@ mod tests {
 
     fn kept(secret: &Secret) -> Kept {
         Kept {
-            id: secret.id().to_owned(),
-            name: "ci".into(),
-            hash: secret.hash().to_hex().to_string(),
-            queues: Queues::default(),
-            rights: Rights::default(),
-            made_at_ms: 5,
             expires_at_ms: Some(10),
-            revoked_at_ms: None,
+            ..Kept::of(secret, "ci", &[], &[])
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apportion_policies::Amount;
+use serde::{Deserialize, Serialize};
 
 /// `[backend]` with `kind = "local"`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct Containment {
 }
 
 /// `limits`: what a task may take at most of what it shares with its neighbours, beside its demand. `None` is no limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskLimits {
     /// `processes`: processes and threads at once.
     pub processes: Option<u64>,
@@ -185,6 +186,32 @@ pub struct MesosConfig {
     pub placement: Placement,
     /// `[python]`, for executors.
     pub python: PythonConfig,
+}
+
+impl Default for MesosConfig {
+    /// What holds where nothing is said; of masters there are none.
+    fn default() -> Self {
+        let mib = |units| Amount::from_units(units).unwrap_or_default();
+        Self {
+            masters: Masters::Urls(Vec::new()),
+            role: "apportion".into(),
+            user: "root".to_owned(),
+            name: "apportion".to_owned(),
+            hostname: None,
+            advertise: None,
+            credentials: None,
+            ca_file: None,
+            executor_ca_file: None,
+            failover_timeout: Duration::from_secs(7 * 24 * 60 * 60),
+            heartbeat_timeout: Duration::from_secs(75),
+            decline_for: Duration::from_secs(5 * 60),
+            unreachable_for: Duration::from_secs(60),
+            executor: BTreeMap::from([("cpus".into(), Amount::default()), ("mem".into(), mib(64))]),
+            executor_idle: Duration::from_secs(5 * 60),
+            placement: Placement::default(),
+            python: PythonConfig::default(),
+        }
+    }
 }
 
 /// What of queues and resources decides how a task is launched on Mesos. A reload may change it.

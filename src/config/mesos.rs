@@ -6,14 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apportion_policies::Amount;
-
 use super::errors::Problem;
 use super::sections::{amounts, set, unknown_name};
 use super::walk::{Field, Report, Section};
-use super::{
-    BackendConfig, Credentials, Masters, MesosConfig, Placement, PythonConfig, ServerConfig,
-};
+use super::{BackendConfig, Credentials, Masters, MesosConfig, ServerConfig};
 use crate::engine::settings::{QueueConfig, ResourceSettings, Scope};
 
 const KNOWN: [&str; 18] = [
@@ -47,30 +43,6 @@ const DECLINE: RangeInclusive<Duration> =
 const FAILOVER: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// What holds where nothing is said, but for the masters.
-fn defaults() -> MesosConfig {
-    let mib = |units| Amount::from_units(units).unwrap_or_default();
-    MesosConfig {
-        masters: Masters::Urls(Vec::new()),
-        role: "apportion".into(),
-        user: "root".to_owned(),
-        name: "apportion".to_owned(),
-        hostname: None,
-        advertise: None,
-        credentials: None,
-        ca_file: None,
-        executor_ca_file: None,
-        failover_timeout: Duration::from_secs(7 * 24 * 60 * 60),
-        heartbeat_timeout: Duration::from_secs(75),
-        decline_for: Duration::from_secs(5 * 60),
-        unreachable_for: Duration::from_secs(60),
-        executor: BTreeMap::from([("cpus".into(), Amount::default()), ("mem".into(), mib(64))]),
-        executor_idle: Duration::from_secs(5 * 60),
-        placement: Placement::default(),
-        python: PythonConfig::default(),
-    }
-}
-
 /// Reads a key that names a file.
 fn file(key: &str, section: &Section<'_>, report: &mut Report<'_>) -> Option<PathBuf> {
     let name = section.get(key)?.string(report)?;
@@ -83,7 +55,7 @@ pub(super) fn mesos(
     resources: &[ResourceSettings],
     report: &mut Report<'_>,
 ) -> MesosConfig {
-    let mut config = defaults();
+    let mut config = MesosConfig::default();
     let cluster = resources
         .iter()
         .filter(|resource| matches!(resource.scope, Scope::Cluster { .. }));

@@ -11,7 +11,7 @@ use super::course::Course;
 use super::promises::UNREACHABLE_FOR;
 use crate::backend::mesos::session::SessionSettings;
 use crate::backend::remote::launch::Upload;
-use crate::backend::settings::{Masters, MesosConfig, Placement, PythonConfig};
+use crate::backend::settings::{MesosConfig, Placement};
 use crate::engine::settings::{
     ClaimSettings, Deadline, PolicyConfig, QueueConfig, ResourceSettings,
 };
@@ -116,23 +116,13 @@ fn engine_settings() -> EngineSettings {
 
 pub(super) fn mesos_settings(placement: Placement) -> SessionSettings {
     let config = MesosConfig {
-        masters: Masters::Urls(Vec::new()),
         role: ROLE.into(),
         user: "nobody".to_owned(),
-        name: "apportion".to_owned(),
-        hostname: None,
-        advertise: None,
-        credentials: None,
-        ca_file: None,
-        executor_ca_file: None,
-        failover_timeout: Duration::from_secs(7 * 24 * 3600),
-        heartbeat_timeout: Duration::from_secs(75),
-        decline_for: Duration::from_secs(300),
         unreachable_for: UNREACHABLE_FOR,
         executor: [("mem".into(), amount(64))].into(),
         executor_idle: Duration::from_secs(60),
         placement,
-        python: PythonConfig::default(),
+        ..MesosConfig::default()
     };
     SessionSettings {
         config,

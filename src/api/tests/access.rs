@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::document::{concrete, documented};
 use super::env::{Answer, Daemon};
 use super::waiting::Events;
-use crate::access::{self, Kept, Queues, Right, Rights, Secret, TokenFileError};
+use crate::access::{self, Kept, Right, Secret, TokenFileError};
 
 /// The calls of the document that ask for no token: they tell nothing of what runs here, or have secrets of their own.
 const WITHOUT_TOKEN: [&str; 5] = [
@@ -20,16 +20,7 @@ const WITHOUT_TOKEN: [&str; 5] = [
 
 pub(super) fn token(daemon: &Daemon, name: &str, queues: &[&str], rights: &[Right]) -> String {
     let secret = Secret::generate().unwrap();
-    let kept = Kept {
-        id: secret.id().to_owned(),
-        name: name.into(),
-        hash: secret.hash().to_hex().to_string(),
-        queues: Queues::new(queues.iter().map(|text| text.parse().unwrap())),
-        rights: Rights::new(rights.iter().copied()),
-        made_at_ms: 0,
-        expires_at_ms: None,
-        revoked_at_ms: None,
-    };
+    let kept = Kept::of(&secret, name, queues, rights);
     change(daemon, |tokens| tokens.push(kept));
     secret.reveal()
 }

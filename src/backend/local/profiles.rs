@@ -49,15 +49,9 @@ impl Known {
             Some(user) => self.accounts.get(user).cloned().unwrap_or(Ok(None))?,
             None => None,
         };
-        let limits = &containment.limits;
         Ok(WireBounds {
             user,
-            processes: limits.processes,
-            open_files: limits.open_files,
-            file_size_bytes: limits.file_size_bytes,
-            output_bytes: limits.output_bytes,
-            disk_bytes: limits.disk_bytes,
-            core_dumps: limits.core_dumps,
+            limits: containment.limits.clone(),
         })
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::settings::TaskLimits;
 use crate::engine::{AttemptId, TaskId};
 
 /// The longest line either side takes. No program can be started with arguments and environment of that size.
@@ -106,23 +107,12 @@ pub(super) struct LaunchOrder<'a> {
 }
 
 /// What an attempt may do to its neighbours; [`crate::backend::settings::Containment`] on the wire.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct WireBounds {
     /// Who runs it; `None` for the keeper's own user.
     pub(super) user: Option<WireUser>,
-    /// So many processes and threads at once.
-    pub(super) processes: Option<u64>,
-    /// So many files each of its processes may have open.
-    pub(super) open_files: Option<u64>,
-    /// So long a file may be that it writes.
-    pub(super) file_size_bytes: Option<u64>,
-    /// So much it may write to both outputs together.
-    pub(super) output_bytes: Option<u64>,
-    /// So much may be in its working directory.
-    pub(super) disk_bytes: Option<u64>,
-    /// Whether crashes leave a core file.
-    #[serde(default)]
-    pub(super) core_dumps: bool,
+    /// What it may take.
+    pub(super) limits: TaskLimits,
 }
 
 /// Somebody else than the keeper's own user.

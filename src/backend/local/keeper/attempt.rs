@@ -154,13 +154,17 @@ impl Attempt {
     fn file_limit_hit(&self, status: ExitStatus) -> Option<TaskLimit> {
         let signal = Signal::SIGXFSZ as i32;
         let is_hit = status.signal() == Some(signal) || status.code() == Some(128 + signal);
-        let max = self.bounds.file_size_bytes.filter(|_| is_hit)?;
+        let max = self.bounds.limits.file_size_bytes.filter(|_| is_hit)?;
         Some(TaskLimit::FileBytes(max))
     }
 
     /// The limit of its outputs, where they are longer.
     pub(super) fn output_limit_hit(&self, n_bytes: u64) -> Option<TaskLimit> {
-        let max = self.bounds.output_bytes.filter(|max| n_bytes > *max)?;
+        let max = self
+            .bounds
+            .limits
+            .output_bytes
+            .filter(|max| n_bytes > *max)?;
         Some(TaskLimit::OutputBytes(max))
     }
 
@@ -187,6 +191,7 @@ pub(super) fn over_limit(limit: TaskLimit) -> WireEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::settings::TaskLimits;
 
     fn ended(raw_status: i32, cause: Option<Cause>) -> Attempt {
         Attempt {
@@ -200,9 +205,12 @@ mod tests {
             cgroup: None,
             mem_bytes: None,
             bounds: Rc::new(WireBounds {
-                file_size_bytes: Some(7),
-                output_bytes: Some(8),
-                ..WireBounds::default()
+                user: None,
+                limits: TaskLimits {
+                    file_size_bytes: Some(7),
+                    output_bytes: Some(8),
+                    ..TaskLimits::NONE
+                },
             }),
             exit: Some(Exit {
                 status: ExitStatus::from_raw(raw_status),

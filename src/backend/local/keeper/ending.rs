@@ -179,6 +179,7 @@ impl Keeper {
         let settled = settled.and_then(|written| {
             if let Some(max) = attempt
                 .bounds
+                .limits
                 .output_bytes
                 .filter(|max| written.n_bytes() > *max)
             {

@@ -124,7 +124,7 @@ impl Keeper {
                 return Ok(Err(WireEnd::Failed(message)));
             }
         };
-        let entered = cgroups.enter(&cgroup, bounds.processes.is_some());
+        let entered = cgroups.enter(&cgroup, bounds.limits.processes.is_some());
         // The keeper has left the cgroup of the attempt before.
         self.limit_started();
         let started = match entered {
@@ -136,7 +136,7 @@ impl Keeper {
                 let demand = Demand {
                     cpu_milli: order.cpu_milli,
                     mem_bytes: order.mem_bytes,
-                    processes: bounds.processes,
+                    processes: bounds.limits.processes,
                 };
                 self.unlimited.push((order.attempt, demand));
                 Ok(Ok((child, Some(cgroup))))

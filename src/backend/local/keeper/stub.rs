@@ -91,24 +91,25 @@ const PROCESSES_MARGIN: u64 = 1;
 fn wanted(bounds: &WireBounds, counts_processes: bool) -> Option<Bounds> {
     let has_groups = |user: &WireUser| user.groups.iter().any(|gid| *gid != user.gid);
     let processes = bounds
+        .limits
         .processes
         .filter(|_| !counts_processes && bounds.user.is_some())
         .map(|max| max + PROCESSES_MARGIN);
     let is_needed = bounds.user.as_ref().is_some_and(has_groups)
-        || bounds.open_files.is_some()
-        || bounds.file_size_bytes.is_some()
+        || bounds.limits.open_files.is_some()
+        || bounds.limits.file_size_bytes.is_some()
         || processes.is_some()
-        || bounds.core_dumps;
+        || bounds.limits.core_dumps;
     is_needed.then(|| Bounds {
         user: bounds.user.as_ref().map(|user| User {
             uid: user.uid,
             gid: user.gid,
             groups: user.groups.clone(),
         }),
-        open_files: bounds.open_files,
-        file_size_bytes: bounds.file_size_bytes,
+        open_files: bounds.limits.open_files,
+        file_size_bytes: bounds.limits.file_size_bytes,
         processes,
-        core_dumps: bounds.core_dumps,
+        core_dumps: bounds.limits.core_dumps,
     })
 }
 
@@ -203,6 +204,7 @@ fn lower(resource: Resource, max: rlim_t) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::settings::TaskLimits;
 
     fn user(groups: &[u32]) -> WireUser {
         WireUser {
@@ -217,13 +219,18 @@ mod tests {
 
     #[test]
     fn a_stub_is_started_only_for_what_cannot_be_had_without() {
-        let none = WireBounds::default();
+        let none = WireBounds {
+            user: None,
+            limits: TaskLimits::NONE,
+        };
         let free = WireBounds {
             user: Some(user(&[100])),
-            output_bytes: Some(1),
-            disk_bytes: Some(1),
-            processes: Some(1),
-            ..WireBounds::default()
+            limits: TaskLimits {
+                output_bytes: Some(1),
+                disk_bytes: Some(1),
+                processes: Some(1),
+                ..TaskLimits::NONE
+            },
         };
         assert_eq!(wanted(&none, false), None);
         assert_eq!(wanted(&free, true), None, "a cgroup counts processes");
@@ -238,9 +245,9 @@ mod tests {
             change(&mut bounds);
             wanted(&bounds, true).is_some()
         };
-        assert!(with(|bounds| bounds.open_files = Some(64)));
-        assert!(with(|bounds| bounds.file_size_bytes = Some(64)));
-        assert!(with(|bounds| bounds.core_dumps = true));
+        assert!(with(|bounds| bounds.limits.open_files = Some(64)));
+        assert!(with(|bounds| bounds.limits.file_size_bytes = Some(64)));
+        assert!(with(|bounds| bounds.limits.core_dumps = true));
         assert!(with(|bounds| bounds.user = Some(user(&[100, 7]))));
     }
 }

@@ -77,9 +77,15 @@ impl Looks {
         let bounds = &attempt.bounds;
         [
             (attempt.mem_bytes.is_some(), &mut self.n_with_memory),
-            (bounds.processes.is_some(), &mut self.n_with_processes),
-            (bounds.output_bytes.is_some(), &mut self.n_with_output),
-            (bounds.disk_bytes.is_some(), &mut self.n_with_disk),
+            (
+                bounds.limits.processes.is_some(),
+                &mut self.n_with_processes,
+            ),
+            (
+                bounds.limits.output_bytes.is_some(),
+                &mut self.n_with_output,
+            ),
+            (bounds.limits.disk_bytes.is_some(), &mut self.n_with_disk),
         ]
     }
 
@@ -140,7 +146,7 @@ impl Keeper {
         if attempt.mem_bytes.is_some() && cgroups.n_oom_kills(cgroup) > 0 {
             return Some(Cause::Memory);
         }
-        let max = attempt.bounds.processes?;
+        let max = attempt.bounds.limits.processes?;
         let is_over = cgroups.n_refused_processes(cgroup) > 0;
         is_over.then_some(Cause::Limit(TaskLimit::Processes(max)))
     }
@@ -195,7 +201,7 @@ impl Keeper {
                 continue;
             };
             let n_threads: u64 = processes.iter().map(|process| process.n_threads).sum();
-            let processes_max = attempt.bounds.processes;
+            let processes_max = attempt.bounds.limits.processes;
             if let Some(max) = processes_max.filter(|max| !counts_processes && n_threads > *max) {
                 over.push((*id, Cause::Limit(TaskLimit::Processes(max))));
             }
@@ -220,7 +226,7 @@ impl Keeper {
     fn watch_outputs(&mut self) {
         let tasks_dir = &self.home.tasks_dir;
         let running = self.attempts.values().filter(|attempt| {
-            attempt.bounds.output_bytes.is_some() && attempt.stage != Stage::Killing
+            attempt.bounds.limits.output_bytes.is_some() && attempt.stage != Stage::Killing
         });
         let over: Vec<(WireAttempt, TaskLimit)> = running
             .filter_map(|attempt| {
@@ -248,7 +254,7 @@ impl Keeper {
                 self.looks.walk = Some((id, walk));
             }
             let attempt = self.attempts.get(&id);
-            let max = attempt.and_then(|attempt| attempt.bounds.disk_bytes);
+            let max = attempt.and_then(|attempt| attempt.bounds.limits.disk_bytes);
             if let Some(max) = max.filter(|max| n_bytes > *max) {
                 self.looks.walk = None;
                 let cause = Cause::Limit(TaskLimit::DiskBytes(max));
@@ -265,7 +271,7 @@ impl Keeper {
         use std::ops::Bound::{Excluded, Unbounded};
         let after = self.looks.walked.map_or(Unbounded, Excluded);
         let is_wanted = |attempt: &&Attempt| {
-            attempt.bounds.disk_bytes.is_some() && attempt.stage != Stage::Killing
+            attempt.bounds.limits.disk_bytes.is_some() && attempt.stage != Stage::Killing
         };
         let later = self.attempts.range((after, Unbounded));
         let mut in_turn = later.chain(&self.attempts).map(|(_, attempt)| attempt);

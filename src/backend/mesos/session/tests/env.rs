@@ -14,7 +14,6 @@ use apportion_policies::Amount;
 use super::super::*;
 use crate::backend::mesos::resources::scalar;
 use crate::backend::remote::ended;
-use crate::backend::settings::{Masters, PythonConfig};
 use crate::engine::decision::Launch;
 use crate::engine::event::OfferId;
 use crate::engine::spec::{Run, TaskSpec};
@@ -34,27 +33,16 @@ pub(super) fn amounts(text: &str) -> ByName {
 
 pub(super) fn config() -> MesosConfig {
     MesosConfig {
-        masters: Masters::Urls(Vec::new()),
         role: "eng".into(),
         user: "nobody".to_owned(),
-        name: "apportion".to_owned(),
-        hostname: None,
-        advertise: None,
-        credentials: None,
-        ca_file: None,
-        executor_ca_file: None,
         failover_timeout: Duration::from_secs(3600),
-        heartbeat_timeout: Duration::from_secs(75),
-        decline_for: Duration::from_secs(300),
-        unreachable_for: Duration::from_secs(60),
-        executor: amounts("cpus=0 mem=64"),
         executor_idle: Duration::from_secs(60),
         placement: Placement {
             isolated_queues: BTreeSet::from(["alone".into()]),
             cluster_resources: BTreeSet::from(["db".into()]),
             ..Placement::default()
         },
-        python: PythonConfig::default(),
+        ..MesosConfig::default()
     }
 }
 
