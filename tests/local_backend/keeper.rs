@@ -191,7 +191,7 @@ impl Keeper {
              \"memory_growth_bytes\":0,\"idle_max\":0,\"idle_millis\":0}}}\n",
         );
         assert!(self.hear().contains("ready"));
-        self.say("{\"contain\":{\"profile\":5,\"bounds\":{}}}\n");
+        self.say("{\"contain\":{\"profile\":5,\"bounds\":{\"limits\":{\"core_dumps\":false}}}}\n");
         let line = serde_json::to_string(STAYS).unwrap();
         // In two pieces, as a pipe may deliver it.
         self.say(&format!(
