@@ -111,9 +111,14 @@ impl Siblings {
     pub(super) fn put(&mut self, stand: Stand, place: Place, coarse: u64, level: Option<u64>) {
         let class = &mut self.classes[stand.class as usize];
         let at = stand.place as usize;
-        class.by_place.set_known(at, Some(place), coarse);
-        class.by_level.set(at, level);
-        self.update_heads(stand.class as usize);
+        if class.by_place.set_known(at, Some(place), coarse) {
+            self.first
+                .set_to_first(stand.class as usize, &class.by_place);
+        }
+        if class.by_level.set(at, level) {
+            self.levels
+                .set_to_first(stand.class as usize, &class.by_level);
+        }
     }
 
     /// Takes a narrow leaf out of a class.
@@ -122,15 +127,10 @@ impl Siblings {
         class.by_place.set(stand.place as usize, None);
         class.by_level.set(stand.place as usize, None);
         class.free.push(stand.place);
-        self.update_heads(stand.class as usize);
-    }
-
-    fn update_heads(&mut self, class: usize) {
-        let Class {
-            by_place, by_level, ..
-        } = &self.classes[class];
-        self.first.set_to_first(class, by_place);
-        self.levels.set_to_first(class, by_level);
+        self.first
+            .set_to_first(stand.class as usize, &class.by_place);
+        self.levels
+            .set_to_first(stand.class as usize, &class.by_level);
     }
 
     fn class_of(&self, shape: ShapeId) -> Option<usize> {

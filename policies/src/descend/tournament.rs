@@ -69,23 +69,24 @@ impl<P: Value> Tournament<P> {
     }
 
     /// Sets the value of a place. Places may come in any order; those that have no value yet cost as much
-    /// memory as those that do.
-    pub(super) fn set(&mut self, place: usize, value: Option<P>) {
+    /// memory as those that do. Tells the same as [`Tournament::set_known`].
+    pub(super) fn set(&mut self, place: usize, value: Option<P>) -> bool {
         let coarse = value.as_ref().map_or(NONE, Value::coarse);
-        self.set_known(place, value, coarse);
+        self.set_known(place, value, coarse)
     }
 
-    /// The same with the coarse number of the value, where that is known.
-    pub(super) fn set_known(&mut self, place: usize, value: Option<P>, coarse: u64) {
+    /// The same with the coarse number of the value, where that is known. Tells whether the least value of all may be
+    /// another one than before.
+    pub(super) fn set_known(&mut self, place: usize, value: Option<P>, coarse: u64) -> bool {
         if place >= self.values.len() {
             if value.is_none() {
-                return;
+                return false;
             }
             self.grow(place);
         }
         let mut node = self.values.len() + place;
         if self.nodes[node].coarse == coarse && self.values[place] == value {
-            return;
+            return false;
         }
         self.values[place] = value;
         let own = Winner {
@@ -103,20 +104,19 @@ impl<P: Value> Tournament<P> {
             let known = &mut self.nodes[node];
             // Above, only what this place had won can change.
             if winner.place != own.place && known.place == winner.place {
-                break;
+                return false;
             }
             *known = winner;
         }
+        true
     }
 
     /// Sets the value of a place to the least value of another tournament.
     pub(super) fn set_to_first(&mut self, place: usize, other: &Self) {
-        match other.nodes.get(1).copied() {
-            Some(first) => {
-                self.set_known(place, other.values[first.place as usize], first.coarse);
-            }
-            None => self.set_known(place, None, NONE),
-        }
+        let first = other.nodes.get(1).copied();
+        let value = first.and_then(|first| other.values[first.place as usize]);
+        let coarse = first.map_or(NONE, |first| first.coarse);
+        self.set_known(place, value, coarse);
     }
 
     /// Whether one value is less than another; no value goes last.
@@ -340,7 +340,10 @@ mod tests {
             let mut tournament = Tournament::default();
             let mut plain = vec![None; 40];
             for (place, value) in values {
-                tournament.set(place, value);
+                let least = |tournament: &Tournament<u32>| tournament.first().map(|(value, _)| value);
+                let before = least(&tournament);
+                let may_differ = tournament.set(place, value);
+                prop_assert!(may_differ || least(&tournament) == before);
                 plain[place] = value;
                 let scan = plain.iter().enumerate().filter(|(place, _)| asked[*place]);
                 let least = scan.filter_map(|(_, value)| *value).min();

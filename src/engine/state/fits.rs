@@ -45,11 +45,41 @@ impl Widened {
     }
 }
 
+/// Between which amounts the demands of one word's shapes lie, zeros left out.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    least: u64,
+    largest: u64,
+}
+
+impl Span {
+    const NOTHING: Self = Self {
+        least: u64::MAX,
+        largest: 0,
+    };
+
+    fn with(self, amount: u64) -> Self {
+        if amount == 0 {
+            return self;
+        }
+        Self {
+            least: self.least.min(amount),
+            largest: self.largest.max(amount),
+        }
+    }
+
+    fn ends_at(self, amount: u64) -> bool {
+        amount == self.least || amount == self.largest
+    }
+}
+
 /// The demands of all shapes in use, one column a resource, and which shapes wait.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FitTable {
     /// By resource, then by shape: the demand in thousandths. As long as all words together.
     columns: Vec<Vec<u64>>,
+    /// By resource, then by word: between which amounts its demands lie. Most words are told by that alone.
+    spans: Vec<Vec<Span>>,
     /// By resource: the shapes that demand it.
     demanding: Vec<Vec<u64>>,
     /// The shapes that there ever was a row for.
@@ -83,14 +113,23 @@ impl FitTable {
             .unwrap_or(0);
         if n_columns > self.columns.len() {
             self.columns.resize(n_columns, Vec::new());
+            self.spans.resize(n_columns, Vec::new());
             self.demanding.resize(n_columns, Vec::new());
         }
-        let columns = self.columns.iter_mut().zip(&mut self.demanding);
-        for (index, (column, demanding)) in columns.enumerate() {
+        let spans = self.columns.iter_mut().zip(&mut self.spans);
+        let columns = spans.zip(&mut self.demanding);
+        for (index, ((column, spans), demanding)) in columns.enumerate() {
             column.resize(n_words * WORD_LEN, 0);
+            spans.resize(n_words, Span::NOTHING);
             let amount = demand.get(ResourceId::new(index)).milli();
-            self.has_new_rows |= column[shape.index()] != amount;
-            column[shape.index()] = amount;
+            let before = std::mem::replace(&mut column[shape.index()], amount);
+            self.has_new_rows |= before != amount;
+            spans[word] = if before != amount && spans[word].ends_at(before) {
+                let rows = &column[word * WORD_LEN..(word + 1) * WORD_LEN];
+                rows.iter().copied().fold(Span::NOTHING, Span::with)
+            } else {
+                spans[word].with(amount)
+            };
             demanding.resize(n_words, 0);
             demanding[word] &= !(1 << bit);
             demanding[word] |= u64::from(amount > 0) << bit;
@@ -236,6 +275,14 @@ impl FitTable {
                 continue;
             }
             let free = free.get(ResourceId::new(column)).milli();
+            let span = self.spans[column][index];
+            if span.largest <= free {
+                continue;
+            }
+            if span.least > free {
+                word &= !asked;
+                continue;
+            }
             let rows = &self.columns[column][index * WORD_LEN..(index + 1) * WORD_LEN];
             if asked.count_ones() <= FEW_SHAPES {
                 let mut rest = asked;
@@ -259,6 +306,7 @@ impl FitTable {
 #[cfg(test)]
 mod tests {
     use apportion_policies::Amount;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -331,6 +379,28 @@ mod tests {
         assert_eq!(shapes(&fits), (50..60).collect::<Vec<usize>>());
         assert!(table.shrink(&free(&[60, 143]), &demand(&[(1, 7)]), &mut fits));
         assert_eq!(shapes(&fits), [57, 58, 59]);
+    }
+
+    proptest! {
+        #[test]
+        fn rows_used_again_are_found_as_a_look_at_each_finds_them(
+            rows in proptest::collection::vec((0..70_usize, 0..6_u64, 0..6_u64), 1..200),
+            milli in [0..7_u64, 0..7],
+        ) {
+            let mut table = FitTable::default();
+            let mut plain = vec![None; 70];
+            for (shape, cpus, mem) in rows {
+                table.set_row(ShapeId::new(shape), &demand(&[(0, cpus), (1, mem)]), false);
+                plain[shape] = Some([cpus, mem]);
+            }
+            let held = |row: &[u64; 2]| row.iter().zip(&milli).all(|(demand, free)| demand <= free);
+            let mut found = Vec::new();
+            table.held(&free(&milli), &[0, 1].map(ResourceId::new), &mut found);
+            let is_found = |shape: usize| found.get(shape / 64).is_some_and(|word| word >> (shape % 64) & 1 == 1);
+            for (shape, row) in plain.iter().enumerate() {
+                prop_assert_eq!(is_found(shape), row.as_ref().is_some_and(held), "shape {}", shape);
+            }
+        }
     }
 
     #[test]
