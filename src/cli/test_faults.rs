@@ -12,6 +12,7 @@ Examples:
   apportion test-faults --seeds 2000                try 2,000 worlds
   apportion test-faults --seed 42 --steps 118       see one again, with its history
   apportion test-faults --seeds 500 --without clock,remove
+  TMPDIR=/dev/shm apportion test-faults --seeds 200 --files
 
 Exit codes: 0 all passed, 1 one failed, 2 usage.";
 
@@ -31,6 +32,10 @@ pub(super) struct Args {
     /// Leave kinds of faults out, by their names.
     #[arg(long, value_name = "KINDS", default_value = "")]
     without: String,
+    /// Keep each world's database in real files, below the directory for temporary files, and let crashes leave any part of
+    /// a batch that is being written. Slow where syncing is: set TMPDIR to a directory in memory.
+    #[arg(long)]
+    files: bool,
 }
 
 pub(super) fn execute(args: &Args, json: bool, out: &mut Output<'_>) -> Result<u8, CliError> {
@@ -39,7 +44,7 @@ pub(super) fn execute(args: &Args, json: bool, out: &mut Output<'_>) -> Result<u
         .without(&args.without)
         .map_err(CliError::Usage)?;
     let trial = |seed| {
-        let trial = Trial::new(seed, args.steps);
+        let trial = Trial::new(seed, args.steps).on_files(args.files);
         trial.without(&args.without).unwrap_or(trial)
     };
     if args.seeds.is_none() && args.seed.is_some() {

@@ -13,6 +13,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::{Store, StoreError};
 
 use super::Defect;
+use super::files::{RealDisk, told};
 
 /// Where the daemon stops: nothing that it does from then on reaches anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,8 @@ impl Fate {
 pub(super) struct Disk {
     pub(super) memory: MemoryStore,
     state: Arc<Mutex<DiskState>>,
+    /// Where the batches are kept in real files, too.
+    real: Option<Arc<Mutex<RealDisk>>>,
 }
 
 #[derive(Default)]
@@ -112,6 +115,23 @@ struct DiskState {
 impl Disk {
     fn state(&self) -> MutexGuard<'_, DiskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps all in real files from now on, when it is still empty.
+    pub(super) fn make_real(&mut self, seed: u64) {
+        self.real = Some(Arc::new(Mutex::new(RealDisk::new(seed))));
+    }
+
+    fn real(&self) -> Option<MutexGuard<'_, RealDisk>> {
+        let real = self.real.as_ref()?;
+        Some(real.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The daemon is gone without a word.
+    pub(super) fn kill(&self) {
+        if let Some(mut real) = self.real() {
+            real.kill();
+        }
     }
 
     pub(super) fn set_full(&self, is_full: bool) {
@@ -143,7 +163,43 @@ pub(super) struct SimStore {
 }
 
 impl SimStore {
+    /// The daemon dies while it writes this. In memory nothing of it is kept. Of real files any part of it may be written:
+    /// the next daemon must find all of it, or nothing.
+    fn tear(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
+        let half = self.disk.state().defect == Some(Defect::HalfABatchIsKept);
+        let Some(mut real) = self.disk.real() else {
+            return match half {
+                true => self.remember(&facts[..facts.len() / 2]),
+                false => Ok(()),
+            };
+        };
+        let (first, last) = facts.split_at(if half { facts.len() / 2 } else { 0 });
+        if half {
+            real.store().commit(first)?;
+        }
+        real.tear(last)?;
+        let found = real.told();
+        drop(real);
+        if found != told(&mut self.disk.memory) {
+            self.remember(facts)?;
+            let whole = found == told(&mut self.disk.memory);
+            assert!(
+                whole,
+                "a part of a batch is on the disk: {found:?} of {facts:?}"
+            );
+        }
+        Ok(())
+    }
+
     fn keep(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
+        if let Some(mut real) = self.disk.real() {
+            real.store().commit(facts)?;
+        }
+        self.remember(facts)
+    }
+
+    /// What was kept is what is on the disk.
+    fn remember(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
         self.disk.memory.commit(facts)?;
         let ended = facts.iter().filter_map(|fact| match fact {
             Fact::Ended { task, .. } => Some(*task),
@@ -170,9 +226,7 @@ impl Store for SimStore {
         }
         let defect = self.disk.state().defect;
         if self.fate.dies(Crash::BeforeCommit) {
-            if defect == Some(Defect::HalfABatchIsKept) {
-                self.keep(&facts[..facts.len() / 2])?;
-            }
+            self.tear(facts)?;
             return Err(dead());
         }
         if self.disk.state().is_full {
@@ -190,7 +244,10 @@ impl Store for SimStore {
     }
 
     fn recover(&mut self, fold: &mut dyn FnMut(Fact)) -> Result<(), StoreError> {
-        self.disk.memory.recover(fold)
+        let Some(mut real) = self.disk.real() else {
+            return self.disk.memory.recover(fold);
+        };
+        real.store().recover(fold)
     }
 
     fn find_ended(&mut self, task: TaskId) -> Result<Option<StoredTask>, StoreError> {
@@ -200,6 +257,9 @@ impl Store for SimStore {
             return Ok(None);
         }
         drop(state);
+        if let Some(mut real) = self.disk.real() {
+            return real.store().find_ended(task);
+        }
         self.disk.memory.find_ended(task)
     }
 }

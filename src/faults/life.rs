@@ -64,6 +64,7 @@ impl World {
             return;
         };
         self.course.tell("daemon", || "is dead".to_owned());
+        self.disk.kill();
         for ask in daemon.take_asked() {
             self.reply(ask, None);
         }

@@ -25,6 +25,7 @@ mod cluster;
 mod course;
 mod daemon;
 mod disk;
+mod files;
 mod happening;
 mod hunt;
 mod judge;
@@ -99,6 +100,7 @@ pub struct Trial {
     pub backend: BackendKind,
     kinds: Kinds,
     defect: Option<Defect>,
+    on_files: bool,
 }
 
 /// What became of a world.
@@ -128,10 +130,10 @@ pub struct Failure {
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "--seed {} --steps {}", self.seed, self.steps)?;
-        match self.kinds.without() {
-            None => Ok(()),
-            Some(without) => write!(f, " --without {without}"),
+        if let Some(without) = self.kinds.without() {
+            write!(f, " --without {without}")?;
         }
+        f.write_str(if self.on_files { " --files" } else { "" })
     }
 }
 
@@ -149,7 +151,16 @@ impl Trial {
             },
             kinds: Kinds::all(),
             defect: None,
+            on_files: false,
         }
+    }
+
+    /// With the daemon's own database as its disk, in the directory for temporary files: of a batch during which the
+    /// daemon dies, any part of what is written may be there.
+    #[must_use]
+    pub fn on_files(mut self, on_files: bool) -> Self {
+        self.on_files = on_files;
+        self
     }
 
     /// Without these kinds of faults, by their names joined by commas.

@@ -66,8 +66,11 @@ impl World {
     pub(super) fn new(trial: Trial, is_recorded: bool) -> Self {
         let mut course = Course::new(trial.seed, is_recorded);
         course.is_lossy = trial.kinds.loses();
-        let disk = Disk::default();
+        let mut disk = Disk::default();
         disk.plant(trial.defect);
+        if trial.on_files {
+            disk.make_real(trial.seed);
+        }
         let n_machines = match trial.backend {
             BackendKind::Mesos => course.dice.usize(2..=3),
             BackendKind::Local => 0,

@@ -58,3 +58,16 @@ fn defects_are_found() {
         assert!(!failure.history.is_empty(), "{defect:?}");
     }
 }
+
+/// The same on the daemon's own database, of which crashes leave any part of a batch.
+#[test]
+fn a_batch_of_which_a_part_is_written_is_there_wholly_or_not_at_all() {
+    let trial = |seed| Trial::new(seed, STEPS).on_files(true);
+    if let Some(failure) = hunt(0, 20, &trial, &mut |_| ()).failure {
+        panic!("{failure}");
+    }
+    let half = |seed| trial(seed).with(Defect::HalfABatchIsKept);
+    let failure = hunt(0, 100, &half, &mut |_| ()).failure;
+    let failure = failure.expect("half a batch is found");
+    assert!(failure.violation.contains("a part of a batch"), "{failure}");
+}

@@ -15,6 +15,7 @@ mod reader;
 mod recover;
 mod schema;
 mod search;
+pub(crate) mod torn;
 mod writer;
 
 use std::fs::File;

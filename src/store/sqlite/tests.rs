@@ -2,6 +2,7 @@
 
 mod audit;
 mod batches;
+mod torn;
 mod upgrades;
 
 use std::fs;
