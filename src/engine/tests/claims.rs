@@ -437,3 +437,21 @@ proptest! {
         prop_assert!(n_ends_until_it_runs(&busy).is_some());
     }
 }
+
+#[test]
+fn a_claim_keeps_what_is_free_of_the_cluster_from_the_next_agent_of_its_turn() {
+    let mut env = TestEnv::new(&["big patience=60", "small patience=100000"]);
+    for agent in ["m1", "m2"] {
+        env.agent(agent, "cpus=4");
+    }
+    let (resource, used) = ("db".into(), units(5));
+    env.request(Request::ReportOutside { resource, used })
+        .unwrap();
+    env.submit(task("big").demand("db=8 cpus=1"));
+    env.advance(60.0);
+    env.submit(task("small").demand("db=1 cpus=1").array(10));
+    let offers = ["m1", "m2"].map(|agent| env.offer_of(agent, "cpus=4"));
+    env.events(offers.into());
+    assert_eq!(claims(&env, "db"), [(1, 5)]);
+    assert_eq!(env.launched(), []);
+}

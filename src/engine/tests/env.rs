@@ -248,6 +248,35 @@ impl TestEnv {
         self.batch(|engine, now, out| engine.on_event(now, event, out));
     }
 
+    /// What happens in one batch.
+    pub(super) fn events(&mut self, events: Vec<Event>) {
+        self.batch(|engine, now, out| {
+            let each = events.into_iter();
+            each.for_each(|event| engine.on_event(now, event, out));
+        });
+    }
+
+    /// An end of an attempt, to happen with other things.
+    pub(super) fn end_of(attempt: AttemptId) -> Event {
+        Event::AttemptEnded {
+            attempt,
+            end: OK,
+            usage: Usage::default(),
+            value: Value::default(),
+        }
+    }
+
+    /// An offer, to come with other things.
+    pub(super) fn offer_of(&mut self, agent: &str, free: &str) -> Event {
+        let offer = OfferId(self.next_offer);
+        self.next_offer += 1;
+        Event::OfferReceived {
+            offer,
+            agent: Arc::from(agent),
+            free: amounts(free),
+        }
+    }
+
     pub(super) fn request(&mut self, request: Request) -> Result<Reply, Refusal> {
         self.batch(|engine, now, out| {
             let n_before = out.facts.len();
@@ -293,14 +322,9 @@ impl TestEnv {
 
     /// An agent offers.
     pub(super) fn offer(&mut self, agent: &str, free: &str) -> OfferId {
-        let offer = OfferId(self.next_offer);
-        self.next_offer += 1;
-        self.event(Event::OfferReceived {
-            offer,
-            agent: Arc::from(agent),
-            free: amounts(free),
-        });
-        offer
+        let event = self.offer_of(agent, free);
+        self.event(event);
+        OfferId(self.n_offers())
     }
 
     /// How many offers there were so far.

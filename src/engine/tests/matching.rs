@@ -338,3 +338,29 @@ fn a_task_that_demands_nothing_is_refused_since_nothing_would_bound_it() {
     let refusal = env.try_submit(&[task("a"), task("a").demand("").array(50)]);
     assert_eq!(refusal.unwrap_err(), Refusal::NoDemand { place: 1 });
 }
+
+#[test]
+fn new_offers_and_those_that_something_fits_again_are_taken_in_one_order() {
+    let mut env = TestEnv::new(&["a"]);
+    for agent in ["m0", "m1", "m2", "m3"] {
+        env.agent(agent, "cpus=1 mem=1");
+    }
+    let holder = env.submit(task("a").demand("cpus=1 db=10"));
+    env.offer("m0", "cpus=1");
+    env.offer("m1", "cpus=1");
+    env.offer("m2", "mem=1");
+    env.offer("m3", "cpus=1");
+    env.submit(task("a").demand("cpus=1 db=5").array(2));
+    env.launched();
+    let rest = env.offer_of("m2", "cpus=1");
+    env.events(vec![TestEnv::end_of(attempt(holder, 1)), rest]);
+    let agents = env.decisions.iter().filter_map(|decision| match decision {
+        Decision::Accept { agent, .. } => Some(&**agent),
+        Decision::Decline { .. }
+        | Decision::Suppress
+        | Decision::Revive
+        | Decision::Acknowledge { .. }
+        | Decision::Kill { .. } => None,
+    });
+    assert_eq!(agents.collect::<Vec<_>>(), ["m1", "m2"]);
+}

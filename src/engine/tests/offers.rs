@@ -247,3 +247,17 @@ fn outside_use_that_ends_revives() {
     env.request(outside(0)).unwrap();
     assert_eq!(wanted(&env), ["revive"]);
 }
+
+#[test]
+fn an_offer_that_comes_ends_the_wait_for_it() {
+    let mut env = guest();
+    env.submit(task("a").demand("cpus=4"));
+    env.offer("m", "cpus=8 mem=8");
+    assert_eq!(wanted(&env), ["accept 1 for 1"]);
+    env.advance(1.5);
+    env.ends(attempt(1, 1), OK);
+    env.submit(task("a").demand("cpus=4"));
+    assert!(wanted(&env).is_empty(), "what ended is offered soon");
+    env.offer("n", "cpus=1 mem=1");
+    assert_eq!(wanted(&env), ["decline 1 of n", "revive"]);
+}
