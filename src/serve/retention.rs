@@ -1,4 +1,4 @@
-//! Retention: tasks that ended long enough ago are forgotten, and their files removed.
+//! Retention: tasks that ended long enough ago are forgotten, and their files removed, also those that a crash left in between.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -59,6 +59,27 @@ pub(super) fn remove_orphans(values: &Values, reader: &SqliteReader, alive: &[At
     }
 }
 
+/// Removes files of tasks that are not known any more: a crash came between the commit that forgot them and this.
+fn remove_left_over(reader: &SqliteReader, files: &Files) {
+    let mut n_tasks = 0;
+    let looked = layout::each_task(&files.tasks_dir, |task| {
+        let found = reader.find(task);
+        if found.map_err(std::io::Error::other)?.is_none() {
+            files.remove(task, 1);
+            n_tasks += 1;
+        }
+        Ok(())
+    });
+    match looked {
+        Ok(()) if n_tasks == 0 => {}
+        Ok(()) => tracing::info!(
+            n_tasks,
+            "removed files of forgotten tasks that a crash had left"
+        ),
+        Err(error) => tracing::warn!(%error, "files that a crash may have left stay behind"),
+    }
+}
+
 /// Forgets what is too old, again and again, until the driver is gone.
 pub(super) async fn run(
     handle: Handle,
@@ -67,6 +88,12 @@ pub(super) async fn run(
     config: watch::Receiver<Arc<Config>>,
 ) {
     let files = Arc::new(files);
+    let (seen, left_over) = (Arc::clone(&reader), Arc::clone(&files));
+    // Nobody waits for it: a task has files only once it is known.
+    let removed = tokio::task::spawn_blocking(move || remove_left_over(&seen, &left_over));
+    if removed.await.is_err() {
+        tracing::error!("looking for files of forgotten tasks failed");
+    }
     loop {
         let retention = config.borrow().server.retention;
         let ended_before = Time(clock::now().0.saturating_sub(Time(0).after(retention).0));
@@ -131,5 +158,47 @@ async fn remove_files(firsts: &[TaskId], reader: &Arc<SqliteReader>, files: &Arc
     });
     if removed.await.is_err() {
         tracing::error!("removing files of forgotten tasks failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::backend::LogStream;
+    use crate::store::Store as _;
+    use crate::store::sim::{spec, submission};
+    use crate::store::sqlite;
+
+    #[test]
+    fn files_of_tasks_that_a_crash_left_forgotten_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, reader) = sqlite::open(folder.path()).unwrap();
+        let known = Fact::Submitted {
+            submission: submission(101, spec("maps", 3)),
+            waiting: false,
+        };
+        store.commit(&[known]).unwrap();
+        let files = Files {
+            tasks_dir: folder.path().join("tasks"),
+            values: Values::new(folder.path().join("values")),
+        };
+        let file = |task: u64| {
+            let task = TaskId(task);
+            let attempt = AttemptId { task, number: 1 };
+            layout::output_file(&files.tasks_dir, attempt, LogStream::Stdout)
+        };
+        for task in [7, 100, 101, 103, 104] {
+            fs::create_dir_all(file(task).parent().unwrap()).unwrap();
+            fs::write(file(task), "x").unwrap();
+        }
+        fs::create_dir(files.tasks_dir.join("spare")).unwrap();
+        fs::write(files.tasks_dir.join("spare/7.1.stdout"), "x").unwrap();
+        remove_left_over(&reader, &files);
+        let left = [7, 100, 101, 103, 104].map(|task| file(task).exists());
+        assert_eq!(left, [false, false, true, true, false]);
+        assert!(files.tasks_dir.join("spare/7.1.stdout").exists());
+        assert!(!layout::shard_dir(&files.tasks_dir, TaskId(7)).exists());
     }
 }

@@ -121,6 +121,45 @@ pub fn remove_task_files(tasks_dir: &Path, first: TaskId, count: u64) -> io::Res
     result
 }
 
+/// Shows `each` the tasks that have files, a hundred at a time and in order within these. What comes or goes meanwhile may
+/// be shown or not. Costs one look at each file.
+///
+/// # Errors
+/// A directory could not be read, or `each` said so.
+pub fn each_task(
+    tasks_dir: &Path,
+    mut each: impl FnMut(TaskId) -> io::Result<()>,
+) -> io::Result<()> {
+    for upper in numbered_dirs(tasks_dir)? {
+        for shard in numbered_dirs(&upper)? {
+            let entries = fs::read_dir(shard).into_iter().flatten().flatten();
+            let ids: BTreeSet<u64> = entries.filter_map(|entry| task_of(&entry)).collect();
+            ids.into_iter().try_for_each(|id| each(TaskId(id)))?;
+        }
+    }
+    Ok(())
+}
+
+/// The directories below one that have numbers for names; none where there is no directory.
+fn numbered_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let is_number = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_str()
+            .is_some_and(|name| name.parse::<u64>().is_ok())
+    };
+    let numbered = entries.filter(|entry| entry.as_ref().is_ok_and(is_number));
+    numbered.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// The task that a file or directory is of, by its name.
+fn task_of(entry: &fs::DirEntry) -> Option<u64> {
+    entry.file_name().to_str()?.split('.').next()?.parse().ok()
+}
+
 /// Removes from one directory what belongs to these tasks.
 fn remove_from_shard(dir: &Path, ids: std::ops::Range<u64>) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
@@ -130,11 +169,7 @@ fn remove_from_shard(dir: &Path, ids: std::ops::Range<u64>) -> io::Result<()> {
     let mut result = Ok(());
     for entry in entries {
         let entry = entry?;
-        let name = entry.file_name();
-        let id = name
-            .to_str()
-            .and_then(|name| name.split('.').next()?.parse::<u64>().ok());
-        if id.is_some_and(|id| ids.contains(&id)) {
+        if task_of(&entry).is_some_and(|id| ids.contains(&id)) {
             let removed = if entry.file_type()?.is_dir() {
                 fs::remove_dir_all(entry.path())
             } else {
