@@ -29,6 +29,7 @@ edition = "2024"
 
 [dependencies]
 apportion-policies = { path = "policies" }
+blake3 = "1.8"
 rustc-hash = "2"
 serde.workspace = true
 serde_json = { version = "1", features = ["raw_value"] }

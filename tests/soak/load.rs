@@ -18,6 +18,9 @@ use crate::support::wait;
 /// Between two things that are done: so that it all takes a part of a processor only.
 const PAUSE: Duration = Duration::from_millis(60);
 
+/// Between two kills of a round; a short round has two.
+const KILL_EVERY: Duration = Duration::from_secs(10);
+
 /// How many tasks are remembered, to be cancelled and retried.
 const REMEMBERED: usize = 200;
 
@@ -50,6 +53,7 @@ pub(super) struct Load {
     streams: Vec<TcpStream>,
     random: u64,
     n_reloads: u64,
+    n_kills: u64,
     token: Option<String>,
     done: BTreeMap<&'static str, u64>,
 }
@@ -73,6 +77,7 @@ impl Load {
             streams: Vec::new(),
             random: 0x9e37_79b9_7f4a_7c15,
             n_reloads: 0,
+            n_kills: 0,
             token: None,
             done: BTreeMap::new(),
         }
@@ -101,7 +106,8 @@ impl Load {
     /// Goes on for so long.
     pub(super) fn run(&mut self, span: Duration, third: Third) {
         let since = Stopwatch::start();
-        let (mut next_kill, kill_every) = (span / 2, (span / 2).min(Duration::from_secs(15)));
+        let kill_every = KILL_EVERY.min(span / 3);
+        let mut next_kill = kill_every;
         while since.elapsed() < span {
             self.step();
             if since.elapsed() >= next_kill {
@@ -241,13 +247,15 @@ impl Load {
         }
     }
 
+    /// Kills the next in turn of those that are killed in this third: the daemon every other time, else the keeper or
+    /// its guard. Never both at once here; others do that.
     fn kill(&mut self, third: Third) {
-        match (third, self.below(3)) {
-            (Third::Tasks, _) => {}
-            (Third::All, 0) => self.kill_daemon(),
-            (Third::All | Third::Keepers, which) => {
-                // Never the guard and the keeper at once here; others do that.
-                let place = usize::from(which == 2);
+        self.n_kills += 1;
+        match third {
+            Third::Tasks => {}
+            Third::All if !self.n_kills.is_multiple_of(2) => self.kill_daemon(),
+            Third::All | Third::Keepers => {
+                let place = usize::from((self.n_kills / 2).is_multiple_of(2));
                 if let Some(pid) = self.below_daemon().get(place) {
                     let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
                     self.count("keepers killed");
@@ -273,14 +281,20 @@ impl Load {
     /// Lets all come to an end, be delivered, and be forgotten.
     pub(super) fn rest(&mut self) {
         self.streams.clear();
-        wait::until("all to be forgotten", REST_MAX, || {
+        let mut left = String::new();
+        let done = wait::within(REST_MAX, || {
             self.pop();
             let page = self.daemon.http.try_get("/v1/tasks?limit=1").ok()?.json();
             let is_empty = page["tasks"].as_array().is_some_and(Vec::is_empty);
-            let data = self.folder.path().join("data");
+            let n_files = n_task_files(&self.folder.path().join("data"));
             let n_processes = self.below_daemon().len();
-            (is_empty && n_task_files(&data) == 0 && n_processes == 2).then_some(())
+            left = format!("{n_processes} processes, {n_files} files of tasks, and {page}");
+            (is_empty && n_files == 0 && n_processes == 2).then_some(())
         });
+        assert!(
+            done.is_some(),
+            "after {REST_MAX:?} of rest there are {left}"
+        );
         self.tasks.clear();
     }
 }
