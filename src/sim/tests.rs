@@ -125,6 +125,10 @@ fn made_up() -> Trace {
 }
 
 fn report(trace: &Trace) -> Report {
+    report_of(trace, &["drf", "fifo"])
+}
+
+fn report_of(trace: &Trace, policies: &[&str]) -> Report {
     let mut paths: Vec<Arc<str>> = trace
         .jobs
         .iter()
@@ -138,9 +142,9 @@ fn report(trace: &Trace) -> Report {
     paths.sort();
     paths.dedup();
     let paths: Vec<&str> = paths.iter().map(|path| &**path).collect();
-    let runs = ["drf", "fifo"].map(|policy| {
+    let runs = policies.iter().map(|policy| {
         let replayed = run(policy, &paths, 64, &trace.jobs);
-        (policy.to_owned(), settings(policy, &paths), replayed)
+        ((*policy).to_owned(), settings(policy, &paths), replayed)
     });
     let agents = [machine(64)];
     Report::new(&Input {
@@ -148,7 +152,7 @@ fn report(trace: &Trace) -> Report {
         jobs: &trace.jobs,
         skipped: &trace.skipped,
         agents: &agents,
-        runs: runs.into(),
+        runs: runs.collect(),
     })
 }
 
@@ -198,4 +202,16 @@ fn the_page_needs_nothing_from_elsewhere_and_shows_names_as_text() {
         "no host is named but in SVG's own name"
     );
     assert!(page.matches("<svg").count() > 10 && page.contains("prefers-color-scheme: dark"));
+}
+
+#[test]
+fn the_page_marks_all_that_are_equally_good_and_none_where_all_are() {
+    const BEST: &str = "class=\"best\"";
+    let trace = made_up();
+    assert!(!report_of(&trace, &["drf", "drf"]).to_html().contains(BEST));
+    let page = report_of(&trace, &["drf", "fifo", "drf"]).to_html();
+    let rows = page.lines().filter(|line| line.starts_with("<tr><td>drf<"));
+    let rows: Vec<&str> = rows.collect();
+    assert_eq!(rows.len(), 2);
+    assert!(rows[0] == rows[1] && rows[0].contains(BEST), "{}", rows[0]);
 }
