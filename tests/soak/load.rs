@@ -38,7 +38,8 @@ const LINES: [&str; 9] = [
     "exit 3",
     "setsid sleep 100 & echo left",
     "head -c 300000 /dev/zero | tr '\\0' x",
-    "yes",
+    // Far more than it may, but no more than any disk has room for, should nobody look for a while.
+    "yes | head -c 100000000; sleep 10",
     "kill -9 $$",
     "mkdir -p a/b/c; for i in 1 2 3 4 5; do echo $i > a/b/c/$i; done; sleep 1",
 ];
