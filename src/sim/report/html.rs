@@ -43,8 +43,11 @@ figcaption span { color: var(--faint); }
 @media (max-width: 700px) { body { padding: 16px 12px 40px; } .wide { display: none; } .narrow { display: block; } th, td { padding: 6px 8px; } }
 ";
 
-/// By what policies are compared, the less the better, and how it is shown. What looks alike is equally good.
-const COMPARED: [(fn(&PolicyReport) -> f64, fn(f64) -> String); 7] = [
+/// A figure of a policy, the less the better, and how it is shown.
+type Compared = (fn(&PolicyReport) -> f64, fn(f64) -> String);
+
+/// By what policies are compared. What looks alike is equally good.
+const COMPARED: [Compared; 7] = [
     (|it| it.all.wait.mean, duration),
     (|it| it.all.wait.median, duration),
     (|it| it.all.wait.p95, duration),

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::slice::from_ref;
 
 use super::DATABASE_FILE;
 
@@ -90,11 +91,11 @@ impl Files {
             1 => after.log.clone(),
             2 if is_new_head(self, after) => {
                 let cut = dice.usize(0..HEAD);
-                torn(self, after, Rest::Old, &[cut..end])
+                torn(self, after, Rest::Old, from_ref(&(cut..end)))
             }
             2..5 => {
                 let cut = dice.usize(HEAD.min(end)..=end);
-                torn(self, after, rest, &[cut..end])
+                torn(self, after, rest, from_ref(&(cut..end)))
             }
             _ => {
                 let likely = dice.u32(1..16);

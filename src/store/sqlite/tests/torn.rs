@@ -4,6 +4,8 @@
 //! The files are kept as they were before and after each commit, and whatever may lie between the two is made of them.
 //! Pages are moved from the log into the file only while the log has them, too; that is cut as well.
 
+use std::slice::from_ref;
+
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
@@ -191,14 +193,24 @@ fn judge_all(commit: &Commit, seed: u64) -> Result<usize, String> {
         for cut in 0..HEAD {
             judge(
                 format!("{cut} bytes of the head"),
-                torn(&commit.before, &commit.after, Rest::Old, &[cut..end]),
+                torn(
+                    &commit.before,
+                    &commit.after,
+                    Rest::Old,
+                    from_ref(&(cut..end)),
+                ),
             )?;
         }
         starts = HEAD;
     }
     for cut in cuts(commit, &mut dice) {
         for rest in [Rest::Old, Rest::Zeros, Rest::Noise] {
-            let log = torn(&commit.before, &commit.after, rest, &[cut.max(starts)..end]);
+            let log = torn(
+                &commit.before,
+                &commit.after,
+                rest,
+                from_ref(&(cut.max(starts)..end)),
+            );
             judge(format!("{cut} bytes, then {rest:?}"), log)?;
         }
     }
@@ -328,7 +340,7 @@ fn a_log_that_begins_anew_without_its_head_is_found() {
             &commit.before,
             &commit.after,
             Rest::Old,
-            &[0..HEAD + first * FRAME],
+            from_ref(&(0..HEAD + first * FRAME)),
         );
         let left = commit.before.with_log(log);
         judged(&left, &commit, &before, &after, true).is_err()
