@@ -11,7 +11,7 @@
 use std::error::Error;
 use std::hint::black_box;
 
-use apportion::access::{self, Access, Kept, Queues, Right, Rights, Secret, TokenFileError};
+use apportion::access::{self, Access, Kept, Queues, Right, Secret, TokenFileError};
 use apportion::clock::Stopwatch;
 use apportion::engine::Time;
 
@@ -71,16 +71,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn kept((place, secret): (usize, &Secret)) -> Kept {
-    Kept {
-        id: secret.id().to_owned(),
-        name: format!("token {place}").into(),
-        hash: secret.hash().to_hex().to_string(),
-        queues: Queues::new(["*".parse().expect("all queues")]),
-        rights: Rights::new([Right::Read]),
-        made_at_ms: 0,
-        expires_at_ms: None,
-        revoked_at_ms: None,
-    }
+    let queues = Queues::new(["*".parse().expect("all queues")]);
+    let name = format!("token {place}");
+    Kept::of(secret, &name, queues, &[Right::Read], Time(0))
 }
 
 /// The same with other characters from a place on.

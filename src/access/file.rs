@@ -138,20 +138,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::access::{Queues, Rights, Secret};
+    use crate::access::{Queues, Right, Secret};
+    use crate::engine::Time;
 
     fn kept(name: &str) -> Kept {
         let secret = Secret::generate().unwrap();
-        Kept {
-            id: secret.id().to_owned(),
-            name: name.into(),
-            hash: secret.hash().to_hex().to_string(),
-            queues: Queues::new(["maps/*".parse().unwrap()]),
-            rights: Rights::new(["read".parse().unwrap()]),
-            made_at_ms: 5,
-            expires_at_ms: None,
-            revoked_at_ms: None,
-        }
+        let queues = Queues::new(["maps/*".parse().unwrap()]);
+        Kept::of(&secret, name, queues, &[Right::Read], Time(5))
     }
 
     fn add(data_dir: &Path, name: &str) -> Result<(), TokenFileError> {

@@ -247,9 +247,10 @@ mod tests {
 
     fn make(data_dir: &Path, name: &str, queues: &[&str], rights: &[Right]) -> String {
         let secret = Secret::generate().unwrap();
+        let queues = Queues::new(queues.iter().map(|text| text.parse().unwrap()));
         let kept = Kept {
             expires_at_ms: Some(100),
-            ..Kept::of(&secret, name, queues, rights)
+            ..Kept::of(&secret, name, queues, rights, Time(0))
         };
         change(data_dir, |tokens| {
             tokens.push(kept);

@@ -8,9 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-#[cfg(test)]
-use super::rights::Right;
-use super::rights::{Queues, Rights};
+use super::rights::{Queues, Right, Rights};
 use crate::engine::Time;
 
 /// How a token begins, so that people and programs that look for leaked secrets know it.
@@ -125,6 +123,21 @@ impl Standing {
 }
 
 impl Kept {
+    /// What is kept of a token that is made now, and counts for ever.
+    #[must_use]
+    pub fn of(secret: &Secret, name: &str, queues: Queues, rights: &[Right], now: Time) -> Self {
+        Self {
+            id: secret.id().to_owned(),
+            name: name.into(),
+            hash: secret.hash().to_hex().to_string(),
+            queues,
+            rights: Rights::new(rights.iter().copied()),
+            made_at_ms: now.0,
+            expires_at_ms: None,
+            revoked_at_ms: None,
+        }
+    }
+
     /// Whether it counts at this time.
     #[must_use]
     pub fn standing(&self, now: Time) -> Standing {
@@ -134,23 +147,6 @@ impl Kept {
             Standing::Expired
         } else {
             Standing::Valid
-        }
-    }
-}
-
-#[cfg(test)]
-impl Kept {
-    /// What is kept of this one, made at time 0 and good for ever.
-    pub(crate) fn of(secret: &Secret, name: &str, queues: &[&str], rights: &[Right]) -> Self {
-        Self {
-            id: secret.id().to_owned(),
-            name: name.into(),
-            hash: secret.hash().to_hex().to_string(),
-            queues: Queues::new(queues.iter().map(|text| text.parse().unwrap())),
-            rights: Rights::new(rights.iter().copied()),
-            made_at_ms: 0,
-            expires_at_ms: None,
-            revoked_at_ms: None,
         }
     }
 }
@@ -197,7 +193,7 @@ mod tests {
     fn kept(secret: &Secret) -> Kept {
         Kept {
             expires_at_ms: Some(10),
-            ..Kept::of(secret, "ci", &[], &[])
+            ..Kept::of(secret, "ci", Queues::default(), &[], Time(5))
         }
     }
 

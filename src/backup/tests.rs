@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::access::{self, Kept, Queues, Right, Rights, Secret};
+use crate::access::{self, Kept, Queues, Right, Secret};
 use crate::backend::values::Values;
 use crate::engine::{AttemptId, Fact, TaskId, Time};
 use crate::store::Store as _;
@@ -33,16 +33,8 @@ fn filled(data_dir: &Path, n_tasks: u64) -> SqliteStore {
     fs::write(data_dir.join(KEY_FILE), [7; 32]).unwrap();
     let secret = Secret::generate().unwrap();
     access::change::<_, access::TokenFileError>(data_dir, |tokens| {
-        tokens.push(Kept {
-            id: secret.id().to_owned(),
-            name: "ci".into(),
-            hash: secret.hash().to_hex().to_string(),
-            queues: Queues::new(["*".parse().unwrap()]),
-            rights: Rights::new([Right::Read]),
-            made_at_ms: 0,
-            expires_at_ms: None,
-            revoked_at_ms: None,
-        });
+        let queues = Queues::new(["*".parse().unwrap()]);
+        tokens.push(Kept::of(&secret, "ci", queues, &[Right::Read], Time(0)));
         Ok(())
     })
     .unwrap();

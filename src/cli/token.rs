@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::data_dir::DataDir;
 use super::output::{Output, table};
 use super::{CliError, exit, format};
-use crate::access::{self, Kept, Pattern, Queues, Right, Rights, Secret, Standing, TokenFileError};
+use crate::access::{self, Kept, Pattern, Queues, Right, Secret, Standing, TokenFileError};
 use crate::clock;
 use crate::engine::Time;
 
@@ -118,15 +118,10 @@ fn make(new: &New) -> Result<(Secret, Kept), CliError> {
         CliError::Serve(format!("the system gives no randomness: {error}").into())
     })?;
     let now = clock::now();
+    let queues = Queues::new(new.queues.iter().cloned());
     let kept = Kept {
-        id: secret.id().to_owned(),
-        name: new.name.as_str().into(),
-        hash: secret.hash().to_hex().to_string(),
-        queues: Queues::new(new.queues.iter().cloned()),
-        rights: Rights::new(new.rights.iter().copied()),
-        made_at_ms: now.0,
         expires_at_ms: new.expires.map(|span| now.after(span).0),
-        revoked_at_ms: None,
+        ..Kept::of(&secret, &new.name, queues, &new.rights, now)
     };
     Ok((secret, kept))
 }

@@ -7,7 +7,8 @@ use serde_json::{Value as Json, json};
 use super::document::{concrete, documented};
 use super::env::{Answer, Daemon};
 use super::waiting::Events;
-use crate::access::{self, Kept, Right, Secret, TokenFileError};
+use crate::access::{self, Kept, Queues, Right, Secret, TokenFileError};
+use crate::engine::Time;
 
 /// The calls of the document that ask for no token: they tell nothing of what runs here, or have secrets of their own.
 const WITHOUT_TOKEN: [&str; 5] = [
@@ -20,7 +21,8 @@ const WITHOUT_TOKEN: [&str; 5] = [
 
 pub(super) fn token(daemon: &Daemon, name: &str, queues: &[&str], rights: &[Right]) -> String {
     let secret = Secret::generate().unwrap();
-    let kept = Kept::of(&secret, name, queues, rights);
+    let queues = Queues::new(queues.iter().map(|text| text.parse().unwrap()));
+    let kept = Kept::of(&secret, name, queues, rights, Time(0));
     change(daemon, |tokens| tokens.push(kept));
     secret.reveal()
 }

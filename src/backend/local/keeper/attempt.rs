@@ -160,12 +160,12 @@ impl Attempt {
 
     /// The limit of its outputs, where they are longer.
     pub(super) fn output_limit_hit(&self, n_bytes: u64) -> Option<TaskLimit> {
-        let max = self
-            .bounds
-            .limits
-            .output_bytes
-            .filter(|max| n_bytes > *max)?;
-        Some(TaskLimit::OutputBytes(max))
+        self.output_max_passed(n_bytes).map(TaskLimit::OutputBytes)
+    }
+
+    /// How long its outputs may be, where they are longer.
+    pub(super) fn output_max_passed(&self, n_bytes: u64) -> Option<u64> {
+        self.bounds.limits.output_bytes.filter(|max| n_bytes > *max)
     }
 
     /// What it used.

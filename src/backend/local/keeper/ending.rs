@@ -177,12 +177,7 @@ impl Keeper {
         let id = AttemptId::from(attempt.id);
         let settled = attempt.outputs.settle(dir, spares, id);
         let settled = settled.and_then(|written| {
-            if let Some(max) = attempt
-                .bounds
-                .limits
-                .output_bytes
-                .filter(|max| written.n_bytes() > *max)
-            {
+            if let Some(max) = attempt.output_max_passed(written.n_bytes()) {
                 written.cut(dir, id, max)?;
             }
             Ok(written)
