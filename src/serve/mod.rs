@@ -17,7 +17,7 @@ mod traces;
 use backends::{Setting, Started};
 use retention::Files;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ pub async fn run(
     let listeners = Listeners::bind(&config).await?;
     let address = listeners.address()?;
     let mut daemon = Daemon::start(Arc::new(config), access, listeners, registry.clone()).await?;
-    eprintln!("listening on {scheme}://{address}");
+    say_ready(&format!("{scheme}://{address}"));
     let ended = loop {
         tokio::select! {
             asked = signals.next() => match asked {
@@ -160,6 +160,12 @@ pub async fn run(
             Ok(())
         }
     }
+}
+
+/// Says where it listens, in one piece: who waits for that line never sees a part of it.
+fn say_ready(url: &str) {
+    // Nobody has to listen.
+    let _ = io::stderr().write_all(format!("listening on {url}\n").as_bytes());
 }
 
 /// The daemon while it runs.

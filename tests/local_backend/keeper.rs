@@ -1,6 +1,8 @@
 //! Whoever dies, nothing stays behind.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use apportion::backend::Backend as _;
@@ -266,4 +268,37 @@ fn the_hidden_command_is_not_for_people() {
     let output = Command::new(APPORTION).arg("keeper").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("for the daemon's own use"));
+}
+
+/// In the place of an earlier keeper: `apportion keeper TASKS_DIR IDENTITY` that still moves things to the spares when
+/// the next one starts, and ends then.
+const CLEARS_UP: &str = r#"
+spare="$1/spare"
+for i in $(seq 500); do mkdir -p "$spare"; : >"$spare/$i"; done
+"#;
+
+#[test]
+fn an_earlier_keeper_that_still_clears_up_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut backend, _events) = start_in(dir.path(), LimitMode::Off).unwrap();
+    backend.shut_down();
+    drop(backend);
+    let tasks_dir = dir.path().join("tasks").canonicalize().unwrap();
+    let identity = blake3::hash(tasks_dir.as_os_str().as_encoded_bytes()).to_hex();
+    std::fs::write(dir.path().join("keeper"), CLEARS_UP).unwrap();
+    let mut earlier = Command::new("bash")
+        .arg0("apportion")
+        .arg("keeper")
+        .args([tasks_dir.as_os_str(), OsStr::new(&identity[..16])])
+        .current_dir(dir.path())
+        .spawn()
+        .unwrap();
+    let (mut backend, _events) = start_in(dir.path(), LimitMode::Off).expect("it starts");
+    let mut left = std::fs::read_dir(tasks_dir.join("spare")).unwrap();
+    assert!(left.next().is_none(), "what it left is among the spares");
+    assert!(
+        earlier.try_wait().unwrap().is_some(),
+        "it was not waited for"
+    );
+    backend.shut_down();
 }

@@ -69,6 +69,8 @@ impl Daemon {
     ) -> Result<Self, String> {
         let config_file = write_config(folder, config);
         let log_file = folder.join("daemon.log");
+        // A new one: the keeper of a daemon that was killed may still write to the old.
+        let _ = fs::remove_file(&log_file);
         let log = File::create(&log_file).unwrap();
         let mut command = Command::new(program);
         command

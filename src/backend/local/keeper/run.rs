@@ -146,6 +146,8 @@ pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Re
         match keeper.turn(&mut lines) {
             Ok(true) => {}
             Ok(false) => break Ok(()),
+            // The daemon has gone.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break Ok(()),
             Err(error) => break Err(error),
         }
         let (has_orders, has_signals, heard) = wait(&orders, &wake, &keeper)?;
@@ -236,8 +238,9 @@ impl Keeper {
             out,
             bytes: Vec::new(),
         };
-        let spares = Spares::new(home.tasks_dir.join(layout::SPARE_DIR))?;
         reports.warn_of_leftovers(super::end_leftovers(&home));
+        // Not before: an earlier keeper that still clears up moves what it has to the spares.
+        let spares = Spares::new(home.tasks_dir.join(layout::SPARE_DIR))?;
         let (limits, instead_because) = match Limits::choose(limits, &home, daemon) {
             Ok(chosen) => chosen,
             Err(error) => {
