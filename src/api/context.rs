@@ -13,7 +13,6 @@ use crate::access::{Access, Caller, Right};
 use crate::backend::Logs;
 use crate::backend::remote::service::Service;
 use crate::backend::values::Values;
-use crate::clock;
 use crate::config::Config;
 use crate::driver::RequestError;
 use crate::engine::report::Explanation;
@@ -232,10 +231,7 @@ impl Context {
         caller: &Caller,
         task: TaskId,
     ) -> Result<Option<Explanation>, ApiError> {
-        let now = clock::now();
-        let explanation = self
-            .inspect(move |engine| engine.explain(task, now))
-            .await?;
+        let explanation = self.inspect(move |engine| engine.explain(task)).await?;
         if let Some(explanation) = &explanation {
             check(caller, Right::Read, task, &explanation.queue)?;
         }

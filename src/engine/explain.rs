@@ -7,7 +7,7 @@ use apportion_policies::{Amount, Amounts, Shape, TaskRank};
 
 use super::report::{Explanation, LiveReport, WaitReason};
 use super::state::{Agent, AgentIndex, Claim, Group, Phase, Slot, State};
-use super::{Engine, TaskId, TaskState, Time};
+use super::{Engine, TaskId, TaskState};
 
 /// How many tasks are named where there may be many.
 const LISTED_MAX: usize = 10;
@@ -16,7 +16,7 @@ impl Engine {
     /// Where a live task stands, and what it waits for; `None` if it has ended or isn't known. Costs the
     /// ranges of waiting tasks that go before it in its leaf, and the agents.
     #[must_use]
-    pub fn explain(&self, task: TaskId, _now: Time) -> Option<Explanation> {
+    pub fn explain(&self, task: TaskId) -> Option<Explanation> {
         let slot = self.state.find_live(task)?;
         let record = self.state.submissions.get(slot);
         let group = self.state.queues.get(record.group);

@@ -7,7 +7,7 @@ use crate::engine::report::{Explanation, LaunchCause, WaitReason};
 use crate::engine::{Request, TaskId, TaskState};
 
 fn explain(env: &TestEnv, task: u64) -> Explanation {
-    env.engine.explain(TaskId(task), env.now).unwrap()
+    env.engine.explain(TaskId(task)).unwrap()
 }
 
 fn lacks(resource: &str, demand: u64, free: u64, agent: Option<&str>) -> WaitReason {
@@ -31,8 +31,8 @@ fn unknown_and_ended_tasks_are_not_explained() {
     let mut env = TestEnv::new(&["a"]);
     env.submit(task("a"));
     env.cancel(1);
-    assert!(env.engine.explain(TaskId(1), env.now).is_none());
-    assert!(env.engine.explain(TaskId(2), env.now).is_none());
+    assert!(env.engine.explain(TaskId(1)).is_none());
+    assert!(env.engine.explain(TaskId(2)).is_none());
 }
 
 #[test]

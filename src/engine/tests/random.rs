@@ -270,7 +270,7 @@ pub(super) fn take(env: &mut TestEnv, step: &Step) {
         }
     }
     for id in 1..env.engine.state.next_id.0 {
-        let explained = env.engine.explain(TaskId(id), env.now);
+        let explained = env.engine.explain(TaskId(id));
         assert_eq!(explained.is_some(), env.engine.is_live(TaskId(id)));
     }
 }

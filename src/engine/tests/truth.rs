@@ -86,7 +86,7 @@ fn remove(env: &mut TestEnv, reason: &WaitReason) {
 
 /// Lets a task start and succeed, unless it is being cancelled or its time is over: then it ends as it must.
 fn succeed(env: &mut TestEnv, task: TaskId) {
-    while let Some(explained) = env.engine.explain(task, env.now) {
+    while let Some(explained) = env.engine.explain(task) {
         match explained.attempts.last() {
             Some(live) => env.ends(live.attempt, OK),
             None => check(env, task),
@@ -98,7 +98,7 @@ fn succeed(env: &mut TestEnv, task: TaskId) {
 fn check(env: &mut TestEnv, task: TaskId) {
     let mut removed: Vec<WaitReason> = Vec::new();
     for _ in 0..ROUNDS_MAX {
-        let Some(explained) = env.engine.explain(task, env.now) else {
+        let Some(explained) = env.engine.explain(task) else {
             break;
         };
         assert_eq!(env.state(task.0), Some(explained.state));
@@ -178,12 +178,7 @@ fn the_steps_name_who_is_served_first_and_by_what() {
     }
     let waiting = env.submit(task("maps/b").demand("cpus=2"));
     env.submit(task("search").demand("cpus=2"));
-    let course = env
-        .engine
-        .explain(TaskId(waiting), env.now)
-        .unwrap()
-        .course
-        .unwrap();
+    let course = env.engine.explain(TaskId(waiting)).unwrap().course.unwrap();
     assert_eq!(course.agent, None, "nothing is free");
     let shown: Vec<String> = (course.steps.iter())
         .map(|step| format!("{}: {:?} {:?}", step.queue, step.first, step.own))

@@ -132,7 +132,7 @@ fn state(world: &World, name: &str) -> String {
     let Some(known) = world.named(name) else {
         return "no such task".to_owned();
     };
-    let live = || Some(world.engine.explain(known.task, world.now)?.state);
+    let live = || Some(world.engine.explain(known.task)?.state);
     match known.ended.or_else(live) {
         Some(state) => state.as_str().to_owned(),
         None => "forgotten".to_owned(),
@@ -143,7 +143,7 @@ fn why(world: &World, name: &str) -> String {
     let Some(known) = world.named(name) else {
         return "no such task".to_owned();
     };
-    let Some(explanation) = world.engine.explain(known.task, world.now) else {
+    let Some(explanation) = world.engine.explain(known.task) else {
         return "it has ended".to_owned();
     };
     match explanation.reasons.first() {
