@@ -136,19 +136,33 @@ fn odd_columns_are_mapped() {
     assert!(error.contains("not TOML"), "{error}");
 }
 
+/// What is said beside the report of a replay.
+#[track_caller]
+fn notes_of(arguments: &[&str]) -> String {
+    let output = simulate(arguments);
+    assert!(output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 #[test]
 fn memory_in_another_unit_is_doubted() {
-    let error = |arguments: &[&str]| {
-        let output = simulate(&[&["--trace", "odd.swf"], arguments].concat());
-        assert!(output.status.success());
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    };
-    let doubted = error(&[]);
+    let doubted = notes_of(&["--trace", "odd.swf"]);
     assert!(
         doubted.contains("2 of 3 jobs want more than 1 TiB") && doubted.contains("--map"),
         "{doubted}"
     );
-    assert!(!error(&["--map", "odd.toml"]).contains("1 TiB"));
+    let mapped = notes_of(&["--trace", "odd.swf", "--map", "odd.toml"]);
+    assert!(!mapped.contains("1 TiB"), "{mapped}");
+}
+
+#[test]
+fn a_cluster_whose_size_is_not_known_is_told() {
+    let told = "how large the cluster was is not known";
+    assert!(notes_of(&["--trace", "small.jsonl"]).contains(told));
+    let agents = ["--trace", "small.jsonl", "--agents", "2*cpus=4,mem=8GiB"];
+    assert!(!notes_of(&agents).contains(told));
+    // Its head says so.
+    assert!(!notes_of(&["--trace", "week.swf"]).contains(told));
 }
 
 #[test]
