@@ -132,7 +132,7 @@ fn check(errors: Vec<String>) {
 #[test]
 fn every_file_says_what_it_is_for_and_stays_short() {
     let mut errors = Vec::new();
-    for below in ["src", "policies", "tests", "benches"] {
+    for below in ["src", "policies", "tests", "benches", "fuzz"] {
         for path in rust_files(below)
             .iter()
             .filter(|path| !shown(path).contains("target/"))

@@ -16,6 +16,9 @@ mod books;
 mod clerk;
 mod desk;
 mod environment;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzed;
 pub mod keeper;
 pub mod layout;
 mod link;

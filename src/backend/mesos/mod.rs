@@ -11,6 +11,9 @@
 
 mod discovery;
 mod framework;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzed;
 pub mod logs;
 pub(crate) mod resources;
 pub(crate) mod session;
