@@ -37,9 +37,12 @@ impl Index {
         if let Node::Leaf(leaf) = &self.nodes[queue] {
             return self.find_in_leaf(tree, leaf, queue, above);
         }
-        let next = self.next_below(tree, queue, above)?;
         let place = self.stand(tree, queue, above);
-        let key = self.inner(queue).memo.standing(place)?.key;
+        let Standing { key, next, .. } = *self.inner(queue).memo.standing(place)?;
+        let next = match next {
+            Some(next) => next,
+            None => self.next_below(tree, queue, above)?,
+        };
         Some(Found { next, key })
     }
 

@@ -139,6 +139,10 @@ impl Facts {
         let Some(demanding) = self.demanding.get(resource) else {
             return true;
         };
+        // One word is the rule.
+        if let ([demanding], [waiting], [going]) = (&demanding[..], waiting, going) {
+            return demanding & going != 0 || demanding & waiting == 0;
+        }
         bits::intersect(demanding, going) || !bits::intersect(demanding, waiting)
     }
 }

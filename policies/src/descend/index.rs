@@ -7,6 +7,7 @@ use super::queue::{Child, Inner, Leaf, Node, Order, Shares, UsedShares};
 use super::siblings::{Siblings, narrow};
 use super::sums::Sums;
 use super::tournament::Tournament;
+use super::update::Change;
 use crate::ids::QueueId;
 use crate::registry::Registry;
 use crate::tree::QueueTree;
@@ -22,6 +23,8 @@ pub(super) struct Index {
     pub(super) way: Vec<usize>,
     /// Room for the shapes that can go above a queue.
     pub(super) above: Vec<u64>,
+    /// Room for what changes below a queue.
+    pub(super) change: Change,
 }
 
 impl Index {

@@ -94,6 +94,6 @@ impl Policy for Descend {
     }
 
     fn keys(&mut self, tree: &QueueTree, offer: &Offer<'_>, choice: Choice) -> Vec<ShownKey> {
-        self.index.keys(tree, offer.fits.words(), choice.leaf)
+        self.index.keys(tree, offer.fits.words(), choice)
     }
 }

@@ -62,9 +62,8 @@ pub(super) struct Siblings {
     classes: Vec<Class>,
     /// In order of shapes.
     class_ids: Vec<(ShapeId, u32)>,
-    /// The first leaf of each class.
+    /// The first leaf of each class, and the least level; kept where there are more classes than [`FEW_CLASSES`].
     first: Tournament<Place>,
-    /// The least level of each class.
     levels: Tournament<u64>,
     pub(super) bounds: Tournament<Key>,
     /// As `bounds`, by a lower bound of the level; kept where the children's shares are summed.
@@ -91,6 +90,9 @@ impl Siblings {
                     free: Vec::new(),
                 });
                 self.class_ids.insert(index, (shape, id));
+                if self.classes.len() == FEW_CLASSES + 1 {
+                    (0..FEW_CLASSES).for_each(|class| self.tell_first(class));
+                }
                 id
             }
         };
@@ -111,13 +113,10 @@ impl Siblings {
     pub(super) fn put(&mut self, stand: Stand, place: Place, coarse: u64, level: Option<u64>) {
         let class = &mut self.classes[stand.class as usize];
         let at = stand.place as usize;
-        if class.by_place.set_known(at, Some(place), coarse) {
-            self.first
-                .set_to_first(stand.class as usize, &class.by_place);
-        }
-        if class.by_level.set(at, level) {
-            self.levels
-                .set_to_first(stand.class as usize, &class.by_level);
+        let has_moved = class.by_place.set_known(at, Some(place), coarse);
+        let has_moved = class.by_level.set(at, level) || has_moved;
+        if has_moved && self.has_many_classes() {
+            self.tell_first(stand.class as usize);
         }
     }
 
@@ -127,10 +126,22 @@ impl Siblings {
         class.by_place.set(stand.place as usize, None);
         class.by_level.set(stand.place as usize, None);
         class.free.push(stand.place);
-        self.first
-            .set_to_first(stand.class as usize, &class.by_place);
-        self.levels
-            .set_to_first(stand.class as usize, &class.by_level);
+        if self.has_many_classes() {
+            self.tell_first(stand.class as usize);
+        }
+    }
+
+    fn has_many_classes(&self) -> bool {
+        self.classes.len() > FEW_CLASSES
+    }
+
+    /// Brings the tournaments of all classes up to date with one class.
+    fn tell_first(&mut self, class: usize) {
+        let Class {
+            by_place, by_level, ..
+        } = &self.classes[class];
+        self.first.set_to_first(class, by_place);
+        self.levels.set_to_first(class, by_level);
     }
 
     fn class_of(&self, shape: ShapeId) -> Option<usize> {
@@ -138,42 +149,66 @@ impl Siblings {
         Some(self.class_ids[found.ok()?].1 as usize)
     }
 
+    /// The key that stands for a narrow leaf.
+    pub(super) fn key(&self, stand: Stand) -> Option<Key> {
+        let class = &self.classes[stand.class as usize];
+        Some(class.by_place.get(stand.place as usize)?.key)
+    }
+
     /// The first leaf of the classes of these shapes, with the shape that would go. Costs about the logarithm of the
     /// classes if most shapes can go or few can, and at most these shapes.
     pub(super) fn first_head(&self, going: &[u64]) -> Option<(Place, u32, ShapeId)> {
-        let (place, class) = self.least_of_classes(&self.first, going)?;
+        let class = if self.has_many_classes() {
+            self.least_of_many(&self.first, going)?
+        } else {
+            self.least_of_few(|class| &class.by_place, going)?
+        };
         let class = &self.classes[class];
-        let (_, leaf) = class.by_place.first()?;
+        let (place, leaf) = class.by_place.first()?;
         Some((place, class.leaves[leaf], class.shape))
     }
 
     /// The least level of the classes of these shapes. Costs the same.
     pub(super) fn level_head(&self, going: &[u64]) -> Option<u64> {
-        let (level, _) = self.least_of_classes(&self.levels, going)?;
+        let class = if self.has_many_classes() {
+            self.least_of_many(&self.levels, going)?
+        } else {
+            self.least_of_few(|class| &class.by_level, going)?
+        };
+        let (level, _) = self.classes[class].by_level.first()?;
         Some(level)
     }
 
-    /// The least of what stands for each class, among those of some shapes.
-    fn least_of_classes<P: Value>(
+    /// Of few classes, the one of some shapes where the least value stands.
+    fn least_of_few<P: Value>(
         &self,
-        by_class: &Tournament<P>,
+        kept: impl Fn(&Class) -> &Tournament<P>,
         going: &[u64],
-    ) -> Option<(P, usize)> {
-        if !by_class.has_any() {
-            return None;
+    ) -> Option<usize> {
+        let mut best: Option<(usize, &Tournament<P>)> = None;
+        for (index, class) in self.classes.iter().enumerate() {
+            let own = kept(class);
+            if bits::contains(going, class.shape)
+                && own.has_any()
+                && best.is_none_or(|(_, best)| own.is_led_before(best))
+            {
+                best = Some((index, own));
+            }
         }
-        if self.class_ids.len() <= FEW_CLASSES {
-            let ids = self.class_ids.iter();
-            let ids = ids.filter(|(shape, _)| bits::contains(going, *shape));
-            return by_class.least_of(ids.map(|(_, id)| *id as usize));
-        }
+        best.map(|(index, _)| index)
+    }
+
+    /// The same of many classes.
+    fn least_of_many<P: Value>(&self, by_class: &Tournament<P>, going: &[u64]) -> Option<usize> {
         let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
         let classes = bits::shapes_of(going).filter_map(|shape| self.class_of(shape));
-        if shapes <= FEW_SHAPES {
-            return by_class.least_of(classes);
-        }
-        let is_going = |class: usize| bits::contains(going, self.classes[class].shape);
-        by_class.least(is_going, classes)
+        let least = if shapes <= FEW_SHAPES {
+            by_class.least_of(classes)
+        } else {
+            let is_going = |class: usize| bits::contains(going, self.classes[class].shape);
+            by_class.least(is_going, classes)
+        };
+        least.map(|(_, class)| class)
     }
 
     /// The least level over the children that wait, by their standing shares.

@@ -2,12 +2,13 @@
 //! the one that leads to the task, with the keys by which they were compared.
 
 use super::index::Index;
-use super::queue::{Found, Order};
+use super::queue::{Found, Next, Node, Order};
 use super::siblings::Place;
 use super::{bits, guarantee};
 use crate::decay::FRACTION_BITS;
 use crate::explain::{Contender, Fraction, ShownKey, Step};
 use crate::ids::QueueId;
+use crate::policy::Choice;
 use crate::ranking::Key;
 use crate::tree::{PolicySpec, QueueTree, TaskRank};
 
@@ -47,11 +48,11 @@ impl Index {
         steps
     }
 
-    /// The keys on the way from the root to a leaf that was just found for these shapes.
-    pub(super) fn keys(&mut self, tree: &QueueTree, fits: &[u64], leaf: QueueId) -> Vec<ShownKey> {
+    /// The keys on the way from the root to what was just chosen for these shapes.
+    pub(super) fn keys(&mut self, tree: &QueueTree, fits: &[u64], choice: Choice) -> Vec<ShownKey> {
         let mut way = std::mem::take(&mut self.way);
         way.clear();
-        let upwards = std::iter::successors(Some(leaf.index()), |queue| {
+        let upwards = std::iter::successors(Some(choice.leaf.index()), |queue| {
             Some(self.children[*queue].parent).filter(|parent| *parent > 0)
         });
         way.extend(upwards);
@@ -62,12 +63,25 @@ impl Index {
         let mut parent = 0;
         for queue in way.iter().rev().copied() {
             bits::keep_common(&mut going, self.inner(parent).going());
-            let found = self.find(tree, queue, &going);
+            let found = self.found_in_class(parent, queue, choice);
+            let found = found.or_else(|| self.find(tree, queue, &going));
             keys.extend(found.map(|found| self.shown(tree, parent, &found)));
             parent = queue;
         }
         (self.way, self.above) = (way, going);
         keys
+    }
+
+    /// What was chosen as it stands in a class, where its leaf is `queue` and stands in one.
+    fn found_in_class(&self, parent: usize, queue: usize, choice: Choice) -> Option<Found> {
+        let Node::Leaf(leaf) = &self.nodes[queue] else {
+            return None;
+        };
+        let stand = (leaf.stands.iter()).find(|stand| stand.shape == choice.shape)?;
+        let key = self.inner(parent).siblings.key(*stand)?;
+        let rank = leaf.rank(choice.shape);
+        let next = Next { choice, rank };
+        Some(Found { next, key })
     }
 
     /// The key of a child as it can be shown.

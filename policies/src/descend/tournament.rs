@@ -128,6 +128,19 @@ impl<P: Value> Tournament<P> {
                 && self.values[one.place as usize] < self.values[other.place as usize])
     }
 
+    /// Whether the least value of all is less than that of another tournament; both have one.
+    pub(super) fn is_led_before(&self, other: &Self) -> bool {
+        let (one, two) = (self.nodes[1], other.nodes[1]);
+        one.coarse < two.coarse
+            || (one.coarse == two.coarse
+                && self.values[one.place as usize] < other.values[two.place as usize])
+    }
+
+    /// The value of a place.
+    pub(super) fn get(&self, place: usize) -> Option<P> {
+        *self.values.get(place)?
+    }
+
     /// The least value of all, with its place.
     pub(super) fn first(&self) -> Option<(P, usize)> {
         let place = self.nodes.get(1)?.place as usize;

@@ -25,7 +25,7 @@ const NARROW_MAX: usize = 4;
 
 /// Which shapes came to wait, or to be free to go, below a queue, and which no longer are.
 #[derive(Default)]
-struct Change {
+pub(super) struct Change {
     waiting_in: Vec<ShapeId>,
     waiting_out: Vec<ShapeId>,
     going_in: Vec<ShapeId>,
@@ -55,7 +55,8 @@ impl Index {
     }
 
     fn update(&mut self, tree: &QueueTree, leaf: usize, heads: &[(ShapeId, TaskRank)]) {
-        let mut change = Change::default();
+        let mut change = std::mem::take(&mut self.change);
+        change.clear();
         self.update_leaf(tree, leaf, heads, &mut change);
         let mut queue = leaf;
         while queue > 0 {
@@ -63,6 +64,7 @@ impl Index {
             self.update_inner(tree, parent, &mut change);
             queue = parent;
         }
+        self.change = change;
     }
 
     fn update_leaf(
@@ -354,6 +356,13 @@ impl Leaf {
 }
 
 impl Change {
+    fn clear(&mut self) {
+        self.waiting_in.clear();
+        self.waiting_out.clear();
+        self.going_in.clear();
+        self.going_out.clear();
+    }
+
     fn leaves(&mut self, head: &Head) {
         self.waiting_out.push(head.shape);
         self.going_out.extend(head.is_allowed.then_some(head.shape));
