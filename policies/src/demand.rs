@@ -100,13 +100,15 @@ impl Demand {
     /// From pairs in any order; zeros are dropped, and of two entries for one resource the last counts.
     #[must_use]
     pub fn new(pairs: impl IntoIterator<Item = (ResourceId, Amount)>) -> Self {
-        let sorted: std::collections::BTreeMap<_, _> = pairs.into_iter().collect();
-        Self(
-            sorted
-                .into_iter()
-                .filter(|(_, amount)| !amount.is_zero())
-                .collect(),
-        )
+        let mut pairs: Vec<(ResourceId, Amount)> = pairs.into_iter().collect();
+        if !pairs.is_sorted_by(|one, other| one.0 < other.0) {
+            // The last of each resource comes first, and stays.
+            pairs.reverse();
+            pairs.sort_by_key(|(id, _)| *id);
+            pairs.dedup_by_key(|(id, _)| *id);
+        }
+        pairs.retain(|(_, amount)| !amount.is_zero());
+        Self(pairs.into_boxed_slice())
     }
 
     /// The resources asked for, in order of their ids.

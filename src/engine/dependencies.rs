@@ -22,6 +22,9 @@ pub(super) fn check_acyclic(
         OnPath,
         Done,
     }
+    if edges.iter().all(Vec::is_empty) {
+        return Ok(());
+    }
     let mut marks = vec![Mark::New; edges.len()];
     for start in 0..edges.len() {
         if marks[start] != Mark::New {

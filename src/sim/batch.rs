@@ -9,8 +9,6 @@ pub(super) struct Done {
     pub(super) facts: Vec<Fact>,
     pub(super) decisions: Vec<Decision>,
     pub(super) replies: Vec<Result<Reply, Refusal>>,
-    /// How many times the policy chose a task.
-    pub(super) n_decided: u64,
     /// How decisions fell, where the engine reports it.
     pub(super) choices: Vec<ChoiceReport>,
 }
@@ -22,20 +20,30 @@ pub(super) fn run(
     events: impl IntoIterator<Item = Event>,
     requests: impl IntoIterator<Item = Request>,
 ) -> Done {
-    let mut out = Output::default();
-    for event in events {
-        engine.on_event(now, event, &mut out);
-    }
-    let mut replies = Vec::new();
-    for request in requests {
-        replies.push(engine.on_request(now, request, &mut out));
-    }
-    engine.turn(now, &mut out);
+    let (mut out, mut replies) = (Output::default(), Vec::new());
+    run_into(engine, now, events, requests, &mut out, &mut replies);
     Done {
         facts: out.facts,
         decisions: out.decisions,
-        n_decided: out.n_decided,
         choices: out.choices,
         replies,
     }
+}
+
+/// The same, in room that is used again: what a batch brought about is added to `out` and `replies`.
+pub(super) fn run_into(
+    engine: &mut Engine,
+    now: Time,
+    events: impl IntoIterator<Item = Event>,
+    requests: impl IntoIterator<Item = Request>,
+    out: &mut Output,
+    replies: &mut Vec<Result<Reply, Refusal>>,
+) {
+    for event in events {
+        engine.on_event(now, event, out);
+    }
+    for request in requests {
+        replies.push(engine.on_request(now, request, out));
+    }
+    engine.turn(now, out);
 }

@@ -11,14 +11,14 @@ use std::time::Duration;
 use apportion_policies::Registry;
 
 use super::agents::{AgentSpec, Agents};
-use super::batch::{self, Done};
+use super::batch;
 use super::trace::Job;
 use crate::engine::outcome::Value;
 use crate::engine::request::NewTask;
 use crate::engine::spec::{Run as Runs, TaskSpec};
 use crate::engine::{
-    AttemptEnd, AttemptId, Decision, Engine, EngineSettings, Event, Refusal, Reply, Request, Time,
-    Usage,
+    AttemptEnd, AttemptId, Decision, Engine, EngineSettings, Event, Output, Refusal, Reply,
+    Request, Time, Usage,
 };
 
 /// Between two calls that tell of progress, in jobs.
@@ -79,6 +79,17 @@ pub fn replay(
 /// An attempt that runs: when it ends, in the order in which it was launched, and as which job.
 type Running = Reverse<(Time, u64, AttemptId, usize)>;
 
+/// Room for one turn, kept from turn to turn.
+#[derive(Default)]
+struct Room {
+    events: Vec<Event>,
+    requests: Vec<Request>,
+    /// The agents on which something has ended.
+    freed: Vec<Arc<str>>,
+    out: Output,
+    replies: Vec<Result<Reply, Refusal>>,
+}
+
 struct Replay {
     engine: Engine,
     now: Time,
@@ -95,6 +106,7 @@ struct Replay {
     n_launched: u64,
     n_ended: u64,
     next_submission: Option<Time>,
+    room: Room,
     result: Replayed,
 }
 
@@ -125,6 +137,7 @@ impl Replay {
             n_launched: 0,
             n_ended: 0,
             next_submission: jobs.first().map(|job| Time(job.submitted)),
+            room: Room::default(),
             result: Replayed {
                 started: vec![None; jobs.len()],
                 refused: Vec::new(),
@@ -144,20 +157,26 @@ impl Replay {
 
     /// One turn of the driver: what happened, what is asked for, the engine, its decisions.
     fn turn(&mut self, jobs: &[Job]) {
-        let mut events = std::mem::take(&mut self.coming);
-        let mut freed: Vec<Arc<str>> = Vec::new();
+        let mut room = std::mem::take(&mut self.room);
+        let Room {
+            events,
+            requests,
+            freed,
+            out,
+            replies,
+        } = &mut room;
+        std::mem::swap(events, &mut self.coming);
         while let Some(Reverse((at, _, attempt, job))) = self.running.peek().copied()
             && at <= self.now
         {
             self.running.pop();
-            self.ended(attempt, &jobs[job], job, &mut events, &mut freed);
+            self.ended(attempt, &jobs[job], job, events, freed);
         }
         freed.sort_unstable();
         freed.dedup();
-        for agent in freed {
+        for agent in freed.drain(..) {
             events.extend(self.agents.offer(&agent).map(|(_, event)| event));
         }
-        let mut requests = Vec::new();
         while let Some(job) = jobs.get(self.n_submitted)
             && Time(job.submitted) <= self.now
         {
@@ -168,21 +187,26 @@ impl Replay {
         self.next_submission = jobs.get(self.n_submitted).map(|job| Time(job.submitted));
         self.result.n_events += requests.len() as u64;
         let n_requests = requests.len();
-        let done = batch::run(&mut self.engine, self.now, events, requests);
-        self.note_refused(&done, n_requests);
-        self.result.n_decided += done.n_decided;
-        for decision in done.decisions {
+        let (events, requests) = (events.drain(..), requests.drain(..));
+        batch::run_into(&mut self.engine, self.now, events, requests, out, replies);
+        self.note_refused(replies, n_requests);
+        replies.clear();
+        self.result.n_decided += std::mem::take(&mut out.n_decided);
+        out.facts.clear();
+        out.choices.clear();
+        for decision in out.decisions.drain(..) {
             self.act(decision, jobs);
         }
+        self.room = room;
     }
 
-    fn note_refused(&mut self, done: &Done, n_requests: usize) {
-        if done.replies.iter().all(Result::is_ok) {
+    fn note_refused(&mut self, replies: &[Result<Reply, Refusal>], n_requests: usize) {
+        if replies.iter().all(Result::is_ok) {
             return;
         }
         let before = self.job_of.len() - n_requests;
         let asked = self.job_of.split_off(before);
-        for (reply, job) in done.replies.iter().zip(asked) {
+        for (reply, job) in replies.iter().zip(asked) {
             match reply {
                 Ok(Reply::Submitted(_) | Reply::State(_) | Reply::Done) => self.job_of.push(job),
                 Err(refusal) => self.result.refused.push((job, refusal.clone())),

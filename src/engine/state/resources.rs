@@ -73,6 +73,13 @@ impl Resources {
         self.by_name.get(name).copied()
     }
 
+    /// The same of a name that is shared: names come from the same few places, so most are known by their address.
+    fn find_shared(&self, name: &Arc<str>) -> Option<ResourceId> {
+        let is_same = |known: &Resource| Arc::ptr_eq(&known.name, name);
+        let known = self.list.iter().position(is_same);
+        known.map(ResourceId::new).or_else(|| self.find(name))
+    }
+
     /// The resource of an id.
     pub(crate) fn get(&self, id: ResourceId) -> &Resource {
         &self.list[id.index()]
@@ -134,13 +141,7 @@ impl Resources {
     /// left out.
     pub(crate) fn add_host_amounts(&self, by_name: &ByName<Amount>, sum: &mut Amounts) {
         for (name, amount) in by_name {
-            // Names come from the same few places, so most are known by their address.
-            let known = || {
-                self.list
-                    .iter()
-                    .position(|known| Arc::ptr_eq(&known.name, name))
-            };
-            let id = known().map(ResourceId::new).or_else(|| self.find(name));
+            let id = self.find_shared(name);
             if let Some(id) = id.filter(|id| self.is_host(*id)) {
                 sum.set(id, sum.get(id).saturating_add(*amount));
             }
@@ -161,7 +162,7 @@ impl Resources {
     pub(crate) fn demand<'a>(&self, by_name: &'a ByName<Amount>) -> Result<Demand, &'a Arc<str>> {
         let mut pairs = Vec::with_capacity(by_name.len());
         for (name, amount) in by_name {
-            pairs.push((self.find(name).ok_or(name)?, *amount));
+            pairs.push((self.find_shared(name).ok_or(name)?, *amount));
         }
         Ok(Demand::new(pairs))
     }
@@ -169,12 +170,13 @@ impl Resources {
     /// A demand by ids. A name that isn't known, because it was taken out of the configuration while
     /// the daemon was down, becomes a host resource that no agent has: its tasks wait, and say so.
     pub(crate) fn demand_of_stored(&mut self, by_name: &ByName<Amount>) -> Demand {
-        for name in by_name.keys() {
-            if self.find(name).is_none() {
-                self.push_stray(Arc::clone(name));
-            }
+        loop {
+            let stray = match self.demand(by_name) {
+                Ok(demand) => return demand,
+                Err(name) => Arc::clone(name),
+            };
+            self.push_stray(stray);
         }
-        self.demand(by_name).expect("all names are known now")
     }
 
     /// Amounts by name, of the resources that `wanted` holds for.

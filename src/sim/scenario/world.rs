@@ -103,7 +103,6 @@ impl World {
             facts,
             decisions,
             replies,
-            n_decided: _,
             choices,
         } = batch::run(&mut self.engine, self.now, events, requests);
         self.note(&facts);
