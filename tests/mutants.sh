@@ -1,14 +1,112 @@
 #!/usr/bin/env bash
-# Mutation testing: changes the code one place at a time and tells which changes no test finds.
+# Mutation testing: changes the policies and the engine one place at a time and tells which changes no test finds.
 #
-#   tests/mutants.sh policies [FILE…]     all of the crate, or these files, such as policies/src/descend/sums.rs
-#   tests/mutants.sh engine [FILE…]       the same of src/engine, such as src/engine/matching.rs
+#   tests/mutants.sh [FILE…]      all mutants at once, or those of these files, such as src/engine/claims.rs
+#   tests/mutants.sh each         then one by one those that can't be built with all others (others.txt), by cargo-mutants
 #
-# Needs `cargo install cargo-mutants`. What was missed stands in target/mutants/FILE/mutants.out/missed.txt afterwards;
-# docs/mutants.md explains those that nothing can find.
+# Needs `cargo install cargo-mutants`. What was missed stands in target/mutants/found/missed.txt and each/mutants.out/missed.txt
+# afterwards; docs/mutants.md explains those that nothing can find.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+root=$PWD
+alone=$root/target/mutants/alone
+found=$root/target/mutants/found
+# A few cases of each property do, and no search for the simplest one: what a mutant breaks, it mostly breaks everywhere.
+export PROPTEST_CASES=${PROPTEST_CASES:-5} PROPTEST_MAX_SHRINK_ITERS=0 INSTA_UPDATE=no
+
+# A workspace of the policies and the engine alone, with all their tests in one program each: the policies' integration
+# tests become a module of their unit tests.
+prepare() {
+  mkdir -p "$alone/src" "$alone/.cargo" "$found"
+  rm -rf "$alone/policies" "$alone/src/engine"
+  cp -r policies "$alone/policies"
+  cp -r src/engine "$alone/src/engine"
+  cp Cargo.lock "$alone/"
+  { echo 'profile = "mutants"'; cat .cargo/mutants.toml; } >"$alone/.cargo/mutants.toml"
+  # What the tests call themselves and the crate, from inside of it.
+  sed -i 's/\bcrate::/crate::integration::/g' "$alone"/policies/tests/*.rs
+  cat >>"$alone/policies/src/lib.rs" <<'RUST'
+#[cfg(test)]
+#[path = "../tests/main.rs"]
+mod integration;
+extern crate self as apportion_policies;
+RUST
+  # That a changed number overflows is for the tests to find.
+  sed -i '1i #![allow(arithmetic_overflow, unconditional_panic)]' "$alone/policies/src/lib.rs"
+  sed -i '/^criterion/d; /^\[\[test\]\]/,$d' "$alone/policies/Cargo.toml"
+  cat >"$alone/src/lib.rs" <<'RUST'
+//! The engine alone.
+#![allow(arithmetic_overflow, unconditional_panic)]
+pub use apportion_policies as policies;
+pub mod engine;
+RUST
+  {
+    # The workspace's own tables, with the engine as the only other member.
+    sed -n '/^\[workspace\]/,/^\[package\]/p' Cargo.toml | sed '/^exclude/d;/^\[package\]/d'
+    cat <<'TOML'
+[package]
+name = "apportion"
+version = "0.1.0"
+edition = "2024"
+
+[dependencies]
+apportion-policies = { path = "policies" }
+blake3 = "1.8"
+rustc-hash = "2"
+serde.workspace = true
+serde_json = { version = "1", features = ["raw_value"] }
+strsim = "0.11"
+thiserror.workspace = true
+tracing = "0.1"
+
+[dev-dependencies]
+insta = { version = "1", features = ["json"] }
+proptest.workspace = true
+
+[profile.mutants]
+inherits = "test"
+debug = false
+opt-level = 1
+TOML
+  } >"$alone/Cargo.toml"
+}
+
+at_once() {
+  local python=target/mutants/python
+  [ -x $python/bin/python ] || python3 -m venv $python
+  $python/bin/python -m pip install --quiet --disable-pip-version-check tree-sitter==0.26.1 tree-sitter-rust==0.24.2
+  prepare
+  # All tests but one, which takes longer than all others together.
+  $python/bin/python tests/mutants.py "$alone" "$found" --tests='(?!.*deep_trees_show_what_each_clause_is_for)' "$@"
+}
+
+# What the tests of policies and engine missed, by all other unit tests and the scenarios: in a copy of the whole workspace.
+whole() {
+  [ -e "$found/missed.txt" ] || { echo 'run tests/mutants.sh first: it says what was missed' >&2; exit 2; }
+  local copy=$root/target/mutants/whole
+  mkdir -p "$copy"
+  git ls-files -z -- . ':!fuzz' ':!python' | tar c --null -T - | tar x -C "$copy"
+  # Without what the policies' own tests need of them.
+  printf 'extern crate self as apportion_policies;\n' >>"$copy/policies/src/lib.rs"
+  CARGO_TARGET_DIR=$root/target target/mutants/python/bin/python tests/mutants.py "$copy" "$root/target/mutants/whole-found" \
+    --profile=dev --target=--lib --target=--test=integration --missed="$found/missed.txt" \
+    --tests='(access|api|cli|config|decision_log|driver|faults|metrics|scenarios|sim|store)::'
+}
+
+one_by_one() {
+  [ -e "$found/others.txt" ] || { echo 'run tests/mutants.sh first: it says which others there are' >&2; exit 2; }
+  prepare
+  # Names are given as expressions that match nothing else.
+  mapfile -t names < <(sed 's/[][(){}.*+?^$|\\]/\\&/g; s/^/--re=^/; s/$/$/' "$found/others.txt")
+  cd "$alone"
+  # Survivors are what is asked for, so they are no failure of this script.
+  cargo mutants --colors=never --in-place --baseline=skip --timeout 120 --output "$root/target/mutants/each" "${names[@]}" \
+    --workspace --test-workspace=true -- --lib -- --skip deep_trees_show_what_each_clause_is_for || true
+}
+
 case ${1:-} in
-policies | engine) exec "tests/mutants-$1.sh" "${@:2}" ;;
-*) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+-*) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+whole) whole ;;
+each) one_by_one ;;
+*) at_once "$@" ;;
 esac

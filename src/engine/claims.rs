@@ -353,3 +353,15 @@ impl State {
 fn is_less(one: (u64, u64), other: (u64, u64)) -> bool {
     u128::from(one.0) * u128::from(other.1) < u128::from(other.0) * u128::from(one.1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_less;
+
+    #[test]
+    fn fractions_are_compared_by_their_value() {
+        assert!(is_less((1, 2), (3, 5)));
+        assert!(!is_less((3, 5), (1, 2)));
+        assert!(!is_less((1, 2), (2, 4)));
+    }
+}

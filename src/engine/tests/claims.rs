@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use proptest::prelude::*;
-
 use super::env::*;
 use crate::engine::event::OfferId;
 use crate::engine::settings::Deadline;
 use crate::engine::{AttemptId, EngineSettings, Event, Request, TaskId};
 
 /// An end, after which what it held is offered again.
-fn ends(env: &mut TestEnv, attempt: AttemptId) {
+pub(super) fn ends(env: &mut TestEnv, attempt: AttemptId) {
     let record = &env.engine.state.attempts[&attempt];
     let state = &env.engine.state;
     let shape = state.queues.get(record.group).shape;
@@ -25,7 +23,7 @@ fn ends(env: &mut TestEnv, attempt: AttemptId) {
 }
 
 /// What is left of an agent is offered again, as the local backend does.
-fn offer_rest(env: &mut TestEnv, name: &str) {
+pub(super) fn offer_rest(env: &mut TestEnv, name: &str) {
     let report = env
         .engine
         .agents()
@@ -41,7 +39,7 @@ fn offer_rest(env: &mut TestEnv, name: &str) {
 }
 
 /// The tasks with claims, with what is kept of `resource`.
-fn claims(env: &TestEnv, resource: &str) -> Vec<(u64, u64)> {
+pub(super) fn claims(env: &TestEnv, resource: &str) -> Vec<(u64, u64)> {
     let claims = env.engine.claims();
     let kept = |claim: &crate::engine::report::ClaimReport| {
         claim
@@ -55,7 +53,7 @@ fn claims(env: &TestEnv, resource: &str) -> Vec<(u64, u64)> {
         .collect()
 }
 
-fn is_running(env: &TestEnv, task: u64) -> bool {
+pub(super) fn is_running(env: &TestEnv, task: u64) -> bool {
     env.engine
         .state
         .live
@@ -224,6 +222,7 @@ fn only_so_many_claims_and_none_for_whom_a_max_stops() {
         "small patience=100000",
         "x patience=1",
         "y patience=1 max:db=5",
+        "z patience=1",
     ]);
     settings.claims.max = 1;
     let mut env = TestEnv::with(settings.clone());
@@ -231,20 +230,34 @@ fn only_so_many_claims_and_none_for_whom_a_max_stops() {
     env.offer("m", "cpus=100");
     env.submit(task("y").demand("db=2 cpus=1").array(3));
     env.submit(task("small").demand("db=1 cpus=1").array(200));
-    env.submit(task("x").demand("db=8 cpus=1"));
+    env.submit(task("x").demand("db=8"));
+    env.submit(task("z").demand("db=7"));
+    // They go on while connections are kept, so the others are still looked at.
+    env.submit(task("small").array(200));
     offer_rest(&mut env, "m");
     env.advance(10.0);
     ends(&mut env, attempt(4, 1));
     let one = [(204, 1)];
-    assert_eq!(claims(&env, "db"), one, "y's third task would pass its max");
+    assert_eq!(
+        claims(&env, "db"),
+        one,
+        "y's third task would pass its max, and z's is one too many"
+    );
     settings.claims.max = 0;
-    env.reload(settings).unwrap();
+    env.reload(settings.clone()).unwrap();
     env.cancel(204);
     assert_eq!(claims(&env, "db"), [], "a task that is gone claims nothing");
     env.submit(task("x").demand("db=8 cpus=1"));
     env.advance(100.0);
     ends(&mut env, attempt(5, 1));
     assert_eq!(claims(&env, "db"), []);
+    settings.claims.max = 2;
+    env.reload(settings).unwrap();
+    env.advance(100.0);
+    ends(&mut env, attempt(6, 1));
+    let mut claiming: Vec<u64> = claims(&env, "db").iter().map(|(task, _)| *task).collect();
+    claiming.sort_unstable();
+    assert_eq!(claiming, [205, 406], "as many as there may be now");
 }
 
 #[test]
@@ -353,131 +366,29 @@ fn what_was_declined_is_no_longer_kept_once_it_is_asked_for() {
     assert_eq!(claims(&env, "cpus"), [(big, 0)]);
     env.offer("m", "cpus=4");
     assert_eq!(claims(&env, "cpus"), [(big, 4)]);
-}
-
-#[derive(Clone, Debug)]
-struct Busy {
-    agents: Vec<u64>,
-    policy: &'static str,
-    streams: Vec<(u64, u64)>,
-    big: (u64, u64),
-    choices: Vec<usize>,
-    /// Whether the others want the worst: see [`next_end`].
-    is_spiteful: bool,
-}
-
-/// Whoever is spiteful lets a task run so long where its end would help.
-const SPITE: Duration = Duration::from_secs(140);
-
-/// What ends next: any, or, among the spiteful, first what runs where no claim waits. But all end one day.
-fn next_end(env: &TestEnv, choice: usize, is_spiteful: bool) -> AttemptId {
-    let state = &env.engine.state;
-    let running = state.live_attempts();
-    assert!(!running.is_empty(), "something runs, or the big one could");
-    if !is_spiteful {
-        return running[choice % running.len()];
-    }
-    let since = |attempt: &AttemptId| state.attempts[attempt].launched_at;
-    let oldest = *running.iter().min_by_key(|attempt| since(attempt)).unwrap();
-    let claims = env.engine.claims();
-    let helps = |attempt: &AttemptId| {
-        let agent = &state.agents.get(state.attempts[attempt].agent).name;
-        claims.iter().any(|claim| claim.agent == *agent)
-    };
-    let other = running.iter().find(|attempt| !helps(attempt)).copied();
-    let must_end = env.now.since(since(&oldest)) >= SPITE;
-    other.filter(|_| !must_end).unwrap_or(oldest)
-}
-
-fn busy() -> impl Strategy<Value = Busy> {
-    let agents = proptest::collection::vec(4..9_u64, 1..4);
-    let policy = prop_oneof![Just("drf"), Just("fifo"), Just("weighted")];
-    let streams = proptest::collection::vec((1..3_u64, 0..3_u64), 1..4);
-    let choices = proptest::collection::vec(any::<usize>(), 150);
-    let big = (1..=100_u64, 0..=10_u64);
-    (agents, policy, streams, big, choices, any::<bool>()).prop_map(
-        |(agents, policy, streams, (part, db), choices, is_spiteful)| {
-            let most = *agents.iter().max().unwrap();
-            let big = ((most * part).div_ceil(100).max(1), db);
-            Busy {
-                agents,
-                policy,
-                streams,
-                big,
-                choices,
-                is_spiteful,
-            }
-        },
-    )
-}
-
-/// Others always have more waiting than fits. How many tasks end until the big one runs.
-fn n_ends_until_it_runs(busy: &Busy) -> Option<usize> {
-    let paths: Vec<String> = (0..busy.streams.len())
-        .map(|n| format!("s{n} patience=500"))
-        .collect();
-    let mut queues: Vec<&str> = paths.iter().map(String::as_str).collect();
-    queues.push("big patience=60");
-    let mut settings = settings(&queues);
-    settings.policy = crate::engine::settings::PolicyConfig::new(busy.policy.into());
-    let mut env = TestEnv::with(settings);
-    for (number, (cpus, db)) in busy.streams.iter().enumerate() {
-        let demand = format!("cpus={cpus} db={db}");
-        env.submit(task(&format!("s{number}")).demand(&demand).array(12));
-    }
-    for (number, cpus) in busy.agents.iter().enumerate() {
-        let name = format!("m{number}");
-        env.agent(&name, &format!("cpus={cpus}"));
-        env.offer(&name, &format!("cpus={cpus}"));
-        offer_rest(&mut env, &name);
-    }
-    let (cpus, db) = busy.big;
-    let big = env.submit(task("big").demand(&format!("cpus={cpus} db={db}")));
-    // Nobody is older from here on, so what comes later can't win a tie.
-    for (number, (cpus, db)) in busy.streams.iter().enumerate() {
-        let demand = format!("cpus={cpus} db={db}");
-        let stream = format!("s{number}");
-        env.submit(task(&stream).demand(&demand).array(160));
-    }
-    for (n_ends, choice) in busy.choices.iter().enumerate() {
-        if is_running(&env, big) {
-            return Some(n_ends);
-        }
-        let end = next_end(&env, *choice, busy.is_spiteful);
-        ends(&mut env, end);
-        for agent in 0..busy.agents.len() {
-            offer_rest(&mut env, &format!("m{agent}"));
-        }
-        env.advance(7.0);
-    }
-    is_running(&env, big).then_some(busy.choices.len())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Whatever the others do, also where they want the worst: within 150 ends, where at most 27 tasks run at once. The
-    /// invariants are checked at each step, and that nobody is kept from what no claim keeps.
-    #[test]
-    fn what_could_run_on_an_empty_cluster_runs_after_a_bounded_number_of_ends(busy in busy()) {
-        prop_assert!(n_ends_until_it_runs(&busy).is_some());
-    }
+    assert!(env.decisions.is_empty(), "what a claim keeps is held");
+    env.launched();
+    env.ends(attempt(1, 1), OK);
+    env.offer("m", "cpus=4");
+    assert_eq!(env.launched(), [(big, 1)], "of both offers together");
 }
 
 #[test]
-fn a_claim_keeps_what_is_free_of_the_cluster_from_the_next_agent_of_its_turn() {
-    let mut env = TestEnv::new(&["big patience=60", "small patience=100000"]);
-    for agent in ["m1", "m2"] {
-        env.agent(agent, "cpus=4");
+fn who_is_not_overdue_is_in_nobodys_way_to_a_claim() {
+    let patient: Vec<String> = (0..9).map(|n| format!("p{n} patience=100000")).collect();
+    let mut queues: Vec<&str> = patient.iter().map(String::as_str).collect();
+    queues.extend(["small patience=100000", "big patience=60"]);
+    let mut env = TestEnv::new(&queues);
+    env.agent("m", "cpus=100");
+    env.offer("m", "cpus=100");
+    env.submit(task("small").demand("db=1 cpus=1").array(100));
+    for number in 0..9 {
+        let demand = format!("db=9 cpus={}", number + 1);
+        env.submit(task(&format!("p{number}")).demand(&demand));
     }
-    let (resource, used) = ("db".into(), units(5));
-    env.request(Request::ReportOutside { resource, used })
-        .unwrap();
-    env.submit(task("big").demand("db=8 cpus=1"));
+    let big = env.submit(task("big").demand("db=8 cpus=1"));
+    offer_rest(&mut env, "m");
     env.advance(60.0);
-    env.submit(task("small").demand("db=1 cpus=1").array(10));
-    let offers = ["m1", "m2"].map(|agent| env.offer_of(agent, "cpus=4"));
-    env.events(offers.into());
-    assert_eq!(claims(&env, "db"), [(1, 5)]);
-    assert_eq!(env.launched(), []);
+    ends(&mut env, attempt(1, 1));
+    assert_eq!(claims(&env, "db"), [(big, 1)]);
 }

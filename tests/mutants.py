@@ -1,0 +1,473 @@
+#!/usr/bin/env python3
+"""Mutation testing with all mutants in one build, for tests/mutants.sh.
+
+cargo-mutants builds each mutant anew, which takes longer than testing it. Here cargo-mutants only says which mutants there
+are. All of them are written into one copy of the code, each behind a switch: `a < b` becomes
+`(if on(17) { a <= b } else { a < b })`, and a function begins with `if on(18) { return 0; }`. That is built once; the tests
+read from the environment which mutant is on. First each test is run with all of them off, to learn which it comes by;
+then each mutant is met only by those tests, the quickest first, until one fails.
+
+What can't be written so is left to cargo-mutants itself: a mutant in a constant, or one that may compile without the
+original beside it. What compiles in no way, such as a default of a type that has none, is no mutant.
+
+The same is done again in a copy of the whole program with what the first tests missed, and with the tests above the engine.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import resource
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+import tree_sitter
+import tree_sitter_rust
+
+SWITCH = """\
+//! Which mutant is on.
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+static ON: AtomicU32 = AtomicU32::new(START);
+static MET: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
+const START: u32 = u32::MAX;
+const TRACE: u32 = u32::MAX - 1;
+
+/// Whether this one is.
+#[inline]
+pub fn on(mutant: u32) -> bool {
+    let on = ON.load(Relaxed);
+    on == mutant || (on >= TRACE && seldom(mutant))
+}
+
+#[cold]
+fn seldom(mutant: u32) -> bool {
+    if ON.load(Relaxed) == START {
+        let on = std::env::var("MUTANT").ok().and_then(|on| on.parse().ok());
+        ON.store(on.unwrap_or(TRACE), Relaxed);
+        return on == Some(mutant);
+    }
+    let (word, bit) = (mutant as usize / 64, 1 << (mutant % 64));
+    if MET[word].fetch_or(bit, Relaxed) & bit == 0
+        && let Ok(file) = std::env::var("MUTANTS_MET")
+    {
+        use std::io::Write;
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
+        file.unwrap().write_all(format!("{mutant}\\n").as_bytes()).unwrap();
+    }
+    false
+}
+"""
+# How cargo is called, such as `nice cargo`.
+CARGO = shlex.split(os.environ.get("CARGO", "cargo"))
+ON = "::apportion_policies::mutant_switch::on"
+# A mutant that uses more memory than this, or takes so many times the processor's time that its tests take without it, is
+# found. The clock on the wall says little on a machine that does other things; it only ends what does nothing at all.
+MEMORY_MAX = 4 << 30
+PATIENCE = 15
+SECONDS_LEAST = 5
+WALL_SECONDS_MAX = 600
+# Errors in the text of a mutant that don't depend on what stands around it: a wrong type, a trait that isn't implemented.
+SURELY_WRONG = {"E0277", "E0308", "E0368", "E0369", "E0599", "E0600"}
+
+
+@dataclass
+class Mutant:
+    """One change, as cargo-mutants lists it, with the number of its switch."""
+
+    number: int
+    file: str
+    name: str
+    genre: str
+    replacement: str
+    returns: str
+    span: tuple[int, int]
+    tests: list["Test"] = field(default_factory=list)
+
+
+@dataclass
+class Edit:
+    """A place in the source, and the mutants there."""
+
+    start: int
+    end: int
+    mutants: list[tuple[Mutant, str]]
+    is_insertion: bool = False
+
+
+@dataclass
+class Place:
+    """Where in a changed text mutants stand: all of one place, or one alone."""
+
+    start: int
+    end: int
+    numbers: set[int]
+    is_one: bool = False
+    returns: bool = False
+
+
+@dataclass
+class Known:
+    """By name, the mutants that can't be switched: those that compile in no way, and the others."""
+
+    wrong: set[str]
+    others: set[str]
+
+    def has(self, mutant: Mutant) -> bool:
+        return mutant.name in self.wrong or mutant.name in self.others
+
+    @classmethod
+    def read(cls, folder: pathlib.Path) -> "Known":
+        files = [folder / "wrong.txt", folder / "others.txt"]
+        return cls(*(set(file.read_text().splitlines()) if file.exists() else set() for file in files))
+
+    def write(self, folder: pathlib.Path, mutants: list[Mutant]) -> None:
+        """Of those that there are now."""
+        for file, names in (("wrong.txt", self.wrong), ("others.txt", self.others)):
+            (folder / file).write_text("".join(f"{mutant.name}\n" for mutant in mutants if mutant.name in names))
+
+
+class Source:
+    """A file, with its mutants behind switches."""
+
+    def __init__(self, path: pathlib.Path):
+        self.text = path.read_bytes()
+        self.lines = self.text.split(b"\n")
+        self.starts = [0]
+        for line in self.lines:
+            self.starts.append(self.starts[-1] + len(line) + 1)
+        parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language()))
+        self.root = parser.parse(self.text).root_node
+
+    def offset(self, place: dict) -> int:
+        line = self.lines[place["line"] - 1].decode()
+        return self.starts[place["line"] - 1] + len(line[: place["column"] - 1].encode())
+
+    def operation(self, mutant: Mutant) -> tree_sitter.Node | None:
+        """What the operator of a mutant stands in."""
+        token = self.root.descendant_for_byte_range(*mutant.span)
+        return token.parent if token and (token.start_byte, token.end_byte) == mutant.span else None
+
+    def joins_let(self, mutant: Mutant) -> bool:
+        """Whether `let` stands among what the operator joins: then it can only be `&&`."""
+        whole = self.operation(mutant) if mutant.genre == "BinaryOperator" else None
+        return whole is not None and has_let(whole)
+
+    def edit_for(self, mutant: Mutant) -> Edit | None:
+        """How this mutant is switched on, if it can be."""
+        start, end = mutant.span
+        if mutant.genre == "FnValue":
+            # Both would have to be of one type.
+            if "impl " in mutant.returns:
+                return None
+            return Edit(start, start, [(mutant, f"return {mutant.replacement};")], is_insertion=True)
+        if mutant.genre == "MatchArmGuard":
+            return Edit(start, end, [(mutant, mutant.replacement)])
+        whole = self.operation(mutant)
+        if whole is None:
+            return None
+        if mutant.genre == "BinaryOperator" and whole.type in ("binary_expression", "compound_assignment_expr"):
+            left, right = whole.child_by_field_name("left"), whole.child_by_field_name("right")
+            before, after = self.text[left.start_byte : start], self.text[end : right.end_byte]
+            changed = f"{before.decode()} {mutant.replacement} {after.decode()}"
+            return Edit(left.start_byte, right.end_byte, [(mutant, changed)])
+        if mutant.genre == "UnaryOperator" and whole.type == "unary_expression":
+            return Edit(whole.start_byte, whole.end_byte, [(mutant, self.text[end : whole.end_byte].decode())])
+        return None
+
+    def with_switches(self, edits: list[Edit]) -> tuple[bytes, list[Place]]:
+        """The changed text, and where in it which mutants stand."""
+        merged: dict[tuple, Edit] = {}
+        for edit in edits:
+            key = (edit.start, edit.end, edit.is_insertion)
+            merged.setdefault(key, Edit(edit.start, edit.end, [], edit.is_insertion)).mutants.extend(edit.mutants)
+        # What contains comes before what it contains.
+        todo = sorted(merged.values(), key=lambda edit: (edit.start, not edit.is_insertion, -edit.end))
+        out, places = bytearray(), []
+
+        def copy(at: int, end: int) -> None:
+            while todo and todo[0].start < end:
+                edit = todo.pop(0)
+                out.extend(self.text[at : edit.start])
+                start = len(out)
+                at = edit.start
+                if edit.is_insertion:
+                    for mutant, text in edit.mutants:
+                        begin = len(out)
+                        out.extend(f"if {ON}({mutant.number}) {{ {text} }} ".encode())
+                        places.append(Place(begin, len(out), {mutant.number}, is_one=True, returns=True))
+                    continue
+                out.extend(b"(")
+                for mutant, text in edit.mutants:
+                    begin = len(out)
+                    out.extend(f"if {ON}({mutant.number}) {{ {text} }} else ".encode())
+                    places.append(Place(begin, len(out), {mutant.number}, is_one=True))
+                out.extend(b"{ ")
+                copy(edit.start, edit.end)
+                out.extend(b" })")
+                at = edit.end
+                places.append(Place(start, len(out), {mutant.number for mutant, _ in edit.mutants}))
+            out.extend(self.text[at:end])
+
+        copy(0, len(self.text))
+        return bytes(out), places
+
+
+def has_let(node: tree_sitter.Node) -> bool:
+    return node.type in ("let_condition", "let_chain") or any(
+        has_let(child) for child in node.children if child.type in ("binary_expression", "let_condition", "let_chain")
+    )
+
+
+def list_mutants(package: pathlib.Path, sources: dict[str, Source], files: list[str]) -> list[Mutant]:
+    wanted = [argument for file in files for argument in ("--file", file)]
+    command = ["cargo", "mutants", "--list", "--json", "--workspace", *wanted]
+    listed = json.loads(subprocess.run(command, cwd=package, check=True, stdout=subprocess.PIPE).stdout)
+    mutants = []
+    for number, entry in enumerate(listed):
+        file = entry["file"]
+        if file not in sources:
+            sources[file] = Source(package / file)
+        span = tuple(sources[file].offset(entry["span"][side]) for side in ("start", "end"))
+        returns = (entry["function"] or {}).get("return_type", "")
+        mutants.append(Mutant(number, file, entry["name"], entry["genre"], entry["replacement"], returns, span))
+    return mutants
+
+
+@dataclass
+class Workspace:
+    """A copy of the code, and what is built of it."""
+
+    root: pathlib.Path
+    profile: str
+    targets: list[str]
+    # Which tests are run: those whose name this matches.
+    tests: re.Pattern
+
+    def cargo(self, *arguments: str) -> list[dict]:
+        """What cargo says, message by message."""
+        environment = {**os.environ, "RUSTFLAGS": "-Awarnings"} if self.profile == "mutants" else None
+        command = [*CARGO, *arguments, "--workspace", *self.targets, "--profile", self.profile, "--message-format=json"]
+        done = subprocess.run(command, cwd=self.root, env=environment, stdout=subprocess.PIPE)
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
+
+
+def compile_errors(messages: list[dict]) -> list[dict]:
+    of_compiler = (message["message"] for message in messages if message["reason"] == "compiler-message")
+    return [error for error in of_compiler if error["level"] == "error" and error["spans"]]
+
+
+def build(package: Workspace, sources: dict[str, Source], mutants: list[Mutant], known: Known) -> tuple[list[Mutant], list[Program]]:
+    """Builds all that can be switched; what the compiler refuses, or did when it was asked last, is left out. Returns those that
+    are in, and the programs."""
+    known.wrong |= {mutant.name for mutant in mutants if sources[mutant.file].joins_let(mutant)}
+    edits = {mutant.number: sources[mutant.file].edit_for(mutant) for mutant in mutants if not known.has(mutant)}
+    inside = {number for number, edit in edits.items() if edit is not None}
+    while True:
+        places = {}
+        for file, source in sources.items():
+            of_file = [edits[mutant.number] for mutant in mutants if mutant.file == file and mutant.number in inside]
+            text, places[file] = source.with_switches(of_file)
+            (package.root / file).write_bytes(text)
+        messages = package.cargo("check", "--tests")
+        # Some errors are found only when code is made.
+        errors = compile_errors(messages) or compile_errors(messages := package.cargo("test", "--no-run"))
+        if not errors:
+            break
+        refused = set()
+        for error in errors:
+            of_error, are_wrong = culprits(error, places)
+            refused |= of_error
+            (known.wrong if are_wrong else known.others).update(mutant.name for mutant in mutants if mutant.number in of_error)
+        print(f"  {len(errors)} errors, {len(refused)} mutants can't be switched", flush=True)
+        if not refused:
+            sys.exit("\n".join(error["rendered"] for error in errors))
+        inside -= refused
+    known.others |= {mutant.name for mutant in mutants if mutant.number not in inside and mutant.name not in known.wrong}
+    tested = [message for message in messages if message.get("executable") and message["profile"]["test"]]
+    programs = [Program(message["executable"], str(pathlib.Path(message["manifest_path"]).parent)) for message in tested]
+    return [mutant for mutant in mutants if mutant.number in inside], programs
+
+
+def culprits(error: dict, places: dict[str, list[Place]]) -> tuple[set[int], bool]:
+    """Whose code an error is about, and whether they are wrong wherever they stand."""
+    primary = [span for span in error["spans"] if span["is_primary"]]
+    # The smallest place that holds one of its spans.
+    for span in primary + error["spans"]:
+        around = [place for place in places.get(span["file_name"], []) if place.start <= span["byte_start"] and span["byte_end"] <= place.end]
+        if around:
+            smallest = min(around, key=lambda place: place.end - place.start)
+            is_wrong = span["is_primary"] and smallest.is_one and (error["code"] or {}).get("code") in SURELY_WRONG
+            return smallest.numbers, is_wrong
+    # Of a function as a whole: all that stand in what is marked, or what returns early before it.
+    for span in primary:
+        of_file = places.get(span["file_name"], [])
+        held = [place.numbers for place in of_file if span["byte_start"] <= place.start and place.end <= span["byte_end"]]
+        if held:
+            return set().union(*held), False
+        before = [place for place in of_file if place.end <= span["byte_start"] and place.returns]
+        if before:
+            return max(before, key=lambda place: place.end).numbers, False
+    return set(), False
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of tests, and where it is run."""
+
+    path: str
+    folder: str
+
+
+@dataclass
+class Test:
+    program: Program
+    name: str
+    seconds: float = 0.0
+
+
+def start(program: Program, arguments: list[str], seconds: int = WALL_SECONDS_MAX, **environment: str) -> subprocess.Popen:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    return subprocess.Popen(
+        [program.path, *arguments],
+        cwd=program.folder,
+        env={**os.environ, "CARGO_MANIFEST_DIR": program.folder, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=limit,
+    )
+
+
+def learn(programs: list[Program], which: re.Pattern, mutants: dict[int, Mutant], out: pathlib.Path) -> list[Test]:
+    """Runs each test once alone, to see what it comes by and how long it takes. What was learned of these very programs before
+    is taken from a file."""
+    file = out / "tests.json"
+    built = {program.path: os.path.getmtime(program.path) for program in programs}
+    learned = json.loads(file.read_text()) if file.exists() else {}
+    if learned.get("built") != built:
+        learned = {"built": built, "tests": {program.path: learn_program(program, which, out / "met") for program in programs}}
+        file.write_text(json.dumps(learned))
+    tests = []
+    for program in programs:
+        for name, seconds, met in learned["tests"][program.path]:
+            tests.append(Test(program, name, seconds))
+            for number in met:
+                if number in mutants:
+                    mutants[number].tests.append(tests[-1])
+    return tests
+
+
+def learn_program(program: Program, which: re.Pattern, met: pathlib.Path) -> list[tuple[str, float, list[int]]]:
+    tests = []
+    listed = start(program, ["--list", "--format", "terse"]).communicate()[0].decode()
+    for name in re.findall(r"^(.*): test$", listed, re.M):
+        if not which.match(name):
+            continue
+        met.unlink(missing_ok=True)
+        began = resource.getrusage(resource.RUSAGE_CHILDREN)
+        process = start(program, ["--exact", name], MUTANTS_MET=str(met))
+        output = process.communicate()[0]
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if process.returncode:
+            print(f"  {name} fails without a mutant:\n{output.decode()}", flush=True)
+            continue
+        seconds = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
+        tests.append((name, seconds, sorted({int(line) for line in met.read_text().split()}) if met.exists() else []))
+    met.unlink(missing_ok=True)
+    return tests
+
+
+def is_found(mutant: Mutant) -> str | None:
+    """By which test, or how else, a mutant is found."""
+    mine = sorted(mutant.tests, key=lambda test: test.seconds)
+    quick: dict[Program, list[Test]] = {}
+    for test in mine:
+        if test.seconds < 0.1:
+            quick.setdefault(test.program, []).append(test)
+    for group in [*quick.values(), *([test] for test in mine if test.seconds >= 0.1)]:
+        seconds = max(SECONDS_LEAST, round(PATIENCE * sum(test.seconds for test in group)))
+        found = run_group(mutant.number, group, seconds)
+        if found:
+            return found
+    return None
+
+
+def run_group(number: int, group: list[Test], seconds: int) -> str | None:
+    """The first of these tests that fails with this mutant, or how the program ended."""
+    names = [test.name for test in group]
+    process = start(group[0].program, ["--exact", "--test-threads=1", *names], seconds, MUTANT=str(number))
+    watch = threading.Timer(WALL_SECONDS_MAX, process.kill)
+    watch.start()
+    failed = None
+    for line in process.stdout:
+        match = re.match(r"test (\S+)(?: - should panic)? \.\.\. .*FAILED", line.decode(errors="replace"))
+        if match and not failed:
+            failed = match[1]
+            process.kill()
+    process.wait()
+    watch.cancel()
+    return failed or (f"ended by {process.returncode}" if process.returncode else None)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Tells which mutants no test finds.")
+    parser.add_argument("root", type=pathlib.Path, help="the copy of the code, which is changed")
+    parser.add_argument("out", type=pathlib.Path, help="where found.txt, missed.txt, wrong.txt and others.txt go")
+    parser.add_argument("files", nargs="*", help="whose mutants; by default those of all")
+    parser.add_argument("--profile", default="mutants", help="what is built with")
+    parser.add_argument("--target", action="append", default=[], help="what is tested, such as --target=--lib")
+    parser.add_argument("--tests", type=re.compile, default=re.compile(""), help="which tests are run: what their names begin with")
+    parser.add_argument("--missed", type=pathlib.Path, help="only mutants that stand in this file")
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments()
+    package = Workspace(asked.root.resolve(), asked.profile, asked.target or ["--lib"], asked.tests)
+    out = asked.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    sources: dict[str, Source] = {}
+    mutants = list_mutants(package.root, sources, asked.files)
+    if asked.missed:
+        missed = {line.rsplit(" (", 1)[0] for line in asked.missed.read_text().splitlines()}
+        mutants = [mutant for mutant in mutants if mutant.name in missed]
+    print(f"{len(mutants)} mutants", flush=True)
+    (package.root / "policies/src/mutant_switch.rs").write_text(SWITCH)
+    with open(package.root / "policies/src/lib.rs", "a") as library:
+        library.write("#[doc(hidden)]\npub mod mutant_switch;\n")
+    known = Known.read(out)
+    inside, programs = build(package, sources, mutants, known)
+    known.write(out, mutants)
+    n_wrong = sum(mutant.name in known.wrong for mutant in mutants)
+    n_others = len(mutants) - len(inside) - n_wrong
+    print(f"{len(inside)} are switched, {n_wrong} compile in no way, {n_others} are left to cargo-mutants", flush=True)
+    tests = learn(programs, package.tests, {mutant.number: mutant for mutant in inside}, out)
+    if not tests:
+        sys.exit("no test passes")
+    print(f"{len(tests)} tests take {sum(test.seconds for test in tests):.0f} s", flush=True)
+    meet_all(inside, out)
+
+
+def meet_all(mutants: list[Mutant], out: pathlib.Path) -> None:
+    with open(out / "found.txt", "w") as found_file, open(out / "missed.txt", "w") as missed_file:
+        began, n_missed = time.monotonic(), 0
+        for n_done, mutant in enumerate(mutants, 1):
+            found = is_found(mutant)
+            n_missed += found is None
+            line = f"{mutant.name} ({len(mutant.tests)} tests)"
+            print(f"{line}: {found}" if found else line, file=found_file if found else missed_file, flush=True)
+            if n_done % 50 == 0 or n_done == len(mutants):
+                print(f"  {n_done} of {len(mutants)} after {time.monotonic() - began:.0f} s, {n_missed} missed", flush=True)
+
+
+if __name__ == "__main__":
+    main()
