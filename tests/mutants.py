@@ -13,6 +13,8 @@ original beside it. What compiles in no way, such as a default of a type that ha
 The same is done again in a copy of the whole program with what the first tests missed, and with the tests above the engine.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os

@@ -195,15 +195,23 @@ fn a_claim_for_which_nothing_comes_free_expires_and_is_returned() {
     env.submit(task("big").demand("db=8 cpus=1"));
     env.launched();
     offer_rest(&mut env, "m");
+    let woken_within = |env: &TestEnv, seconds| {
+        let latest = env.now.after(Duration::from_secs(seconds));
+        env.engine.wake_at().is_some_and(|at| at <= latest)
+    };
+    assert!(woken_within(&env, 60), "when its patience ends");
     env.advance(60.0);
     ends(&mut env, attempt(1, 1));
+    assert!(woken_within(&env, 100), "when its claim ends");
+    env.advance(50.0);
+    ends(&mut env, attempt(2, 1));
     env.advance(99.0);
-    assert_eq!(claims(&env, "db"), [(201, 1)], "what came free renewed it");
+    assert_eq!(claims(&env, "db"), [(201, 2)], "what came free renewed it");
     env.advance(1.0);
     assert_eq!(claims(&env, "db"), []);
-    assert_eq!(env.launched().len(), 1, "what it kept went to others");
+    assert_eq!(env.launched().len(), 2, "what it kept went to others");
     env.advance(60.0);
-    ends(&mut env, attempt(2, 1));
+    ends(&mut env, attempt(3, 1));
     let second = [(201, 1)];
     assert_eq!(
         claims(&env, "db"),
