@@ -27,6 +27,9 @@ cargo +nightly fuzz build --fuzz-dir fuzz --sanitizer none
 APPORTION_SEEDS=$folder/target/seeds cargo test --quiet --test integration fuzz::entries::each_target_has_seeds
 # Databases are made by the thousand: in memory, where that can be.
 if [ -w /dev/shm ]; then export TMPDIR=/dev/shm; fi
+TMPDIR=$(mktemp -d)
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
 failed=()
 for target in "${targets[@]}"; do
   echo "== $target"
