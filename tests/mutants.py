@@ -9,8 +9,6 @@ then each mutant is met only by those tests, the quickest first, until one fails
 
 What can't be written so is left to cargo-mutants itself: a mutant in a constant, or one that may compile without the
 original beside it. What compiles in no way, such as a default of a type that has none, is no mutant.
-
-The same is done again in a copy of the whole program with what the first tests missed, and with the tests above the engine.
 """
 
 from __future__ import annotations
@@ -246,15 +244,13 @@ class Workspace:
     """A copy of the code, and what is built of it."""
 
     root: pathlib.Path
-    profile: str
-    targets: list[str]
     # Which tests are run: those whose name this matches.
     tests: re.Pattern
 
     def cargo(self, *arguments: str) -> list[dict]:
         """What cargo says, message by message."""
-        environment = {**os.environ, "RUSTFLAGS": "-Awarnings"} if self.profile == "mutants" else None
-        command = [*CARGO, *arguments, "--workspace", *self.targets, "--profile", self.profile, "--message-format=json"]
+        environment = {**os.environ, "RUSTFLAGS": "-Awarnings"}
+        command = [*CARGO, *arguments, "--workspace", "--lib", "--profile", "mutants", "--message-format=json"]
         done = subprocess.run(command, cwd=self.root, env=environment, stdout=subprocess.PIPE)
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
 
@@ -425,23 +421,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("root", type=pathlib.Path, help="the copy of the code, which is changed")
     parser.add_argument("out", type=pathlib.Path, help="where found.txt, missed.txt, wrong.txt and others.txt go")
     parser.add_argument("files", nargs="*", help="whose mutants; by default those of all")
-    parser.add_argument("--profile", default="mutants", help="what is built with")
-    parser.add_argument("--target", action="append", default=[], help="what is tested, such as --target=--lib")
     parser.add_argument("--tests", type=re.compile, default=re.compile(""), help="which tests are run: what their names begin with")
-    parser.add_argument("--missed", type=pathlib.Path, help="only mutants that stand in this file")
     return parser.parse_args()
 
 
 def main() -> None:
     asked = arguments()
-    package = Workspace(asked.root.resolve(), asked.profile, asked.target or ["--lib"], asked.tests)
+    package = Workspace(asked.root.resolve(), asked.tests)
     out = asked.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     sources: dict[str, Source] = {}
     mutants = list_mutants(package.root, sources, asked.files)
-    if asked.missed:
-        missed = {line.rsplit(" (", 1)[0] for line in asked.missed.read_text().splitlines()}
-        mutants = [mutant for mutant in mutants if mutant.name in missed]
     print(f"{len(mutants)} mutants", flush=True)
     (package.root / "policies/src/mutant_switch.rs").write_text(SWITCH)
     with open(package.root / "policies/src/lib.rs", "a") as library:

@@ -77,20 +77,7 @@ at_once() {
   $python/bin/python -m pip install --quiet --disable-pip-version-check tree-sitter==0.26.1 tree-sitter-rust==0.24.2
   prepare
   # All tests but one, which takes longer than all others together.
-  $python/bin/python tests/mutants.py "$alone" "$found" --tests='(?!.*deep_trees_show_what_each_clause_is_for)' "$@"
-}
-
-# What the tests of policies and engine missed, by all other unit tests and the scenarios: in a copy of the whole workspace.
-whole() {
-  [ -e "$found/missed.txt" ] || { echo 'run tests/mutants.sh first: it says what was missed' >&2; exit 2; }
-  local copy=$root/target/mutants/whole
-  mkdir -p "$copy"
-  git ls-files -z -- . ':!fuzz' ':!python' | tar c --null -T - | tar x -C "$copy"
-  # Without what the policies' own tests need of them.
-  printf 'extern crate self as apportion_policies;\n' >>"$copy/policies/src/lib.rs"
-  CARGO_TARGET_DIR=$root/target target/mutants/python/bin/python tests/mutants.py "$copy" "$root/target/mutants/whole-found" \
-    --profile=dev --target=--lib --target=--test=integration --missed="$found/missed.txt" \
-    --tests='(access|api|cli|config|decision_log|driver|faults|metrics|scenarios|sim|store)::'
+  $python/bin/python tests/mutants.py --tests='(?!.*deep_trees_show_what_each_clause_is_for)' "$alone" "$found" "$@"
 }
 
 one_by_one() {
@@ -106,7 +93,6 @@ one_by_one() {
 
 case ${1:-} in
 -*) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
-whole) whole ;;
 each) one_by_one ;;
 *) at_once "$@" ;;
 esac
