@@ -155,6 +155,8 @@ impl Patience {
         self.leaves[leaf.index()].task = Some((rank, shape));
         self.leaves[leaf.index()].since = old.since;
         self.list(leaf);
+        // With the new settings it may be none that could run, and then another is the first, or none.
+        self.note(leaf);
     }
 
     /// The shape of a leaf's first task.

@@ -139,3 +139,17 @@ fn outside_use_and_shapes_outlive_a_reload() {
     env.offer("m", "cpus=1");
     assert_eq!(env.launched(), [(1, 1)]);
 }
+
+#[test]
+fn a_first_task_that_a_reload_lets_never_run_is_not_waited_for() {
+    let queues = ["a patience=1", "b"];
+    let mut env = TestEnv::new(&queues);
+    env.submit(task("a").demand("cpus=2 db=1").constraints("rack=r1"));
+    env.submit(task("b").demand("cpus=1"));
+    env.reload(with_capacity(settings(&queues), 0)).unwrap();
+    env.cancel(1);
+    env.advance(1.0);
+    env.agent_with("m", "cpus=9", "rack=r1");
+    env.offer("m", "cpus=9");
+    assert_eq!(env.launched(), [(2, 1)]);
+}
