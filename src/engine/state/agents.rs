@@ -9,10 +9,8 @@ use rustc_hash::FxHashMap;
 
 use super::super::event::OfferId;
 use super::super::request::ByName;
+use super::hopes::Hopes;
 use super::resources::Resources;
-
-/// So many agents are passed over at once where none may hold what came free.
-const HOPES_AT_ONCE: usize = 32;
 
 /// The place of an agent. Used again when it is gone and nothing of it is left.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -84,50 +82,6 @@ impl Agent {
     pub(crate) fn meets(&self, constraints: &[(Arc<str>, Arc<str>)]) -> bool {
         let met = |(name, value): &(Arc<str>, Arc<str>)| self.attributes.get(name) == Some(value);
         constraints.iter().all(met)
-    }
-}
-
-/// Shapes of one word, by agent.
-#[derive(Clone, Debug, Default)]
-struct Hopes {
-    words: Vec<u64>,
-    /// Those of [`HOPES_AT_ONCE`] agents together.
-    together: Vec<u64>,
-}
-
-impl Hopes {
-    fn set(&mut self, place: usize, word: u64) {
-        if place >= self.words.len() {
-            if word == 0 {
-                return;
-            }
-            let n_chunks = place / HOPES_AT_ONCE + 1;
-            self.words.resize(n_chunks * HOPES_AT_ONCE, 0);
-            self.together.resize(n_chunks, 0);
-        }
-        let before = std::mem::replace(&mut self.words[place], word);
-        let (chunks, _) = self.words.as_chunks::<HOPES_AT_ONCE>();
-        let chunk = place / HOPES_AT_ONCE;
-        self.together[chunk] = if before & !word == 0 {
-            self.together[chunk] | word
-        } else {
-            chunks[chunk].iter().fold(0, |all, word| all | word)
-        };
-    }
-
-    /// Tells the agents that have some of these shapes.
-    fn having(&self, word: u64, mut tell: impl FnMut(usize)) {
-        let (chunks, _) = self.words.as_chunks::<HOPES_AT_ONCE>();
-        for (chunk, words) in chunks.iter().enumerate() {
-            if self.together[chunk] & word == 0 {
-                continue;
-            }
-            for (place, hopes) in words.iter().enumerate() {
-                if hopes & word != 0 {
-                    tell(chunk * HOPES_AT_ONCE + place);
-                }
-            }
-        }
     }
 }
 

@@ -237,4 +237,20 @@ mod tests {
         assert_eq!(kept.pop_due(Time(9)), [entry(2, 2), entry(5, 1)]);
         assert!(kept.n_stale.is_empty());
     }
+    #[test]
+    fn a_submission_that_was_revived_often_is_due_once() {
+        let mut kept = KeptSubmissions::default();
+        let entry = |at| Kept {
+            ended_at: Time(at),
+            first: TaskId(1),
+            count: 1,
+        };
+        for at in [1, 2, 3] {
+            kept.push(entry(at));
+            kept.revive(TaskId(1));
+        }
+        kept.push(entry(4));
+        assert_eq!(kept.pop_due(Time(9)), [entry(4)]);
+        assert!(kept.n_stale.is_empty());
+    }
 }

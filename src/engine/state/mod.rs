@@ -12,6 +12,7 @@ mod claims;
 mod configured;
 mod ended;
 mod fits;
+mod hopes;
 mod keys;
 mod patience;
 mod queues;

@@ -17,6 +17,7 @@ mod offers;
 mod random;
 mod recovery;
 mod reload;
+mod reports;
 mod retry;
 mod standing;
 mod starvation;
