@@ -99,10 +99,7 @@ fn who_wants_most_connections_is_not_starved_by_those_that_want_one() {
 #[test]
 fn a_host_is_kept_as_it_comes_free_and_the_others_use_the_rest() {
     let mut env = TestEnv::new(&["small patience=100000", "big patience=60"]);
-    for agent in ["m1", "m2"] {
-        env.agent(agent, "cpus=4");
-        env.offer(agent, "cpus=4");
-    }
+    env.offering(&["m1", "m2"], "cpus=4");
     env.submit(task("small").array(100));
     env.submit(task("big").demand("cpus=3"));
     env.launched();
@@ -146,10 +143,7 @@ fn a_claim_does_not_change_whose_turn_it_is() {
 #[test]
 fn later_claims_keep_nothing_that_earlier_ones_need() {
     let mut env = TestEnv::new(&["small patience=100000", "x patience=60", "y patience=70"]);
-    for agent in ["m1", "m2"] {
-        env.agent(agent, "cpus=4");
-        env.offer(agent, "cpus=4");
-    }
+    env.offering(&["m1", "m2"], "cpus=4");
     env.submit(task("small").demand("db=1 cpus=1").array(50));
     env.submit(task("x").demand("db=6 cpus=3"));
     env.submit(task("y").demand("db=6 cpus=3"));

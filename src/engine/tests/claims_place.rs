@@ -49,10 +49,7 @@ fn what_a_new_claim_leaves_of_its_agent_goes_on_in_the_same_turn() {
 #[test]
 fn what_a_claim_takes_of_another_agent_is_not_given_twice() {
     let mut env = TestEnv::new(&["small patience=100000", "big patience=60"]);
-    for agent in ["m1", "m2"] {
-        env.agent(agent, "cpus=4");
-        env.offer(agent, "cpus=4");
-    }
+    env.offering(&["m1", "m2"], "cpus=4");
     env.submit(task("small").array(100));
     env.submit(task("big").demand("cpus=3"));
     env.advance(60.0);
@@ -93,10 +90,7 @@ fn a_claim_is_where_least_is_missing_and_others_go_on_where_it_was_made() {
 #[test]
 fn a_second_claim_counts_what_the_first_will_take() {
     let mut env = TestEnv::new(&["small patience=100000", "x patience=60", "y patience=60"]);
-    for agent in ["m1", "m2"] {
-        env.agent(agent, "cpus=4");
-        env.offer(agent, "cpus=4");
-    }
+    env.offering(&["m1", "m2"], "cpus=4");
     env.submit(task("small").array(100));
     env.submit(task("x").demand("cpus=4"));
     env.submit(task("y").demand("cpus=3"));
@@ -111,10 +105,7 @@ fn a_second_claim_counts_what_the_first_will_take() {
 #[test]
 fn what_is_kept_of_the_cluster_counts_on_any_agent() {
     let mut env = TestEnv::new(&["small patience=100000", "big patience=60"]);
-    for agent in ["m1", "m2"] {
-        env.agent(agent, "cpus=4");
-        env.offer(agent, "cpus=4");
-    }
+    env.offering(&["m1", "m2"], "cpus=4");
     env.submit(task("small").demand("db=1 cpus=1").array(100));
     env.submit(task("big").demand("db=6 cpus=2"));
     env.advance(60.0);

@@ -312,6 +312,14 @@ impl TestEnv {
         self.agent_with(name, total, "");
     }
 
+    /// Agents of one size join, and all that they have is offered.
+    pub(super) fn offering(&mut self, agents: &[&str], total: &str) {
+        for agent in agents {
+            self.agent(agent, total);
+            self.offer(agent, total);
+        }
+    }
+
     pub(super) fn agent_with(&mut self, name: &str, total: &str, attributes: &str) {
         self.event(Event::AgentSeen {
             agent: Arc::from(name),

@@ -57,10 +57,7 @@ fn only_queues_with_work_that_can_run_are_treated_unfairly() {
 #[test]
 fn each_agent_is_told_with_its_own_attempts() {
     let mut env = TestEnv::new(&["a"]);
-    for agent in ["m", "n", "o"] {
-        env.agent(agent, "cpus=2");
-        env.offer(agent, "cpus=2");
-    }
+    env.offering(&["m", "n", "o"], "cpus=2");
     env.submit(task("a").demand("cpus=1").array(5));
     let launched: Vec<AttemptId> = env
         .launched()
