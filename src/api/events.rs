@@ -231,6 +231,7 @@ fn change(fact: &Fact) -> Option<TaskEventJson> {
         | Fact::Forgotten { .. }
         | Fact::Restored(_)
         | Fact::RestoredEnded { .. }
+        | Fact::RestoredDying { .. }
         | Fact::RestoredKey { .. }
         | Fact::RestoredNextId(_) => None,
     }

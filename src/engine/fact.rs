@@ -159,6 +159,16 @@ pub enum Fact {
         /// When.
         at: Time,
     },
+    /// Only in recovery: an attempt that outlives its task, which was retried by hand while it was dying and has
+    /// ended since.
+    RestoredDying {
+        /// The submission of its task.
+        submission: Arc<Submission>,
+        /// Its task.
+        task: TaskId,
+        /// The attempt.
+        attempt: LiveAttempt,
+    },
     /// Only in recovery: the key of a submission that is still kept, live or not.
     RestoredKey {
         /// The key.

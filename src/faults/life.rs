@@ -23,7 +23,6 @@ impl World {
         }
         self.life += 1;
         self.promises.start();
-        self.model.restarted();
         let now = self.daemon_now();
         let started = Daemon::start(
             self.life,

@@ -85,12 +85,6 @@ impl Model {
         forgotten.map(|(id, _)| *id).collect()
     }
 
-    /// A new daemon doesn't know of attempts of tasks that have ended; should they run on, they are strays.
-    pub(super) fn restarted(&mut self) {
-        let ended = self.tasks.values_mut().filter(|it| it.state.is_ended());
-        ended.for_each(|task| task.live.clear());
-    }
-
     /// The first task that was submitted under a key.
     pub(super) fn by_key(&self, key: &str) -> Option<TaskId> {
         self.by_key.get(key).copied()
@@ -174,6 +168,7 @@ impl Model {
             Fact::Forgotten { firsts, .. } => firsts.iter().try_for_each(|it| self.forget(*it)),
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }
+            | Fact::RestoredDying { .. }
             | Fact::RestoredKey { .. }
             | Fact::RestoredNextId(_) => Err(format!("{fact:?} is committed")),
         }
@@ -357,6 +352,7 @@ fn told(fact: &Fact, of: TaskId) -> Option<Next> {
         | Fact::Forgotten { .. }
         | Fact::Restored(_)
         | Fact::RestoredEnded { .. }
+        | Fact::RestoredDying { .. }
         | Fact::RestoredKey { .. }
         | Fact::RestoredNextId(_) => None,
     }

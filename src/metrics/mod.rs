@@ -153,6 +153,7 @@ impl Metrics {
             | Fact::Forgotten { .. }
             | Fact::Restored(_)
             | Fact::RestoredEnded { .. }
+            | Fact::RestoredDying { .. }
             | Fact::RestoredKey { .. }
             | Fact::RestoredNextId(_) => {}
         }

@@ -107,6 +107,7 @@ fn log(fact: &Fact) {
         | Fact::Audited(_)
         | Fact::Restored(_)
         | Fact::RestoredEnded { .. }
+        | Fact::RestoredDying { .. }
         | Fact::RestoredKey { .. }
         | Fact::RestoredNextId(_) => {}
     }

@@ -19,7 +19,8 @@ pub trait Store: Send {
     fn commit(&mut self, facts: &[Fact]) -> Result<(), StoreError>;
 
     /// Gives the facts that bring a new engine to where the last commit left it. Order: ended tasks and
-    /// keys first, then live submissions in order of ids, then what became of their tasks.
+    /// keys first, then live submissions in order of ids, then what became of their tasks, then the attempts that
+    /// outlive theirs.
     ///
     /// # Errors
     /// The database is damaged or can't be read.

@@ -7,7 +7,7 @@ use apportion_policies::{Amount, Shape};
 use super::super::fact::Fact;
 use super::super::outcome::{Outcome, OutcomeKind};
 use super::super::report::LaunchCause;
-use super::super::spec::{AttemptId, Submission, TaskId, TaskState};
+use super::super::spec::{AttemptId, Submission, TaskId, TaskSpec, TaskState};
 use super::super::time::Time;
 use super::agents::AgentIndex;
 use super::attempts::{AttemptRecord, LiveTaskRecord, Phase};
@@ -74,6 +74,11 @@ impl State {
             } => {
                 self.restored_ended(*task, *first, *state, *at);
             }
+            Fact::RestoredDying {
+                submission,
+                task,
+                attempt,
+            } => self.restored_dying(submission, *task, attempt),
             Fact::RestoredKey {
                 key,
                 first,
@@ -149,15 +154,6 @@ impl State {
         ready_since: Time,
     ) -> Slot {
         let spec = &submission.spec;
-        let leaf = self.queues.leaf_of_stored(&spec.queue);
-        let shape = Shape {
-            demand: self.resources.demand_of_stored(&spec.demand),
-            constraints: spec
-                .constraints
-                .iter()
-                .map(|(name, value)| (Arc::clone(name), Arc::clone(value)))
-                .collect(),
-        };
         if let Some(key) = &spec.key {
             let owner = KeyOwner {
                 first: submission.first,
@@ -166,7 +162,7 @@ impl State {
             };
             self.keys.insert(key, owner);
         }
-        let group = self.queues.acquire(leaf, shape);
+        let group = self.acquire_group(spec);
         self.submissions.insert(SubmissionRecord {
             submission: Arc::clone(submission),
             ready_since,
@@ -177,6 +173,20 @@ impl State {
             is_waiting: false,
             is_watched: false,
         })
+    }
+
+    /// The group of what is asked for, held by one more submission.
+    pub(super) fn acquire_group(&mut self, spec: &TaskSpec) -> GroupId {
+        let leaf = self.queues.leaf_of_stored(&spec.queue);
+        let shape = Shape {
+            demand: self.resources.demand_of_stored(&spec.demand),
+            constraints: spec
+                .constraints
+                .iter()
+                .map(|(name, value)| (Arc::clone(name), Arc::clone(value)))
+                .collect(),
+        };
+        self.queues.acquire(leaf, shape)
     }
 
     /// The tasks of a submission that never left their first state could run now.

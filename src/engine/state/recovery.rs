@@ -1,12 +1,16 @@
 //! Recovery: folding what the store gives back, and setting up what follows from it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::super::fact::{LiveAttempt, LiveTask};
 use super::super::outcome::OutcomeKind;
 use super::super::report::LaunchCause;
-use super::super::spec::{AttemptId, TaskId, TaskState};
+use super::super::spec::{AttemptId, Submission, TaskId, TaskState};
 use super::super::time::Time;
 use super::State;
 use super::attempts::{AttemptRecord, Phase};
+use super::queues::GroupId;
 use super::submissions::Slot;
 
 impl State {
@@ -47,12 +51,17 @@ impl State {
         }
         let record = self.submissions.get(slot);
         let (group, rank, ready_since) = (record.group, record.rank(task.task), record.ready_since);
+        let timeout = record.submission.spec.timeout;
         if !record.is_waiting {
             self.queues.take_ready(group, rank);
         }
         self.leave_first_state(task.task, slot, ready_since);
         for attempt in &task.attempts {
-            self.restored_attempt(task, attempt, slot);
+            // Only the word of the current attempt counts, so only its time does.
+            let has_timer = matches!(task.state, TaskState::Launching | TaskState::Running)
+                && attempt.number == task.n_attempts
+                && !attempt.timed_out;
+            self.restored_attempt(task.task, attempt, group, timeout.filter(|_| has_timer));
         }
         let has_current =
             |number: u32| number == task.n_attempts && task.state != TaskState::Queued;
@@ -103,15 +112,25 @@ impl State {
         }
     }
 
-    fn restored_attempt(&mut self, task: &LiveTask, attempt: &LiveAttempt, slot: Slot) {
-        let record = self.submissions.get(slot);
-        let group = record.group;
-        let timeout = record.submission.spec.timeout;
-        // Only the word of the current attempt counts, so only its time does.
-        let has_timer = matches!(task.state, TaskState::Launching | TaskState::Running)
-            && attempt.number == task.n_attempts
-            && !attempt.timed_out;
-        let timeout = timeout.filter(|_| has_timer);
+    /// An attempt that outlives its task holds what it was launched with until it ends.
+    pub(super) fn restored_dying(
+        &mut self,
+        submission: &Arc<Submission>,
+        task: TaskId,
+        attempt: &LiveAttempt,
+    ) {
+        let group = self.acquire_group(&submission.spec);
+        self.restored_attempt(task, attempt, group, None);
+        self.queues.release(group);
+    }
+
+    fn restored_attempt(
+        &mut self,
+        task: TaskId,
+        attempt: &LiveAttempt,
+        group: GroupId,
+        timeout: Option<Duration>,
+    ) {
         let record = AttemptRecord {
             group,
             agent: self.agents.ensure(&attempt.agent),
@@ -121,7 +140,7 @@ impl State {
             cause: LaunchCause::Unknown,
         };
         let id = AttemptId {
-            task: task.task,
+            task,
             number: attempt.number,
         };
         self.insert_attempt(id, record);

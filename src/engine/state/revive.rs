@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::spec::{Submission, TaskId, TaskState};
+use super::super::spec::{AttemptId, Submission, TaskId, TaskState};
 use super::super::time::Time;
 use super::State;
 use super::submissions::Slot;
@@ -61,6 +61,13 @@ impl State {
         self.leave_first_state(task, slot, at);
         let live = self.live.get_mut(&task).expect("it was put in above");
         live.n_attempts = n_attempts;
+        // Those of before an earlier retry outlived the task.
+        let attempts = &self.attempts;
+        let lives = |number: &u32| {
+            let number = *number;
+            attempts.contains_key(&AttemptId { task, number })
+        };
+        live.dying = (1..=n_attempts).filter(lives).collect();
         slot
     }
 

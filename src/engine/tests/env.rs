@@ -210,12 +210,7 @@ impl TestEnv {
         let recovered = self.recovered_engine();
         recovered.check_invariants();
         let recovered = super::standing::standing(&recovered);
-        if standing.has_orphans() {
-            let (recovered, standing) = (recovered.without_orphans(), standing.without_orphans());
-            assert_eq!(recovered, standing, "an engine recovered now");
-        } else {
-            assert_eq!(recovered, standing, "an engine recovered now");
-        }
+        assert_eq!(recovered, standing, "an engine recovered now");
     }
 
     fn recovered_engine(&self) -> Engine {
@@ -229,7 +224,6 @@ impl TestEnv {
 
     /// The daemon dies and starts again: agents and offers are gone, and so is all that stood in memory.
     pub(super) fn crash(&mut self) -> Vec<AttemptId> {
-        self.ledger.drop_orphans();
         self.launched.clear();
         let mut engine = Engine::new(self.settings.clone());
         for fact in self.ledger.recover() {

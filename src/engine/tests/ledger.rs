@@ -83,6 +83,7 @@ impl Ledger {
             Fact::InboxAcknowledged { .. } | Fact::Audited(_) => {}
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }
+            | Fact::RestoredDying { .. }
             | Fact::RestoredKey { .. }
             | Fact::RestoredNextId(_) => panic!("only in recovery"),
         }
@@ -258,17 +259,6 @@ impl Ledger {
         self.submissions.range(..=task).next_back().unwrap().1
     }
 
-    /// At a crash: attempts that outlived their tasks are over, as far as anyone will hear of them.
-    pub(super) fn drop_orphans(&mut self) {
-        let ended = self
-            .tasks
-            .values_mut()
-            .filter(|kept| kept.live.state.is_ended());
-        for kept in ended {
-            kept.live.attempts.clear();
-        }
-    }
-
     /// The facts that bring a new engine to where the last commit left it.
     pub(super) fn recover(&self) -> Vec<Fact> {
         let mut facts = Vec::new();
@@ -317,6 +307,16 @@ impl Ledger {
             .values()
             .filter(|kept| !kept.is_fresh && !kept.live.state.is_ended());
         facts.extend(live.map(|kept| Fact::Restored(kept.live.clone())));
+        for (task, kept) in &self.tasks {
+            let submission = &self.submission(*task).submission;
+            let dying = kept.live.attempts.iter();
+            let dying = dying.filter(|_| kept.live.state.is_ended());
+            facts.extend(dying.map(|attempt| Fact::RestoredDying {
+                submission: Arc::clone(submission),
+                task: *task,
+                attempt: attempt.clone(),
+            }));
+        }
         for (resource, (used, at)) in &self.outside {
             facts.push(Fact::OutsideReported {
                 resource: Arc::clone(resource),

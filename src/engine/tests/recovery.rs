@@ -85,6 +85,49 @@ fn those_that_were_asked_to_end_are_asked_again() {
 }
 
 #[test]
+fn an_attempt_that_outlives_its_task_is_known_again() {
+    let mut env = TestEnv::new(&["a"]);
+    env.run(task("a"));
+    env.cancel(1);
+    env.retry(1);
+    env.agent("m", "cpus=2");
+    env.offer("m", "cpus=1");
+    env.ends(attempt(1, 2), OK);
+    assert_eq!(env.state(1), Some(TaskState::Succeeded));
+    env.killed();
+    assert_eq!(env.crash(), [attempt(1, 1)]);
+    env.agent("m", "cpus=2");
+    assert_eq!(env.killed(), [(attempt(1, 1), 10)], "it is asked again");
+    env.offer("m", "cpus=2");
+    env.try_submit(&[task("a").array(2)]).unwrap();
+    assert_eq!(env.launched(), [(2, 1)], "it holds a cpu still");
+    env.ends(attempt(1, 1), RESTARTED);
+    env.offer("m", "cpus=1");
+    assert_eq!(env.launched(), [(3, 1)]);
+    assert_eq!(env.state(1), Some(TaskState::Succeeded));
+}
+
+#[test]
+fn a_task_that_is_retried_again_waits_for_the_attempts_that_outlived_it() {
+    let mut env = TestEnv::new(&["a"]);
+    env.run(task("a"));
+    env.cancel(1);
+    env.retry(1);
+    env.agent("m", "cpus=3");
+    env.offer("m", "cpus=1");
+    env.ends(attempt(1, 2), FAIL);
+    assert_eq!(env.state(1), Some(TaskState::Failed));
+    env.retry(1);
+    env.offer("m", "cpus=1");
+    env.cancel(1);
+    for number in [1, 3] {
+        assert_eq!(env.state(1), Some(TaskState::Cancelling));
+        env.ends(attempt(1, number), RESTARTED);
+    }
+    assert_eq!(env.state(1), Some(TaskState::Cancelled));
+}
+
+#[test]
 fn timers_go_on() {
     let mut env = TestEnv::new(&["a"]);
     env.agent("m", "cpus=9");

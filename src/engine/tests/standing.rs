@@ -33,24 +33,6 @@ pub(super) struct Standing {
     used: BTreeMap<Arc<str>, Vec<(Arc<str>, Amount)>>,
 }
 
-impl Standing {
-    /// Whether an attempt outlived its task. No store restores such ones.
-    pub(super) fn has_orphans(&self) -> bool {
-        self.attempts
-            .keys()
-            .any(|attempt| !self.live.contains_key(&attempt.task))
-    }
-
-    /// The same without attempts that outlived their tasks, and without what they hold.
-    pub(super) fn without_orphans(mut self) -> Self {
-        let live = &self.live;
-        self.attempts
-            .retain(|attempt, _| live.contains_key(&attempt.task));
-        self.used.clear();
-        self
-    }
-}
-
 /// Where an engine stands.
 pub(super) fn standing(engine: &Engine) -> Standing {
     let state = &engine.state;

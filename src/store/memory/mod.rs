@@ -190,23 +190,24 @@ impl Kept {
             Fact::OutsideReported { resource, used, at } => {
                 self.outside.insert(Arc::clone(resource), (*used, *at));
             }
-            Fact::BackendNoted {
-                name,
-                value: Some(value),
-            } => {
-                self.backend_notes
-                    .insert(Arc::clone(name), Arc::clone(value));
-            }
-            Fact::BackendNoted { name, value: None } => {
-                self.backend_notes.remove(name);
-            }
+            Fact::BackendNoted { name, value } => self.note(name, value.as_ref()),
             Fact::Audited(entry) => self.audit.push((**entry).clone()),
             Fact::Forgotten { firsts, .. } => firsts.iter().for_each(|first| self.forget(*first)),
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }
+            | Fact::RestoredDying { .. }
             | Fact::RestoredKey { .. }
             | Fact::RestoredNextId(_) => {}
         }
+    }
+
+    fn note(&mut self, name: &Arc<str>, value: Option<&Arc<str>>) {
+        match value {
+            Some(value) => self
+                .backend_notes
+                .insert(Arc::clone(name), Arc::clone(value)),
+            None => self.backend_notes.remove(name),
+        };
     }
 
     fn acknowledge(&mut self, inbox: &str, upto: u64, only: Option<&[u64]>) {
@@ -362,6 +363,18 @@ impl Kept {
         for (id, task) in self.tasks.iter().filter(|(_, task)| task.ended.is_none()) {
             fold(Fact::Restored(live(*id, task)));
         }
+        for (id, task) in self.tasks.iter().filter(|(_, task)| task.ended.is_some()) {
+            let Some((submission, _)) = self.submission(*id) else {
+                continue;
+            };
+            for attempt in live_attempts(task) {
+                fold(Fact::RestoredDying {
+                    submission: Arc::clone(submission),
+                    task: *id,
+                    attempt,
+                });
+            }
+        }
         for (resource, (used, at)) in &self.outside {
             fold(Fact::OutsideReported {
                 resource: Arc::clone(resource),
@@ -380,10 +393,6 @@ impl Kept {
 }
 
 fn live(id: TaskId, task: &Task) -> LiveTask {
-    let attempts = task
-        .attempts
-        .values()
-        .filter(|attempt| attempt.record.ended_at.is_none());
     LiveTask {
         task: id,
         state: task.state,
@@ -392,13 +401,17 @@ fn live(id: TaskId, task: &Task) -> LiveTask {
         n_losses: task.n_losses,
         not_before: task.not_before.unwrap_or_default(),
         cancel_reason: task.cancel_reason.clone(),
-        attempts: attempts
-            .map(|attempt| LiveAttempt {
-                number: attempt.record.attempt.number,
-                agent: Arc::clone(&attempt.record.agent),
-                launched_at: attempt.record.launched_at,
-                timed_out: attempt.timed_out,
-            })
-            .collect(),
+        attempts: live_attempts(task).collect(),
     }
+}
+
+fn live_attempts(task: &Task) -> impl Iterator<Item = LiveAttempt> {
+    let attempts = task.attempts.values();
+    let living = attempts.filter(|attempt| attempt.record.ended_at.is_none());
+    living.map(|attempt| LiveAttempt {
+        number: attempt.record.attempt.number,
+        agent: Arc::clone(&attempt.record.agent),
+        launched_at: attempt.record.launched_at,
+        timed_out: attempt.timed_out,
+    })
 }

@@ -1,7 +1,9 @@
 //! Rows to the facts that bring a new engine to where the last commit left it.
 
+use std::iter;
+
 use apportion_policies::Amount;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::codec::{self, SUBMISSION_COLUMNS, Shared, count, time_option};
 use super::error::unreadable;
@@ -122,6 +124,7 @@ fn submissions(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite:
     Ok(())
 }
 
+/// What became of the tasks of live submissions, and the attempts that outlive their tasks.
 fn live_tasks(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite::Result<()> {
     let mut query = connection.prepare(
         "SELECT task, number, agent, launched_at, timed_out_at FROM attempts INDEXED BY attempts_live \
@@ -140,13 +143,12 @@ fn live_tasks(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite::
          FROM tasks INDEXED BY tasks_live WHERE ended_at IS NULL ORDER BY id",
     )?;
     let mut rows = query.query([])?;
+    let mut dying = Vec::new();
     while let Some(row) = rows.next()? {
         let id = count(row, 0)?;
-        while attempts.next_if(|(task, _)| *task < id).is_some() {}
-        let mut own = Vec::new();
-        while let Some((_, attempt)) = attempts.next_if(|(task, _)| *task == id) {
-            own.push(attempt);
-        }
+        dying.extend(iter::from_fn(|| attempts.next_if(|(task, _)| *task < id)));
+        let own = iter::from_fn(|| attempts.next_if(|(task, _)| *task == id));
+        let own = own.map(|(_, attempt)| attempt).collect();
         let reason: Option<String> = row.get(6)?;
         fold(Fact::Restored(LiveTask {
             task: TaskId(id),
@@ -158,6 +160,33 @@ fn live_tasks(connection: &Connection, fold: &mut dyn FnMut(Fact)) -> rusqlite::
             cancel_reason: reason.map(Into::into),
             attempts: own,
         }));
+    }
+    dying.extend(attempts);
+    dying_attempts(connection, dying, &mut shared, fold)
+}
+
+/// Attempts of tasks that have ended. Where the submission is forgotten, the attempts are on their way out, too.
+fn dying_attempts(
+    connection: &Connection,
+    attempts: Vec<(u64, LiveAttempt)>,
+    shared: &mut Shared,
+    fold: &mut dyn FnMut(Fact),
+) -> rusqlite::Result<()> {
+    let sql = format!(
+        "SELECT {SUBMISSION_COLUMNS} FROM submissions WHERE first = (SELECT submission FROM tasks WHERE id = ?1)"
+    );
+    let mut query = connection.prepare(&sql)?;
+    for (task, attempt) in attempts {
+        let submission = query
+            .query_row([codec::int(task)], |row| codec::submission(row, shared))
+            .optional()?;
+        if let Some(submission) = submission {
+            fold(Fact::RestoredDying {
+                submission: submission.into(),
+                task: TaskId(task),
+                attempt,
+            });
+        }
     }
     Ok(())
 }

@@ -146,6 +146,7 @@ impl Writer<'_> {
             // These only tell what is stored already.
             Fact::Restored(_)
             | Fact::RestoredEnded { .. }
+            | Fact::RestoredDying { .. }
             | Fact::RestoredKey { .. }
             | Fact::RestoredNextId(_) => Ok(()),
         }
