@@ -51,17 +51,11 @@ edition = "2024"
 
 [dependencies]
 apportion-policies = { path = "policies" }
-blake3 = "1.8"
-rustc-hash = "2"
-serde.workspace = true
-serde_json = { version = "1", features = ["raw_value"] }
-strsim = "0.11"
-thiserror.workspace = true
-tracing = "0.1"
-
-[dev-dependencies]
-insta = { version = "1", features = ["json"] }
-proptest.workspace = true
+TOML
+    # What the engine and its tests use, as the root has it.
+    local crates='blake3|fastrand|insta|proptest|rustc-hash|serde|serde_json|strsim|thiserror|tracing'
+    sed -n '/^\[dependencies\]/,$p' Cargo.toml | grep -E "^($crates)[ .]"
+    cat <<'TOML'
 
 [profile.mutants]
 inherits = "test"

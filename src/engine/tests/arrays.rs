@@ -1,7 +1,8 @@
 //! Arrays: one record, expanded as their tasks start.
 
 use super::env::*;
-use crate::engine::{Refusal, TaskId, TaskState};
+use crate::engine::spec::{ArrayRange, Submission};
+use crate::engine::{Refusal, TaskId, TaskState, Time};
 
 #[test]
 fn an_array_is_one_record_until_its_tasks_start() {
@@ -127,4 +128,64 @@ fn a_million_tasks_are_taken_in_and_cancelled_one_by_one_in_the_middle() {
     let explained = engine.explain(TaskId(1_000_000)).unwrap();
     assert_eq!(explained.n_ahead, 1_000_000 - 500);
     assert_eq!(explained.ahead[..3], [TaskId(1), TaskId(3), TaskId(5)]);
+}
+
+/// An array of these indexes, or a single task, whose first id is 7.
+fn submission(array: Option<ArrayRange>) -> Submission {
+    let mut spec = task("a").task.spec;
+    spec.array = array;
+    Submission {
+        first: TaskId(7),
+        spec,
+        after: Vec::new(),
+        digest: [0; 16],
+        submitted_at: Time::default(),
+    }
+}
+
+#[test]
+fn each_task_of_an_array_has_its_index() {
+    let array = ArrayRange {
+        first: 10,
+        last: 25,
+        step: 5,
+    };
+    let of_array = submission(Some(array));
+    assert_eq!((array.count(), of_array.end()), (4, TaskId(11)));
+    let indexes = [7, 8, 9, 10].map(|id| of_array.array_index(TaskId(id)));
+    assert_eq!(indexes, [10, 15, 20, 25].map(Some));
+    assert_eq!(submission(None).array_index(TaskId(7)), None);
+}
+
+#[test]
+#[should_panic(expected = "the task is one of its submission's")]
+fn the_task_after_an_array_has_no_index_in_it() {
+    let array = ArrayRange {
+        first: 0,
+        last: 1,
+        step: 1,
+    };
+    let _ = submission(Some(array)).array_index(TaskId(9));
+}
+
+#[test]
+fn arrays_count_towards_the_most_live_tasks_with_all_that_is_there() {
+    let mut little = settings(&["a"]);
+    little.live_max = 10;
+    let mut env = TestEnv::with(little);
+    env.submit(task("a").array(5));
+    let mut stepped = task("a");
+    stepped.task.spec.array = Some(ArrayRange {
+        first: 0,
+        last: 10,
+        step: 5,
+    });
+    let too_many = [task("a").array(3), stepped.clone()];
+    let n_live = 5;
+    assert_eq!(
+        env.try_submit(&too_many),
+        Err(Refusal::TooManyTasks { n_live })
+    );
+    env.try_submit(&[task("a").array(2), stepped]).unwrap();
+    assert_eq!(env.engine.state.n_live, 10);
 }

@@ -121,6 +121,7 @@ pub(super) struct TestEnv {
     /// What the last step said.
     pub(super) facts: Vec<Fact>,
     pub(super) decisions: Vec<Decision>,
+    pub(super) choices: Vec<ChoiceReport>,
     /// Attempts launched and not yet taken by [`TestEnv::launched`].
     launched: Vec<AttemptId>,
 }
@@ -146,6 +147,7 @@ impl TestEnv {
             next_offer: 1,
             facts: Vec::new(),
             decisions: Vec::new(),
+            choices: Vec::new(),
             launched: Vec::new(),
         }
     }
@@ -175,6 +177,7 @@ impl TestEnv {
         }
         self.facts = out.facts;
         self.decisions = out.decisions;
+        self.choices = out.choices;
         for decision in &self.decisions {
             if let Decision::Accept { launches, .. } = decision {
                 self.launched

@@ -113,14 +113,71 @@ fn a_claim_says_whose_it_is_to_those_in_whose_way_it_is() {
     let more = env.submit(task("small").demand("cpus=1"));
     env.offer("m1", "cpus=2 mem=8");
     assert_eq!(explain(&env, big).reasons[0].code(), "claim");
-    let kept = WaitReason::KeptForOther {
-        task: TaskId(big),
-        queue: "big".into(),
-    };
-    assert_eq!(explain(&env, more).reasons, [kept]);
+    assert_eq!(explain(&env, more).reasons, [kept_for(big, "big")]);
     env.ends(attempt(1, 1), OK);
     env.offer("m1", "cpus=2 mem=8");
     assert_eq!(launched_by(&env, big), LaunchCause::Claim);
+}
+
+fn kept_for(task: u64, queue: &str) -> WaitReason {
+    WaitReason::KeptForOther {
+        task: TaskId(task),
+        queue: queue.into(),
+    }
+}
+
+#[test]
+fn a_claim_is_in_the_way_of_those_for_whom_it_leaves_too_little() {
+    let mut env = TestEnv::new(&["small patience=100000", "big patience=60"]);
+    let (resource, used) = ("db".into(), units(7));
+    env.request(Request::ReportOutside { resource, used })
+        .unwrap();
+    env.agent("m1", "cpus=4");
+    env.submit(task("small").demand("cpus=1").array(3));
+    env.offer("m1", "cpus=4");
+    let big = env.submit(task("big").demand("cpus=4 db=2"));
+    env.advance(60.0);
+    env.submit(task("small").demand("cpus=1").array(9));
+    env.offer("m1", "cpus=1");
+    assert_eq!(explain(&env, big).reasons[0].code(), "claim");
+    // Three are free, and two of them kept.
+    let one = env.submit(task("small").demand("cpus=2 db=1"));
+    let two = env.submit(task("small").demand("cpus=2 db=2"));
+    let cpus = lacks("cpus", 2, 1, Some("m1"));
+    assert_eq!(explain(&env, one).reasons, [cpus.clone()]);
+    let both = [cpus, kept_for(big, "big")];
+    assert_eq!(explain(&env, two).reasons, both);
+}
+
+#[test]
+fn only_a_claim_on_an_agent_that_would_do_is_in_the_way() {
+    let mut env = TestEnv::new(&["small patience=100000", "x patience=60", "y patience=60"]);
+    env.offering(&["m1"], "cpus=4");
+    env.agent_with("m2", "cpus=4", "rack=r2");
+    env.offer("m2", "cpus=4");
+    env.submit(task("small").array(100));
+    env.submit(task("x").demand("cpus=4"));
+    let second = env.submit(task("y").demand("cpus=3"));
+    env.advance(60.0);
+    let mut batch = Vec::from([1, 5].map(|task| TestEnv::end_of(attempt(task, 1))));
+    batch.extend(["m1", "m2"].map(|agent| env.offer_of(agent, "cpus=1")));
+    env.events(batch);
+    let bound = env.submit(task("small").constraints("rack=r2"));
+    assert_eq!(explain(&env, bound).reasons, [kept_for(second, "y")]);
+}
+
+#[test]
+fn a_max_is_in_the_way_only_of_what_would_exceed_it() {
+    let mut env = TestEnv::new(&["a max:db=8"]);
+    env.agent("m1", "cpus=4");
+    env.offer("m1", "cpus=4");
+    env.submit(task("a").demand("cpus=3 db=7"));
+    let exact = env.submit(task("a").demand("cpus=2 db=1"));
+    let beyond = env.submit(task("a").demand("cpus=2 db=2"));
+    let cpus = lacks("cpus", 2, 1, Some("m1"));
+    assert_eq!(explain(&env, exact).reasons, [cpus.clone()]);
+    assert_eq!(explain(&env, beyond).reasons.len(), 2);
+    assert_eq!(explain(&env, beyond).reasons[0].code(), "queue_at_max");
 }
 
 #[test]
