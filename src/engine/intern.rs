@@ -80,3 +80,43 @@ impl Interner {
         Arc::new(submission)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: usize) -> Arc<str> {
+        Arc::from(number.to_string())
+    }
+
+    #[test]
+    fn equal_values_are_one_while_somebody_needs_them() {
+        let mut pool = Pool::default();
+        let first: Arc<str> = pool.get(&name(1));
+        for number in 2..5000 {
+            pool.get(&name(number));
+        }
+        assert!(Arc::ptr_eq(&first, &pool.get(&name(1))));
+    }
+
+    #[test]
+    fn what_nobody_needs_goes_once_there_is_much_of_it() {
+        let mut pool = Pool::default();
+        for number in 0..SWEEP_LEN {
+            pool.get(&name(number));
+        }
+        assert_eq!(pool.values.len(), SWEEP_LEN);
+        // From here on it is kept.
+        let needed: Vec<Arc<str>> = (SWEEP_LEN..SWEEP_LEN + 2000)
+            .map(|number| pool.get(&name(number)))
+            .collect();
+        assert_eq!(pool.values.len(), needed.len());
+        // The last time that all was looked through, 1024 were needed: it is done again at twice as many.
+        for number in 0..48 {
+            pool.get(&name(number));
+        }
+        assert_eq!(pool.values.len(), 2048);
+        pool.get(&name(48));
+        assert_eq!(pool.values.len(), 2001);
+    }
+}

@@ -93,10 +93,7 @@ impl Engine {
             let group_demands = |shape: &Shape| !shape.demand.get(id).is_zero();
             let mut shapes = self.state.queues.tree.shapes();
             match resources.find(&resource.name) {
-                Some(new) if !resources.is_host(new) => {
-                    resources.set_outside(new, resource.outside)
-                }
-                Some(_) => {}
+                Some(new) => resources.set_outside(new, resource.outside),
                 None if shapes.any(|(_, shape)| group_demands(shape)) => {
                     resources.push_stray(Arc::clone(&resource.name));
                 }

@@ -388,9 +388,8 @@ impl Agents {
 
     /// Notes which shapes an agent's offers hold, as far as host resources go.
     pub(crate) fn set_hopes(&mut self, index: AgentIndex, words: &[u64]) {
-        if words.len() > self.hopes.len() {
-            self.hopes.resize(words.len(), Hopes::default());
-        }
+        let n_words = words.len().max(self.hopes.len());
+        self.hopes.resize(n_words, Hopes::default());
         let words = words.iter().copied().chain(std::iter::repeat(0));
         for (hopes, word) in self.hopes.iter_mut().zip(words) {
             hopes.set(index.0 as usize, word);
@@ -438,5 +437,32 @@ impl Agents {
             agent.n_attempts = 0;
         }
         self.has_changed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_declined_takes_its_place_among_the_offers_that_come() {
+        let (mut agents, resources) = (Agents::default(), Resources::default());
+        let indexes = ["a", "b", "c"].map(|name| agents.ensure(&Arc::from(name)));
+        for name in ["a", "b", "c"] {
+            let name = Arc::from(name);
+            agents.seen(&name, ByName::new(), ByName::new(), &resources);
+        }
+        let offer = |agents: &mut Agents, id: u64, name: &str| {
+            agents.offered(OfferId(id), name, ByName::new(), &resources);
+        };
+        offer(&mut agents, 1, "c");
+        offer(&mut agents, 2, "b");
+        agents.drop_offers(indexes[2]);
+        agents.remember_declined(indexes[2], &Amounts::default());
+        offer(&mut agents, 3, "a");
+        let mut touched = Vec::new();
+        agents.take_touched(&mut touched);
+        let in_order: Vec<AgentIndex> = touched.iter().map(|(_, index)| *index).collect();
+        assert_eq!(in_order, [1, 2, 0].map(|place| indexes[place]));
     }
 }

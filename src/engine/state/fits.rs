@@ -46,7 +46,7 @@ impl Widened {
 }
 
 /// Between which amounts the demands of one word's shapes lie, zeros left out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     least: u64,
     largest: u64,
@@ -66,10 +66,6 @@ impl Span {
             least: self.least.min(amount),
             largest: self.largest.max(amount),
         }
-    }
-
-    fn ends_at(self, amount: u64) -> bool {
-        amount == self.least || amount == self.largest
     }
 }
 
@@ -95,27 +91,21 @@ pub(crate) struct FitTable {
 }
 
 impl FitTable {
-    /// A shape came into use.
+    /// A shape came into use. Costs 64 shapes of each resource.
     pub(crate) fn set_row(&mut self, shape: ShapeId, demand: &Demand, has_constraints: bool) {
         let (word, bit) = (shape.index() / WORD_LEN, shape.index() % WORD_LEN);
         let n_words = self.waiting.len().max(word + 1);
-        self.has_new_rows |= n_words > self.waiting.len();
         self.waiting.resize(n_words, 0);
         self.constrained.resize(n_words, 0);
         self.known.resize(n_words, 0);
         self.has_new_rows |= self.known[word] & (1 << bit) == 0;
         self.known[word] |= 1 << bit;
         self.n_heads.resize(n_words * WORD_LEN, 0);
-        let n_columns = demand
-            .iter()
-            .map(|(id, _)| id.index() + 1)
-            .max()
-            .unwrap_or(0);
-        if n_columns > self.columns.len() {
-            self.columns.resize(n_columns, Vec::new());
-            self.spans.resize(n_columns, Vec::new());
-            self.demanding.resize(n_columns, Vec::new());
-        }
+        let n_columns = demand.iter().map(|(id, _)| id.index() + 1);
+        let n_columns = n_columns.fold(self.columns.len(), usize::max);
+        self.columns.resize(n_columns, Vec::new());
+        self.spans.resize(n_columns, Vec::new());
+        self.demanding.resize(n_columns, Vec::new());
         let spans = self.columns.iter_mut().zip(&mut self.spans);
         let columns = spans.zip(&mut self.demanding);
         for (index, ((column, spans), demanding)) in columns.enumerate() {
@@ -124,12 +114,8 @@ impl FitTable {
             let amount = demand.get(ResourceId::new(index)).milli();
             let before = std::mem::replace(&mut column[shape.index()], amount);
             self.has_new_rows |= before != amount;
-            spans[word] = if before != amount && spans[word].ends_at(before) {
-                let rows = &column[word * WORD_LEN..(word + 1) * WORD_LEN];
-                rows.iter().copied().fold(Span::NOTHING, Span::with)
-            } else {
-                spans[word].with(amount)
-            };
+            let rows = &column[word * WORD_LEN..(word + 1) * WORD_LEN];
+            spans[word] = rows.iter().copied().fold(Span::NOTHING, Span::with);
             demanding.resize(n_words, 0);
             demanding[word] &= !(1 << bit);
             demanding[word] |= u64::from(amount > 0) << bit;
@@ -364,6 +350,57 @@ mod tests {
     }
 
     #[test]
+    fn each_shape_with_constraints_is_asked_for_them_and_no_other() {
+        let mut table = FitTable::default();
+        for shape in 0..4 {
+            let has_constraints = shape != 1;
+            table.set_row(ShapeId::new(shape), &demand(&[(0, 1)]), has_constraints);
+            table.count_head(ShapeId::new(shape), true);
+        }
+        let mut fits = ShapeSet::default();
+        table.fitting(table.waiting(), &free(&[1]), |_| false, &mut fits);
+        assert_eq!(shapes(&fits), [1]);
+        // The place of a shape that is used again.
+        table.set_row(ShapeId::new(2), &demand(&[(0, 1)]), false);
+        table.fitting(table.waiting(), &free(&[1]), |_| false, &mut fits);
+        assert_eq!(shapes(&fits), [1, 2]);
+    }
+
+    #[test]
+    fn what_is_not_held_or_does_not_wait_any_more_is_taken_out() {
+        let mut table = FitTable::default();
+        for shape in 0..4 {
+            let amount = 1 + shape as u64;
+            table.set_row(ShapeId::new(shape), &demand(&[(0, amount)]), false);
+            table.count_head(ShapeId::new(shape), true);
+        }
+        let mut fits = ShapeSet::default();
+        table.fitting(table.waiting(), &free(&[4]), |_| true, &mut fits);
+        fits.remove(ShapeId::new(0));
+        table.count_head(ShapeId::new(1), false);
+        table.retain_held(&free(&[3]), &mut fits);
+        assert_eq!(shapes(&fits), [2]);
+    }
+
+    #[test]
+    fn a_row_is_new_once() {
+        let mut table = FitTable::default();
+        assert!(!table.take_new_rows());
+        let mut is_new = |shape: usize, amount: u64| {
+            table.set_row(ShapeId::new(shape), &demand(&[(0, amount)]), false);
+            (table.take_new_rows(), table.take_new_rows())
+        };
+        for shape in [0, 3, 70] {
+            for amount in [5, 6, 0] {
+                assert_eq!(is_new(shape, amount), (true, false), "{shape} {amount}");
+                assert_eq!(is_new(shape, amount), (false, false), "{shape} {amount}");
+            }
+        }
+        // Even one that asks for as little as an unused place.
+        assert_eq!(is_new(2, 0), (true, false));
+    }
+
+    #[test]
     fn many_shapes_of_one_resource_are_found_and_thinned_out_as_few_are() {
         const N_SHAPES: usize = 100;
         let mut table = FitTable::default();
@@ -400,6 +437,13 @@ mod tests {
             for (shape, row) in plain.iter().enumerate() {
                 prop_assert_eq!(is_found(shape), row.as_ref().is_some_and(held), "shape {}", shape);
             }
+            for (resource, spans) in table.spans.iter().enumerate() {
+                for (word, span) in spans.iter().enumerate() {
+                    let rows = plain.iter().skip(word * WORD_LEN).take(WORD_LEN);
+                    let amounts = rows.flatten().map(|row| row[resource]);
+                    prop_assert_eq!(*span, amounts.fold(Span::NOTHING, Span::with));
+                }
+            }
         }
     }
 
@@ -429,5 +473,10 @@ mod tests {
         widened.shapes.insert(ShapeId::new(0));
         table.widened(&widened, &mut among);
         assert_eq!(among, [0b111]);
+        for widened in [&mut Widened::everything(), &mut widened] {
+            widened.clear();
+            table.widened(widened, &mut among);
+            assert_eq!(among, [0]);
+        }
     }
 }

@@ -176,3 +176,50 @@ fn first_task(tree: &QueueTree, leaf: QueueId) -> Option<(TaskRank, ShapeId)> {
     let heads = tree.heads(leaf).iter();
     heads.map(|(shape, rank)| (*rank, *shape)).min()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use apportion_policies::{Amounts, Demand, PolicySpec, QueueSettings, Shape};
+
+    use super::*;
+
+    #[test]
+    fn a_shape_is_overdue_while_it_is_first_in_a_leaf_beyond_its_patience() {
+        let mut tree = QueueTree::new(Amounts::zero(1), PolicySpec::new("drf"));
+        let mut patience = Patience::default();
+        patience.push_queue(None);
+        let leaves = ["a", "b"].map(|path| {
+            patience.push_queue(Some(Duration::from_secs(1)));
+            tree.add_queue(tree.root(), Arc::from(path), QueueSettings::default())
+        });
+        let shape = tree.acquire_shape(Shape {
+            demand: Demand::new([]),
+            constraints: [].into(),
+        });
+        let rank = |seq| TaskRank {
+            priority: Reverse(0),
+            seq,
+        };
+        for (leaf, seq) in leaves.into_iter().zip(1..) {
+            tree.set_head(leaf, shape, Some(rank(seq)));
+            patience.note(leaf);
+        }
+        patience.settle(Time(0), &tree);
+        assert!(!patience.any_overdue());
+        assert_eq!(patience.next(), Some(Time(1000)));
+        patience.settle(Time(1000), &tree);
+        assert_eq!(patience.next(), None);
+        for leaf in leaves {
+            assert!(patience.any_overdue());
+            assert!(patience.overdue_shapes().contains(shape));
+            assert!(patience.overdue_first(&tree, leaf).is_some());
+            tree.set_head(leaf, shape, None);
+            patience.note(leaf);
+            patience.settle(Time(2000), &tree);
+        }
+        assert!(!patience.any_overdue());
+        assert!(patience.overdue_shapes().is_empty());
+    }
+}

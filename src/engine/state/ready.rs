@@ -222,4 +222,33 @@ mod tests {
         }
         assert_eq!((ready.first(), ready.len()), (None, 0));
     }
+
+    #[test]
+    fn a_task_is_in_until_it_is_taken_out() {
+        let mut ready = ReadySet::default();
+        ready.insert(rank(0, 10), run(3));
+        ready.insert(rank(0, 20), run(2));
+        let has = |ready: &ReadySet| [10, 12, 13, 20, 21].map(|id| ready.contains(rank(0, id)));
+        assert_eq!(has(&ready), [true, true, false, true, true]);
+        ready.remove(rank(0, 12));
+        ready.remove(rank(0, 20));
+        assert_eq!(has(&ready), [true, false, false, false, true]);
+        assert!(!ready.contains(rank(1, 10)), "of another priority");
+    }
+
+    #[test]
+    #[should_panic(expected = "task 10 is ready twice")]
+    fn the_first_task_is_not_put_in_twice() {
+        let mut ready = ReadySet::default();
+        ready.insert(rank(0, 10), run(3));
+        ready.insert(rank(0, 10), run(1));
+    }
+
+    #[test]
+    #[should_panic(expected = "task 12 is ready twice")]
+    fn a_task_of_the_first_range_is_not_put_in_twice() {
+        let mut ready = ReadySet::default();
+        ready.insert(rank(0, 10), run(3));
+        ready.insert(rank(0, 12), run(1));
+    }
 }

@@ -116,9 +116,11 @@ impl Resources {
         }
     }
 
-    /// Others use so much of it.
+    /// Others use so much of it. Of a host resource nothing counts: agents offer what they leave.
     pub(crate) fn set_outside(&mut self, id: ResourceId, used: Amount) {
-        self.list[id.index()].outside = used;
+        if !self.is_host(id) {
+            self.list[id.index()].outside = used;
+        }
     }
 
     /// How many there are.

@@ -189,3 +189,17 @@ fn arrays_count_towards_the_most_live_tasks_with_all_that_is_there() {
     env.try_submit(&[task("a").array(2), stepped]).unwrap();
     assert_eq!(env.engine.state.n_live, 10);
 }
+
+#[test]
+fn what_never_started_of_an_array_stands_in_as_few_ranges_as_can_be() {
+    let mut env = TestEnv::new(&["a"]);
+    env.submit(task("a").array(8));
+    env.agent("m", "cpus=2");
+    env.offer("m", "cpus=2");
+    env.cancel(5);
+    let state = &env.engine.state;
+    let slot = state.find_live(TaskId(1)).unwrap();
+    let ranges = state.fresh_ranges(slot).into_iter();
+    let ranges: Vec<(u64, u32)> = ranges.map(|range| (range.first.0, range.count)).collect();
+    assert_eq!(ranges, [(3, 2), (6, 3)]);
+}

@@ -126,3 +126,38 @@ fn what_is_kept_of_the_cluster_counts_on_any_agent() {
         "one connection was left"
     );
 }
+
+#[test]
+fn an_agent_that_could_never_hold_it_gets_no_claim_though_least_is_missing_there() {
+    let mut env = TestEnv::new(&["small patience=100000", "big patience=60"]);
+    env.agent_with("m1", "cpus=8", "rack=r1");
+    env.offer("m1", "cpus=8");
+    env.submit(task("small").array(8));
+    env.submit(task("big").demand("cpus=4").constraints("rack=r1"));
+    // Idle, one too small and the other in another place.
+    env.agent_with("m2", "cpus=3", "rack=r1");
+    env.agent_with("m3", "cpus=8", "rack=r2");
+    env.advance(60.0);
+    env.submit(task("small").array(20));
+    ends(&mut env, attempt(1, 1));
+    assert_eq!(agents_of(&env), ["m1"]);
+}
+
+#[test]
+fn what_an_offer_has_beyond_a_claim_goes_to_others_in_the_turn_that_starts_it() {
+    let mut env = TestEnv::new(&["small patience=100000", "big patience=60"]);
+    env.agent("m", "cpus=4");
+    env.offer("m", "cpus=4");
+    env.submit(task("small").array(4));
+    env.submit(task("big").demand("cpus=2 db=4"));
+    env.advance(60.0);
+    env.submit(task("small").demand("cpus=1 db=6").array(9));
+    ends(&mut env, attempt(1, 1));
+    assert_eq!(claims(&env, "cpus"), [(5, 1)]);
+    env.launched();
+    for ended in 2..=4 {
+        env.ends(attempt(ended, 1), OK);
+    }
+    env.offer("m", "cpus=3");
+    assert_eq!(env.launched(), [(5, 1), (6, 1)], "all connections are used");
+}

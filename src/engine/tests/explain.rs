@@ -268,6 +268,57 @@ fn what_never_fits() {
 }
 
 #[test]
+fn where_each_agent_lacks_another_resource_one_that_is_lacking_is_named() {
+    let mut env = TestEnv::new(&["a"]);
+    env.agent_with("m1", "cpus=8 mem=1", "disk=fast");
+    env.agent_with("m2", "cpus=1 mem=8", "rack=r1");
+    let never = env.submit(task("a").demand("cpus=8 mem=2"));
+    assert_eq!(
+        explain(&env, never).reasons,
+        [WaitReason::NeverFits {
+            resource: "mem".into(),
+            demand: units(2),
+            most: units(1),
+            limit: "agent m1".into(),
+        }]
+    );
+    let mut unmatched = |constraints: &str| {
+        let never = env.submit(task("a").constraints(constraints));
+        match &explain(&env, never).reasons[..] {
+            [WaitReason::NoAgentMatches { attribute, value }] => format!("{attribute}={value}"),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(unmatched("disk=fast rack=r2"), "rack=r2");
+    // Each is met, but not both by one agent.
+    assert_eq!(unmatched("disk=fast rack=r1"), "disk=fast");
+}
+
+#[test]
+fn what_pauses_and_can_not_run_any_more_counts_until_it_is_cancelled() {
+    let mut env = TestEnv::new(&["a"]);
+    env.agent("m", "cpus=4");
+    env.offer("m", "cpus=4");
+    env.submit(task("a").demand("cpus=3").retries(1).array(2));
+    env.ends(attempt(1, 1), FAIL);
+    env.agent("m", "cpus=2");
+    let n_unsatisfiable = |env: &TestEnv| env.engine.queues()[0].n_unsatisfiable;
+    assert_eq!(n_unsatisfiable(&env), 2);
+    env.cancel(1);
+    assert_eq!(n_unsatisfiable(&env), 1);
+}
+
+#[test]
+fn what_a_lower_max_lets_never_run_counts_as_such() {
+    let mut env = TestEnv::new(&["a"]);
+    env.agent("m", "cpus=4");
+    env.submit(task("a").demand("cpus=2"));
+    env.submit(task("a").demand("cpus=1"));
+    env.reload(settings(&["a max:cpus=1"])).unwrap();
+    assert_eq!(env.engine.queues()[0].n_unsatisfiable, 1);
+}
+
+#[test]
 fn what_no_agent_has_at_all() {
     let mut env = TestEnv::new(&["a"]);
     env.agent("m1", "cpus=8");

@@ -159,3 +159,35 @@ fn an_inbox_is_acknowledged_by_a_fact() {
         [Fact::InboxAcknowledged { upto: 3, .. }]
     ));
 }
+
+#[test]
+fn keys_of_ended_tasks_are_known_after_a_restart_until_they_are_forgotten() {
+    let mut env = TestEnv::new(&["a"]);
+    let keyed = task("a").key("k");
+    assert_eq!(
+        accept(&mut env, &[keyed.clone(), task("a")]),
+        [(1, true), (2, true)]
+    );
+    env.cancel(1);
+    env.crash();
+    assert_eq!(accept(&mut env, std::slice::from_ref(&keyed)), [(1, false)]);
+    env.advance(1.0);
+    let ended_before = env.now;
+    env.request(Request::Forget { ended_before }).unwrap();
+    assert_eq!(accept(&mut env, &[keyed]), [(3, true)]);
+}
+
+/// What is restored of a submission that lives must not be taken for its end.
+#[test]
+fn what_dies_of_one_task_keeps_no_other_from_being_forgotten() {
+    let mut env = TestEnv::new(&["a"]);
+    env.submit(task("a"));
+    env.cancel(1);
+    env.run(task("a"));
+    env.cancel(2);
+    env.retry(2);
+    env.advance(1.0);
+    let ended_before = env.now;
+    env.request(Request::Forget { ended_before }).unwrap();
+    assert_eq!(env.state(1), None, "the attempt that dies is of the next");
+}

@@ -364,3 +364,31 @@ fn new_offers_and_those_that_something_fits_again_are_taken_in_one_order() {
     });
     assert_eq!(agents.collect::<Vec<_>>(), ["m1", "m2"]);
 }
+
+#[test]
+fn an_end_below_a_max_makes_room_on_any_agent() {
+    let mut env = TestEnv::new(&["a max:cpus=2"]);
+    env.offering(&["m", "n"], "cpus=2");
+    env.submit(task("a").array(3));
+    assert_eq!(env.launched(), [(1, 1), (2, 1)]);
+    env.ends(attempt(1, 1), OK);
+    assert_eq!(env.launched(), [(3, 1)], "on what the other still offers");
+}
+
+#[test]
+fn without_an_offer_of_its_agent_a_claim_brings_nobody_a_launch() {
+    let mut env = TestEnv::new(&["small patience=100000", "big patience=60"]);
+    env.agent("m", "cpus=4");
+    env.submit(task("small").array(3));
+    env.offer("m", "cpus=4");
+    env.submit(task("big").demand("cpus=4"));
+    env.advance(60.0);
+    env.submit(task("small").array(9));
+    env.offer("m", "cpus=1");
+    assert_eq!(env.engine.claims().len(), 1);
+    env.launched();
+    env.event(Event::OffersForgotten);
+    env.submit(task("small").demand("db=1"));
+    assert_eq!(env.launched(), [], "there is nothing to launch it on");
+    assert_eq!(env.engine.claims().len(), 1);
+}

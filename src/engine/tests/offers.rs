@@ -261,3 +261,30 @@ fn an_offer_that_comes_ends_the_wait_for_it() {
     env.offer("n", "cpus=1 mem=1");
     assert_eq!(wanted(&env), ["decline 1 of n", "revive"]);
 }
+
+#[test]
+fn an_agent_that_is_lost_at_once_keeps_nobody_elses_offer_from_being_declined() {
+    let mut env = guest();
+    let offers = ["m", "n"].map(|agent| env.offer_of(agent, "cpus=1"));
+    let mut batch = Vec::from(offers);
+    batch.push(Event::AgentLost { agent: "m".into() });
+    env.events(batch);
+    assert_eq!(wanted(&env), ["decline 1 of n"]);
+}
+
+#[test]
+fn what_was_held_for_a_claim_is_declined_when_the_claim_goes() {
+    let mut env = TestEnv::new(&["small patience=100000", "big patience=60"]);
+    env.decline_offers();
+    env.agent("m", "cpus=8");
+    env.submit(task("small").demand("cpus=4"));
+    env.offer("m", "cpus=8");
+    let big = env.submit(task("big").demand("cpus=8"));
+    env.advance(60.0);
+    env.offer("m", "cpus=2");
+    assert!(wanted(&env).is_empty(), "it is held");
+    env.offer("m", "cpus=1");
+    assert!(wanted(&env).is_empty(), "and still");
+    env.cancel(big);
+    assert_eq!(wanted(&env), ["decline 2 of m"]);
+}

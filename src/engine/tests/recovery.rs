@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::env::*;
+use crate::engine::fact::LiveTask;
 use crate::engine::outcome::{AttemptEnd, LossReason};
-use crate::engine::{Engine, Event, PastUse, TaskId, TaskState, Time};
+use crate::engine::spec::Dependency;
+use crate::engine::{Engine, Event, Fact, PastUse, Submission, TaskId, TaskState, Time};
 
 const RESTARTED: AttemptEnd = AttemptEnd::Lost {
     reason: LossReason::DaemonRestarted,
@@ -265,4 +267,98 @@ fn what_ended_before_a_restart_counts_where_past_use_does() {
     assert_eq!(order(true), ["late".into(), "early".into()]);
     let forgetful = Engine::new(settings(&["early"]));
     assert_eq!(forgetful.past_counts_since(Time(9)), None);
+}
+
+/// A submission of one task.
+fn submission(first: u64, after: Vec<Dependency>) -> Arc<Submission> {
+    Arc::new(Submission {
+        first: TaskId(first),
+        spec: task("a").task.spec,
+        after,
+        digest: [0; 16],
+        submitted_at: Time(1),
+    })
+}
+
+fn submitted(first: u64, after: Vec<Dependency>) -> Fact {
+    let waiting = !after.is_empty();
+    Fact::Submitted {
+        submission: submission(first, after),
+        waiting,
+    }
+}
+
+/// An engine that was told this by its store.
+fn restored(facts: &[Fact]) -> Engine {
+    let mut engine = Engine::new(settings(&["a"]));
+    facts.iter().for_each(|fact| engine.apply(fact));
+    engine.recovered(Time(1_000_000));
+    engine.check_invariants();
+    engine
+}
+
+fn ended_well(task: u64) -> Fact {
+    Fact::RestoredEnded {
+        task: TaskId(task),
+        first: TaskId(task),
+        state: TaskState::Succeeded,
+        at: Time(5),
+    }
+}
+
+#[test]
+fn what_waits_for_a_task_that_has_succeeded_is_queued() {
+    let after = |first| Dependency {
+        first: TaskId(first),
+        count: 1,
+    };
+    let engine = restored(&[
+        ended_well(1),
+        submitted(2, vec![after(1)]),
+        submitted(3, vec![after(2)]),
+    ]);
+    assert_eq!(engine.state.find_state(TaskId(2)), Some(TaskState::Queued));
+    assert_eq!(engine.state.find_state(TaskId(3)), Some(TaskState::Waiting));
+}
+
+#[test]
+fn ids_go_on_after_the_last_task_that_is_told_of() {
+    let engine = restored(&[Fact::RestoredNextId(TaskId(2)), ended_well(7)]);
+    assert_eq!(engine.state.next_id, TaskId(8));
+}
+
+#[test]
+fn a_submission_of_which_all_has_ended_lives_no_more() {
+    let engine = restored(&[ended_well(1), submitted(1, Vec::new())]);
+    assert_eq!(engine.find_queue(TaskId(1)), None);
+    assert_eq!(engine.state.n_live, 0);
+}
+
+#[test]
+fn a_task_that_is_told_of_twice_or_still_waits_stands_once() {
+    let of_task = |task, state| {
+        Fact::Restored(LiveTask {
+            task: TaskId(task),
+            state,
+            n_attempts: 1,
+            n_failures: 0,
+            n_losses: 0,
+            not_before: Time::default(),
+            cancel_reason: None,
+            attempts: Vec::new(),
+        })
+    };
+    let after = Dependency {
+        first: TaskId(1),
+        count: 1,
+    };
+    let engine = restored(&[
+        submitted(1, Vec::new()),
+        submitted(2, vec![after]),
+        of_task(1, TaskState::Queued),
+        of_task(1, TaskState::Queued),
+        of_task(2, TaskState::Waiting),
+    ]);
+    assert_eq!(engine.state.live_tasks(), [TaskId(1)]);
+    assert_eq!(engine.state.find_state(TaskId(2)), Some(TaskState::Waiting));
 }

@@ -153,3 +153,43 @@ fn a_first_task_that_a_reload_lets_never_run_is_not_waited_for() {
     env.offer("m", "cpus=9");
     assert_eq!(env.launched(), [(2, 1)]);
 }
+
+#[test]
+fn constraints_outlive_a_reload() {
+    let mut env = TestEnv::new(&["a"]);
+    env.submit(task("a").constraints("rack=r1"));
+    env.submit(task("a"));
+    env.reload(settings(&["a"])).unwrap();
+    env.agent("m", "cpus=4");
+    env.offer("m", "cpus=4");
+    assert_eq!(env.launched(), [(2, 1)]);
+    env.agent_with("n", "cpus=4", "rack=r1");
+    env.offer("n", "cpus=4");
+    assert_eq!(env.launched(), [(1, 1)]);
+}
+
+#[test]
+fn patience_that_a_reload_gives_begins_with_it() {
+    let queues = ["a patience=60"];
+    let mut without = settings(&queues);
+    without.claims.max = 0;
+    let mut env = TestEnv::with(without);
+    env.submit(task("a"));
+    env.advance(100.0);
+    env.reload(settings(&queues)).unwrap();
+    let end = env.now.after(std::time::Duration::from_secs(60));
+    assert_eq!(env.engine.wake_at(), Some(end));
+}
+
+#[test]
+fn what_others_used_of_a_cluster_resource_is_nobodys_of_a_host() {
+    let mut env = TestEnv::new(&["a"]);
+    let (resource, used) = ("db".into(), units(3));
+    env.request(crate::engine::Request::ReportOutside { resource, used })
+        .unwrap();
+    let mut of_host = settings(&["a"]);
+    of_host.resources[1].scope = Scope::Host;
+    env.reload(of_host).unwrap();
+    let db = &env.engine.resources()[1];
+    assert_eq!((&*db.name, db.scope, db.outside), ("db", "host", units(0)));
+}
