@@ -7,35 +7,24 @@
 //! queues above. Siblings with complementary demands so don't keep one another back.
 //!
 //! As if tasks were divisible and the cluster one machine. A leaf wants what it holds and what waits, in that
-//! mix, up to its `max`; guarantees (`min`) are filled first. A `max` of an inner queue holds for those of its
-//! children that demand the resource.
+//! mix, up to its `max`; guarantees (`min`) are filled first, whatever comes of the rest. A `max` of an inner queue stops
+//! all below it, though children that demand none of that resource could go on.
 //!
 //! Integers in 2^-48 of the whole, rounded down at each step; each queue may so cost one unit, 2^-34 together
 //! where there are 10,000. Costs resources × queues × log(queues) × depth for each resource that is used up: for
 //! requests and metrics, not for decisions.
+
+mod curve;
+
+use std::cmp::Reverse;
+
+use curve::{Curve, Fixed, LEVEL_STEP, ONE, Point, times};
 
 use crate::demand::Amounts;
 use crate::fixed::counted_share;
 use crate::ids::QueueId;
 use crate::share::Share;
 use crate::tree::QueueTree;
-
-/// One, in 2^-48.
-const ONE: u128 = 1 << 48;
-
-/// A share in 2^-48, or an amount over its total.
-type Fixed = u128;
-
-/// A point of a queue's curve: at this level of its own it uses so much of each resource.
-#[derive(Clone, Debug)]
-struct Point {
-    level: Fixed,
-    used: Vec<Fixed>,
-}
-
-/// What a queue uses as a function of its dominant share: straight between points, constant behind the last.
-#[derive(Clone, Debug, Default)]
-struct Curve(Vec<Point>);
 
 /// What a leaf wants.
 #[derive(Clone, Debug)]
@@ -114,6 +103,7 @@ impl Leaf {
     fn curve(&self) -> Curve {
         let point = |level: Fixed| Point {
             level,
+            below: 0,
             used: (self.wants.iter())
                 .map(|want| times(*want, level, self.level))
                 .collect(),
@@ -131,47 +121,6 @@ fn limit(tree: &QueueTree, id: crate::ids::ResourceId, amount: crate::amount::Am
         amount.milli() << crate::decay::FRACTION_BITS,
         tree.totals().get(id),
     )
-}
-
-/// `number · part / whole`; zero for a whole of zero. Below 2^62 each, so the product fits.
-fn times(number: Fixed, part: Fixed, whole: Fixed) -> Fixed {
-    if whole == 0 || part == 0 {
-        return 0;
-    }
-    if part == whole {
-        return number;
-    }
-    match number.checked_mul(part) {
-        Some(product) => product / whole,
-        None => (number / whole).saturating_mul(part),
-    }
-}
-
-impl Curve {
-    /// What is used at a level.
-    fn at(&self, level: Fixed) -> Vec<Fixed> {
-        let behind = self.0.partition_point(|point| point.level <= level);
-        let (Some(before), next) = (behind.checked_sub(1), self.0.get(behind)) else {
-            return self
-                .0
-                .first()
-                .map_or_else(Vec::new, |point| point.used.clone());
-        };
-        let before = &self.0[before];
-        let Some(next) = next else {
-            return before.used.clone();
-        };
-        let (part, whole) = (level - before.level, next.level - before.level);
-        let between = before.used.iter().zip(&next.used);
-        between
-            .map(|(low, high)| low + times(high.saturating_sub(*low), part, whole))
-            .collect()
-    }
-
-    /// The level behind which it is constant.
-    fn end(&self) -> Fixed {
-        self.0.last().map_or(0, |point| point.level)
-    }
 }
 
 /// The filling of a tree.
@@ -240,26 +189,21 @@ impl Filling<'_> {
     /// By its own dominant share, over resources that aren't used up.
     fn inner_curve(&self, queue: QueueId, curves: &[Curve]) -> Curve {
         let common = self.common(queue, curves);
-        let max = &self.tree.settings(queue).max;
+        let limits = self.limits(queue, &common.points[0]);
         let mut points: Vec<Point> = Vec::with_capacity(common.points.len());
         for point in common.points {
-            let is_over = max.iter().any(|(id, max)| {
-                let used = point.used.get(id.index()).copied().unwrap_or(0);
-                used > Fixed::from(limit(self.tree, *id, *max))
+            let least = points.last().map_or(0, |last| {
+                let grows = last.used != point.used;
+                last.level + if grows { LEVEL_STEP } else { 0 }
             });
-            let level = self.share_of(&point.used);
-            if let Some(last) = points.last_mut()
-                && level <= last.level
-            {
-                last.used.clone_from(&point.used);
-                continue;
-            }
             let point = Point {
-                level,
+                level: self.share_of(&point.used).max(least),
+                below: point.level,
                 used: point.used,
             };
-            if is_over {
-                points.extend(self.cut(queue, points.last(), &point));
+            let is_over = (limits.iter()).any(|(resource, most)| point.used[*resource] > *most);
+            if let Some(last) = points.last().filter(|_| is_over) {
+                points.push(last.cut(&point, &limits));
                 break;
             }
             points.push(point);
@@ -267,26 +211,15 @@ impl Filling<'_> {
         Curve(points)
     }
 
-    /// The point between two at which a limit of the queue is reached.
-    fn cut(&self, queue: QueueId, last: Option<&Point>, point: &Point) -> Option<Point> {
-        let last = last?;
-        let mut part = ONE;
-        for (id, max) in &self.tree.settings(queue).max {
-            let index = id.index();
+    /// The most that a queue may use of a resource, for each with a `max`; but what it begins with, since it is
+    /// guaranteed or was given to it, it has anyway.
+    fn limits(&self, queue: QueueId, begin: &Point) -> Vec<(usize, Fixed)> {
+        let max = self.tree.settings(queue).max.iter();
+        let most = max.map(|(id, max)| {
             let most = Fixed::from(limit(self.tree, *id, *max));
-            if point.used.get(index).is_some_and(|used| *used > most) {
-                let room = most.saturating_sub(last.used[index]);
-                let grown = point.used[index] - last.used[index].min(point.used[index]);
-                part = part.min(times(ONE, room.min(grown), grown.max(1)));
-            }
-        }
-        let between = last.used.iter().zip(&point.used);
-        Some(Point {
-            level: last.level + times(point.level - last.level, part, ONE),
-            used: between
-                .map(|(low, high)| low + times(high.saturating_sub(*low), part, ONE))
-                .collect(),
-        })
+            (id.index(), most.max(begin.used[id.index()]))
+        });
+        most.collect()
     }
 
     /// The largest share over resources that aren't used up; over all if all are.
@@ -309,8 +242,43 @@ impl Filling<'_> {
         levels.sort_unstable();
         levels.dedup();
         Common {
-            points: self.sum_at(children, curves, &levels),
+            points: self.with_turns(self.sum_at(children, curves, &levels)),
         }
+    }
+
+    /// Adds the points at which another resource becomes the dominant one: there the share turns, and only from
+    /// point to point all is straight.
+    fn with_turns(&self, points: Vec<Point>) -> Vec<Point> {
+        let mut turned: Vec<Point> = Vec::with_capacity(points.len());
+        for point in points {
+            if let Some(last) = turned.last() {
+                let turns = self.turns(last, &point);
+                turned.extend(turns);
+            }
+            turned.push(point);
+        }
+        turned
+    }
+
+    /// The points between two, between which all is straight, at which another resource becomes the dominant one.
+    fn turns(&self, low: &Point, high: &Point) -> Vec<Point> {
+        let counting = || (0..self.free.len()).filter(|resource| !self.is_full[*resource]);
+        let ends = |resource: &usize| (low.used[*resource], high.used[*resource]);
+        let mut turns = Vec::new();
+        let mut dominant = counting().max_by_key(ends);
+        while let Some(resource) = dominant {
+            // Each that is larger in the end overtakes it on the way, the first of them as the dominant one.
+            let larger = counting().filter(|other| high.used[*other] > high.used[resource]);
+            let overtaking = larger.map(|other| {
+                let before = low.used[resource].saturating_sub(low.used[other]);
+                let whole = before + (high.used[other] - high.used[resource]);
+                (times(ONE, before, whole), Reverse(high.used[other]), other)
+            });
+            let first = overtaking.min();
+            turns.extend(first.map(|(part, ..)| low.towards(high, part)));
+            dominant = first.map(|(.., other)| other);
+        }
+        turns
     }
 
     /// What children use together at each of these common levels, which are in order and hold all points of
@@ -323,7 +291,8 @@ impl Filling<'_> {
         for child in children {
             let curve = &curves[child.index()];
             let least = self.guaranteed(*child, curve);
-            let mut low = (self.common_level(*child, least), curve.at(least));
+            let used = curve.at(least).map_or_else(Vec::new, |point| point.used);
+            let mut low = (self.common_level(*child, least), used);
             add(&mut sum, &low.1);
             for point in curve.0.iter().filter(|point| point.level > least) {
                 let high = (self.common_level(*child, point.level), &point.used);
@@ -347,6 +316,7 @@ impl Filling<'_> {
             }
             points.push(Point {
                 level: *level,
+                below: 0,
                 used: sum
                     .iter()
                     .map(|sum| Fixed::try_from(*sum).unwrap_or(0))
@@ -362,21 +332,15 @@ impl Filling<'_> {
         for (id, min) in &self.tree.settings(child).min {
             let min = Fixed::from(limit(self.tree, *id, *min));
             let of = |point: &Point| point.used.get(id.index()).copied().unwrap_or(0);
-            let grows = |pair: &[Point]| of(&pair[1]) > of(&pair[0]);
-            let Some(place) = curve
-                .0
-                .windows(2)
-                .position(|pair| grows(pair) && of(&pair[1]) >= min)
-            else {
-                if curve.0.windows(2).any(grows) {
-                    least = least.max(curve.end());
-                }
+            let wanted = curve.0.last().map_or(0, of).min(min);
+            let place = curve.0.partition_point(|point| of(point) < wanted);
+            let Some(before) = place.checked_sub(1) else {
                 continue;
             };
-            let (low, high) = (&curve.0[place], &curve.0[place + 1]);
-            let room = min.saturating_sub(of(low));
-            let part = times(high.level - low.level, room, of(high) - of(low));
-            least = least.max(low.level + part);
+            let (low, high) = (&curve.0[before], &curve.0[place]);
+            let span = high.level - low.level;
+            let level = low.level + times(span, wanted - of(low), of(high) - of(low));
+            least = least.max(level);
         }
         least
     }
@@ -433,24 +397,10 @@ impl Filling<'_> {
             let level = self.own_level(*child, common).max(least).min(curve.end());
             levels[child.index()] = level;
             if self.leaves[child.index()].is_none() {
-                let below = self.common_of(*child, level, curves);
+                let below = curve.at(level).map_or(0, |point| point.below);
                 self.hand_down(*child, below, curves, levels);
             }
         }
-    }
-
-    /// The common level of a queue's children at which it has this share.
-    fn common_of(&self, queue: QueueId, level: Fixed, curves: &[Curve]) -> Fixed {
-        let points = self.common(queue, curves).points;
-        let behind = points.partition_point(|point| self.share_of(&point.used) <= level);
-        let Some(next) = points.get(behind) else {
-            return points.last().map_or(0, |point| point.level);
-        };
-        let Some(last) = behind.checked_sub(1).map(|place| &points[place]) else {
-            return 0;
-        };
-        let (low, high) = (self.share_of(&last.used), self.share_of(&next.used));
-        last.level + times(next.level - last.level, level - low, high - low)
     }
 
     /// The dominant shares, over all resources.

@@ -103,6 +103,40 @@ fn limits_and_guarantees_are_kept() {
 }
 
 #[test]
+fn who_wants_exactly_what_there_is_gets_it() {
+    let sim = sim(10, 10, &["a"]);
+    assert_eq!(due(&sim, &[("a", [10, 5])], &["a"]), [1000]);
+}
+
+#[test]
+fn a_guarantee_of_what_nobody_wants_gives_nothing_else() {
+    let mut sim = sim(10, 10, &["a"]);
+    sim.queue_min("sure", &[("mem", "9")]);
+    let wants = [("a", [99, 0]), ("sure", [99, 0])];
+    assert_eq!(due(&sim, &wants, &["a", "sure"]), [500, 500]);
+}
+
+#[test]
+fn a_share_turns_where_another_resource_becomes_the_dominant_one() {
+    let mut sim = sim(12, 12, &["a", "b", "b/y"]);
+    sim.queue("b/x", weight("2"));
+    let wants = [("a", [0, 7]), ("b/x", [1, 5]), ("b/y", [6, 1])];
+    assert_eq!(
+        due(&sim, &wants, &["a", "b", "b/x", "b/y"]),
+        [512, 512, 417, 429]
+    );
+}
+
+#[test]
+fn a_share_stays_while_a_queue_uses_more_of_what_is_not_dominant() {
+    let mut sim = sim(12, 12, &["g", "g/z"]);
+    sim.queue("g/x", weight("4"));
+    sim.queue("g/y", weight("2"));
+    let wants = [("g/x", [4, 0]), ("g/y", [0, 13]), ("g/z", [9, 0])];
+    assert_eq!(due(&sim, &wants, &["g/x", "g/y", "g/z"]), [333, 1000, 667]);
+}
+
+#[test]
 fn ten_thousand_queues_share_alike() {
     let mut sim = sim(1000, 1000, &[]);
     let groups: Vec<String> = (0..100).map(|group| format!("g{group}")).collect();

@@ -12,6 +12,7 @@ mod clauses;
 mod entitlement;
 mod explain;
 mod fairness;
+mod filling;
 mod guarantees;
 mod hierarchy;
 mod numbers;
