@@ -294,9 +294,41 @@ mod tests {
         assert_eq!(faded(1 << 40, HOUR, HOUR), 1 << 39);
         assert_eq!(faded(1 << 40, 10 * HOUR, HOUR), 1 << 30);
         assert_eq!(faded(u64::MAX, 64 * HOUR, HOUR), 0);
+        assert_eq!(faded(u64::MAX, HOUR, HOUR), 1 << 63, "rounded up");
+        assert_eq!(faded(3, HOUR, HOUR), 2, "rounded up");
+        assert_eq!(faded(5, 2 * HOUR, HOUR), 1, "rounded down");
         assert_eq!(faded(u64::MAX, 1, u64::MAX), u64::MAX);
         let root = faded(1 << 40, HOUR / 2, HOUR) as f64 / (1_u64 << 40) as f64;
         assert!((root - 0.5_f64.sqrt()).abs() < 1e-11, "{root}");
+    }
+
+    #[test]
+    fn use_is_looked_at_128_times_in_a_half_life() {
+        let step = HOUR / 128;
+        for (now, last) in [
+            (0, 0),
+            (step - 1, 0),
+            (step, step),
+            (3 * step + 5, 3 * step),
+            (HOUR, HOUR),
+        ] {
+            assert_eq!(last_step(now, HOUR), last, "{now}");
+        }
+        assert_eq!(last_step(57, 100), 57, "at most once in a millisecond");
+    }
+
+    #[test]
+    fn a_resource_that_nothing_was_used_of_is_remembered_from_its_first_use_on() {
+        let late = ResourceId::new(3);
+        let amount = Amount::from_milli(8).unwrap();
+        let demand = Demand::new([(late, amount)]);
+        let mut used = Amounts::zero(1);
+        used.set(late, amount);
+        let mut memory = one_cpu();
+        memory.hold(HOUR, &demand, &used, 2);
+        memory.hold(2 * HOUR, &demand, &Amounts::zero(1), 1);
+        assert_eq!(memory.counted(late, 2 * HOUR), 4 << FRACTION_BITS);
+        assert_eq!(memory.counted(ResourceId::new(2), 2 * HOUR), 0);
     }
 
     /// Use of one cpu from time 0 on, forgotten with a half-life of an hour.
@@ -319,6 +351,13 @@ mod tests {
         assert_eq!(memory.counted(cpu, 0), whole);
         assert_eq!(memory.decayed(cpu, HOUR), whole / 2);
         assert!(!memory.fades(HOUR));
+        let mut again = one_cpu();
+        let_go(&mut again, HOUR);
+        let cpu_again = Demand::new([(cpu, Amount::from_milli(1000).unwrap())]);
+        let mut used = Amounts::zero(1);
+        used.set(cpu, Amount::from_milli(1000).unwrap());
+        again.hold(HOUR, &cpu_again, &used, 1);
+        assert!(!again.fades(HOUR), "half of what is held now");
         let_go(&mut memory, HOUR);
         assert_eq!(memory.counted(cpu, HOUR), whole / 2);
         assert_eq!(memory.counted(cpu, 2 * HOUR), whole / 4);

@@ -176,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn quotients_are_rounded_to_the_nearest_however_they_are_found() {
+        let three = Weight::from_milli(3000).unwrap();
+        // A third is rounded down, two thirds are rounded up.
+        for (share, third) in [(0, 0), (1, 0), (2, 1), (3, 1), (4, 1), (5, 2)] {
+            assert_eq!(level(share, three), third, "{share}");
+            let large = 3 * FEW;
+            assert_eq!(level(large + share, three), FEW + third, "{share}");
+        }
+    }
+
+    #[test]
     fn extremes_neither_overflow_nor_panic() {
         let (light, heavy) = (
             Weight::from_milli(1).unwrap(),

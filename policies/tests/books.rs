@@ -1,6 +1,7 @@
 //! The queue tree: what is charged where, limits, shapes.
 
 use std::cmp::Reverse;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use apportion_policies::{
@@ -149,4 +150,41 @@ fn inner_queues_hold_no_tasks() {
     tree.add_queue(inner, Arc::from("a/b"), QueueSettings::default());
     let task = tree.acquire_shape(shape(1, 1));
     tree.set_head(inner, task, Some(rank(1)));
+}
+
+#[test]
+#[should_panic(expected = "a queue with tasks stays a leaf")]
+fn no_queue_comes_below_one_in_which_tasks_run() {
+    let mut tree = tree();
+    let leaf = tree.add_queue(tree.root(), Arc::from("a"), QueueSettings::default());
+    let task = tree.acquire_shape(shape(1, 1));
+    tree.charge(leaf, task);
+    tree.add_queue(leaf, Arc::from("a/b"), QueueSettings::default());
+}
+
+#[test]
+fn of_equal_shares_that_of_the_first_resource_dominates() {
+    let mut tree = tree();
+    assert!(!tree.is_empty(), "the root is there");
+    let leaf = tree.add_queue(tree.root(), Arc::from("a"), QueueSettings::default());
+    let task = tree.acquire_shape(shape(2, 4));
+    tree.charge(leaf, task);
+    assert_eq!(tree.dominant_share(leaf).1, Some(CPUS()));
+}
+
+#[test]
+fn past_use_is_kept_where_the_queue_above_forgets_with_a_half_life() {
+    let forgetting = PolicySpec {
+        half_life: NonZeroU64::new(1000),
+        ..PolicySpec::new("drf")
+    };
+    let mut tree = QueueTree::new(Amounts::zero(2), forgetting);
+    let plain = QueueSettings {
+        policy: Some(PolicySpec::new("fifo")),
+        ..QueueSettings::default()
+    };
+    let inner = tree.add_queue(tree.root(), Arc::from("a"), plain);
+    let leaf = tree.add_queue(inner, Arc::from("a/b"), QueueSettings::default());
+    let has_memory = [tree.root(), inner, leaf].map(|queue| tree.has_memory(queue));
+    assert_eq!(has_memory, [false, true, false]);
 }

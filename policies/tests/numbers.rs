@@ -1,7 +1,9 @@
 //! Amounts, weights, demands, shares.
 
 use apportion_policies::amount::ParseAmountError;
-use apportion_policies::{Amount, Amounts, Demand, ResourceId, ShapeId, ShapeSet, Share, Weight};
+use apportion_policies::{
+    Amount, Amounts, Demand, Fraction, ResourceId, ShapeId, ShapeSet, Share, Weight,
+};
 use proptest::prelude::*;
 
 fn amount(text: &str) -> Amount {
@@ -54,6 +56,7 @@ fn what_is_no_amount_is_refused_with_its_reason() {
 fn weights_are_above_zero_and_one_by_default() {
     assert_eq!(Weight::default(), "1".parse().unwrap());
     assert_eq!("0.5".parse::<Weight>().unwrap().milli(), 500);
+    assert_eq!("0.50".parse::<Weight>().unwrap().to_string(), "0.5");
     assert_eq!("0".parse::<Weight>(), Err(ParseAmountError::ZeroWeight));
     assert!(matches!(
         "4294968".parse::<Weight>(),
@@ -114,6 +117,7 @@ fn giving_back_twice_is_a_broken_invariant() {
 fn equal_shares_are_equal() {
     let third = Share::new(amount("1"), amount("3"));
     assert_eq!(third, Share::new(amount("2"), amount("6")));
+    assert_ne!(third, Share::new(amount("2"), amount("5")));
     assert_eq!(Share::new(amount("2"), amount("6")).to_string(), "1/3");
     assert_eq!(Share::new(amount("1"), Amount::ZERO), Share::ZERO);
     assert_eq!(Share::ZERO.to_string(), "0");
@@ -160,6 +164,27 @@ fn sets_of_shapes_hold_what_was_put_in() {
     set.remove(high);
     set.remove(ShapeId::new(9999));
     assert!(set.is_empty());
+}
+
+#[test]
+fn a_union_holds_what_is_in_one_of_two_sets_or_in_both() {
+    let set = |shapes: &[usize]| {
+        let mut set = ShapeSet::default();
+        shapes
+            .iter()
+            .for_each(|shape| set.insert(ShapeId::new(*shape)));
+        set
+    };
+    let mut union = set(&[5]);
+    union.set_union(&set(&[1, 2, 200]), &set(&[2, 3]));
+    let shapes = (0..256).filter(|shape| union.contains(ShapeId::new(*shape)));
+    assert_eq!(shapes.collect::<Vec<_>>(), [1, 2, 3, 200]);
+}
+
+#[test]
+fn fractions_are_told_as_decimals() {
+    let fraction = Fraction { part: 3, whole: 4 };
+    assert!((fraction.as_f64() - 0.75).abs() < 1e-12);
 }
 
 proptest! {
