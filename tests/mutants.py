@@ -352,6 +352,7 @@ def learn(programs: list[Program], which: re.Pattern, mutants: dict[int, Mutant]
     is taken from a file."""
     file = out / "tests.json"
     built = {program.path: os.path.getmtime(program.path) for program in programs}
+    built["cases"] = os.environ.get("PROPTEST_CASES")
     learned = json.loads(file.read_text()) if file.exists() else {}
     if learned.get("built") != built:
         learned = {"built": built, "tests": {program.path: learn_program(program, which, out / "met") for program in programs}}
@@ -424,6 +425,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("out", type=pathlib.Path, help="where found.txt, missed.txt, wrong.txt and others.txt go")
     parser.add_argument("files", nargs="*", help="whose mutants; by default those of all")
     parser.add_argument("--tests", type=re.compile, default=re.compile(""), help="which tests are run: what their names begin with")
+    parser.add_argument("--again", action="store_true", help="only those that were missed last time, with what was built then")
     return parser.parse_args()
 
 
@@ -432,6 +434,9 @@ def main() -> None:
     package = Workspace(asked.root.resolve(), asked.tests)
     out = asked.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    if asked.again:
+        meet_again(package, out)
+        return
     sources: dict[str, Source] = {}
     mutants = list_mutants(package.root, sources, asked.files)
     print(f"{len(mutants)} mutants", flush=True)
@@ -441,18 +446,41 @@ def main() -> None:
     known = Known.read(out)
     inside, programs = build(package, sources, mutants, known)
     known.write(out, mutants)
+    write_built(inside, programs, out)
     n_wrong = sum(mutant.name in known.wrong for mutant in mutants)
     n_others = len(mutants) - len(inside) - n_wrong
     print(f"{len(inside)} are switched, {n_wrong} compile in no way, {n_others} are left to cargo-mutants", flush=True)
-    tests = learn(programs, package.tests, {mutant.number: mutant for mutant in inside}, out)
+    learn_all(programs, package.tests, inside, out)
+    meet_all(inside, out, "w")
+
+
+def write_built(mutants: list[Mutant], programs: list[Program], out: pathlib.Path) -> None:
+    """What was built, for another time."""
+    built = {"programs": [vars(program) for program in programs], "mutants": {mutant.name: mutant.number for mutant in mutants}}
+    (out / "built.json").write_text(json.dumps(built))
+
+
+def meet_again(package: Workspace, out: pathlib.Path) -> None:
+    """Meets those that were missed once more; with more cases of each property some are found."""
+    built = json.loads((out / "built.json").read_text())
+    missed = {line.rsplit(" (", 1)[0] for line in (out / "missed.txt").read_text().splitlines()}
+    mutants = [
+        Mutant(number, name.split(":")[0], name, "", "", "", (0, 0)) for name, number in built["mutants"].items() if name in missed
+    ]
+    learn_all([Program(**program) for program in built["programs"]], package.tests, mutants, out)
+    meet_all(mutants, out, "a")
+
+
+def learn_all(programs: list[Program], which: re.Pattern, mutants: list[Mutant], out: pathlib.Path) -> None:
+    tests = learn(programs, which, {mutant.number: mutant for mutant in mutants}, out)
     if not tests:
         sys.exit("no test passes")
     print(f"{len(tests)} tests take {sum(test.seconds for test in tests):.0f} s", flush=True)
-    meet_all(inside, out)
 
 
-def meet_all(mutants: list[Mutant], out: pathlib.Path) -> None:
-    with open(out / "found.txt", "w") as found_file, open(out / "missed.txt", "w") as missed_file:
+def meet_all(mutants: list[Mutant], out: pathlib.Path, mode: str) -> None:
+    """Writes which are found, anew or (`a`) beside those of before, and which are missed."""
+    with open(out / "found.txt", mode) as found_file, open(out / "missed.txt", "w") as missed_file:
         began, n_missed = time.monotonic(), 0
         for n_done, mutant in enumerate(mutants, 1):
             found = is_found(mutant)

@@ -2,6 +2,7 @@
 # Mutation testing: changes the policies and the engine one place at a time and tells which changes no test finds.
 #
 #   tests/mutants.sh [FILE…]      all mutants at once, or those of these files, such as src/engine/claims.rs
+#   tests/mutants.sh again        then those that were missed, with 100 cases of each property
 #   tests/mutants.sh each         then one by one those that can't be built with all others (others.txt), by cargo-mutants
 #
 # Needs `cargo install cargo-mutants`. What was missed stands in target/mutants/found/missed.txt and each/mutants.out/missed.txt
@@ -11,6 +12,8 @@ cd "$(dirname "$0")/.."
 root=$PWD
 alone=$root/target/mutants/alone
 found=$root/target/mutants/found
+# All tests but one, which takes longer than all others together.
+tests='(?!.*deep_trees_show_what_each_clause_is_for)'
 # A few cases of each property do, and no search for the simplest one: what a mutant breaks, it mostly breaks everywhere.
 export PROPTEST_CASES=${PROPTEST_CASES:-5} PROPTEST_MAX_SHRINK_ITERS=0 INSTA_UPDATE=no
 
@@ -70,8 +73,11 @@ at_once() {
   [ -x $python/bin/python ] || python3 -m venv $python
   $python/bin/python -m pip install --quiet --disable-pip-version-check tree-sitter==0.26.1 tree-sitter-rust==0.24.2
   prepare
-  # All tests but one, which takes longer than all others together.
-  $python/bin/python tests/mutants.py --tests='(?!.*deep_trees_show_what_each_clause_is_for)' "$alone" "$found" "$@"
+  $python/bin/python tests/mutants.py --tests="$tests" "$alone" "$found" "$@"
+}
+
+again() {
+  PROPTEST_CASES=100 target/mutants/python/bin/python tests/mutants.py --again "$alone" "$found" --tests="$tests"
 }
 
 one_by_one() {
@@ -86,7 +92,8 @@ one_by_one() {
 }
 
 case ${1:-} in
--*) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+-*) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+again) again ;;
 each) one_by_one ;;
 *) at_once "$@" ;;
 esac
