@@ -238,3 +238,16 @@ fn queues_added_in_another_order_are_served_alike() {
     };
     assert_eq!(run(["a", "b", "c", "d"]), run(["d", "b", "a", "c"]));
 }
+
+#[test]
+fn an_end_below_the_max_of_a_group_lets_go_what_was_too_large_for_it() {
+    let mut sim = Sim::new("drf");
+    sim.agent(&[("cpus", "10")]);
+    sim.queue_max("g", &[("cpus", "4")]);
+    sim.queue("g/a", QueueSettings::default());
+    sim.submit("g/a", 1, &[("cpus", "3")]);
+    sim.submit("g/a", 1, &[("cpus", "2")]);
+    assert_eq!(sim.offer(), ["g/a"]);
+    sim.finish("g/a", 1);
+    assert_eq!(sim.offer(), ["g/a"], "there is room for more than it asks for");
+}

@@ -396,4 +396,55 @@ mod tests {
             prop_assert_eq!(seen, due.collect::<Vec<_>>());
         }
     }
+    #[test]
+    fn coarse_numbers_of_ranks_go_up_with_them_and_are_those_of_a_value() {
+        let rank = |priority, seq| TaskRank {
+            priority: Reverse(priority),
+            seq,
+        };
+        let in_order = [
+            rank(i32::MAX, 0),
+            rank(5, 1),
+            rank(5, 2),
+            rank(4, 1),
+            rank(-5, 0),
+            rank(i32::MIN, 7),
+            rank(i32::MIN, u64::MAX),
+        ];
+        assert!(in_order.is_sorted());
+        assert!(in_order.iter().map(Value::coarse).is_sorted());
+        assert!(in_order.iter().all(|rank| rank.coarse() < NONE));
+    }
+
+    #[test]
+    fn the_largest_number_is_a_value_like_others() {
+        let mut levels = Tournament::default();
+        assert!(levels.set(3, Some(u64::MAX)));
+        assert!(levels.has_any());
+        levels.set(1, Some(u64::MAX - 1));
+        assert_eq!(levels.first(), Some((u64::MAX - 1, 1)));
+    }
+
+    /// Many values that aren't asked for are less, so that only a part of the tree is searched.
+    #[test]
+    fn the_least_of_few_places_among_many_is_found_wherever_it_stands() {
+        let mut tournament = Tournament::default();
+        for place in 0..64_u32 {
+            tournament.set(place as usize, Some(place));
+        }
+        for asked in 0..64 {
+            let is_asked = |place| place == asked || place == 63;
+            let found = tournament.least(is_asked, [asked, 63].into_iter());
+            assert_eq!(found.map(|(_, place)| place), Some(asked));
+            let mut walk = Walk::default();
+            let mut seen = 0;
+            while tournament
+                .next(&mut walk, |value| *value <= asked as u32)
+                .is_some()
+            {
+                seen += 1;
+            }
+            assert_eq!(seen, asked + 1);
+        }
+    }
 }
