@@ -222,7 +222,7 @@ impl Filling<'_> {
         most.collect()
     }
 
-    /// The largest share over resources that aren't used up; over all if all are.
+    /// The largest share over resources that aren't used up; zero if all are.
     fn share_of(&self, used: &[Fixed]) -> Fixed {
         let counting = used.iter().zip(&self.is_full).filter(|(_, full)| !**full);
         counting.map(|(used, _)| *used).max().unwrap_or(0)
