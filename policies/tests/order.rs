@@ -249,5 +249,9 @@ fn an_end_below_the_max_of_a_group_lets_go_what_was_too_large_for_it() {
     sim.submit("g/a", 1, &[("cpus", "2")]);
     assert_eq!(sim.offer(), ["g/a"]);
     sim.finish("g/a", 1);
-    assert_eq!(sim.offer(), ["g/a"], "there is room for more than it asks for");
+    assert_eq!(
+        sim.offer(),
+        ["g/a"],
+        "there is room for more than it asks for"
+    );
 }
