@@ -13,4 +13,8 @@ impl Ranking for Fifo {
     fn key(&self, _tree: &QueueTree, _queue: QueueId, next: TaskRank) -> Key {
         Key::rank(next)
     }
+
+    fn is_by_rank(&self) -> bool {
+        true
+    }
 }

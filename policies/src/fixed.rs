@@ -48,6 +48,11 @@ pub(crate) fn key(share: u64, weight: Weight) -> u64 {
     per(share, u64::from(weight.milli()) << 12)
 }
 
+/// The largest level of a share of which the key isn't above this one.
+pub(crate) fn level_limit(key: u64) -> u64 {
+    key.saturating_mul(1 << 12).saturating_add(1 << 11)
+}
+
 /// A share divided by thousandths.
 fn per(share: u64, milli: u64) -> u64 {
     // Shares are hardly ever above one, and dividing 64 bits is much cheaper than 128.
@@ -154,6 +159,16 @@ mod tests {
             level_of_part(share, two, Share::new(amount(5), amount(5))),
             level(share, two)
         );
+    }
+
+    #[test]
+    fn a_level_within_the_limit_of_a_key_may_have_that_key() {
+        let weight = Weight::from_milli(700).unwrap();
+        for share in (1..5000_u64).chain((1 << 48) - 5000..1 << 48) {
+            let (key, level) = (key(share, weight), level(share, weight));
+            assert!(level <= level_limit(key));
+            assert!(key == 0 || level > level_limit(key - 1) - 2);
+        }
     }
 
     #[test]

@@ -49,4 +49,10 @@ pub trait Ranking: Send + Sync {
     /// and a later `next` must never make it less, since keys of inner queues are first bounded from
     /// below with the best task that waits there.
     fn key(&self, tree: &QueueTree, queue: QueueId, next: TaskRank) -> Key;
+
+    /// Whether the key depends on `next` alone. Where it does, queues are found by the tasks that wait below them, so
+    /// that a decision looks at few inner queues however many there are.
+    fn is_by_rank(&self) -> bool {
+        false
+    }
 }

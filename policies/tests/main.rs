@@ -21,5 +21,6 @@ mod properties;
 mod reference;
 mod registry;
 mod reuse;
+mod rows;
 mod sim;
 mod wrong;

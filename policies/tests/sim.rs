@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apportion_policies::{
-    Amount, Amounts, Demand, Offer, Policy, PolicySpec, QueueId, QueueSettings, QueueTree,
+    Amount, Amounts, Demand, Descend, Offer, Policy, PolicySpec, QueueId, QueueSettings, QueueTree,
     Registry, ResourceId, Shape, ShapeId, ShapeSet, ShownKey, Step, TaskRank, Weight,
 };
 
@@ -41,6 +41,8 @@ pub struct Sim {
     pub tree: QueueTree,
     pub registry: Registry,
     policy: Option<Box<dyn Policy>>,
+    /// Asked beside the policy; must choose the same: the policy with a bound of inner queues for each shape.
+    twin: Option<Descend>,
     /// Asked in place of the policy, for what a wrong clause would do.
     wrong: Option<Wrong>,
     /// Asked beside the policy; must choose the same.
@@ -70,6 +72,7 @@ impl Sim {
             tree: QueueTree::new(Amounts::default(), default),
             registry: Registry::default(),
             policy: None,
+            twin: None,
             wrong: None,
             references: vec![
                 Reference::new(Rounding::Integers),
@@ -283,10 +286,8 @@ impl Sim {
         self.now += milliseconds;
         let mut faded = Vec::new();
         self.tree.advance(self.now, &mut faded);
-        if let Some(policy) = &mut self.policy {
-            for leaf in faded {
-                policy.changed(&self.tree, leaf);
-            }
+        for leaf in faded {
+            self.tell(leaf);
         }
     }
 
@@ -306,6 +307,10 @@ impl Sim {
             fits: &fits,
         };
         let choice = policy.choose(&self.tree, &offer);
+        if let Some(twin) = &mut self.twin {
+            let same = twin.choose(&self.tree, &offer);
+            assert_eq!(choice, same, "bounds for each shape make another choice");
+        }
         self.n_decided += 1;
         for reference in &mut self.references {
             let right = reference.choose(&self.tree, &offer);
@@ -355,6 +360,8 @@ impl Sim {
             let right = || self.registry.policy_for(&self.tree).unwrap();
             let wrong = |wrong| Box::new(Reference::wrong(wrong)) as Box<dyn Policy>;
             self.policy = Some(self.wrong.map_or_else(right, wrong));
+            let twin = || Descend::with_rows_from(self.registry.clone(), &self.tree, 0);
+            self.twin = self.wrong.is_none().then(twin);
         }
     }
 
@@ -446,8 +453,16 @@ impl Sim {
             .and_then(|tasks| tasks.first())
             .copied();
         self.tree.set_head(leaf, shape, head);
-        if let Some(policy) = &mut self.policy {
-            policy.changed(&self.tree, leaf);
+        self.tell(leaf);
+    }
+
+    fn tell(&mut self, leaf: QueueId) {
+        let Some(policy) = &mut self.policy else {
+            return;
+        };
+        policy.changed(&self.tree, leaf);
+        if let Some(twin) = &mut self.twin {
+            twin.changed(&self.tree, leaf);
         }
     }
 

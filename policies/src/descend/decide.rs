@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use super::index::Index;
-use super::queue::{Found, Leaf, Next, Node, Order, Standing};
+use super::queue::{Found, Leaf, Next, Node, Order, Stance, Standing};
 use super::tournament::Walk;
 use super::update::leaf_key;
 use super::{bits, guarantee};
@@ -19,11 +19,11 @@ use crate::tree::QueueTree;
 
 /// The child that would be served first of those seen so far.
 #[derive(Clone, Copy)]
-struct First {
-    queue: usize,
-    key: Key,
+pub(super) struct First {
+    pub(super) queue: usize,
+    pub(super) key: Key,
     /// `None` where it hasn't been asked for.
-    next: Option<Next>,
+    pub(super) next: Option<Next>,
 }
 
 impl Index {
@@ -38,7 +38,8 @@ impl Index {
             return self.find_in_leaf(tree, leaf, queue, above);
         }
         let place = self.stand(tree, queue, above);
-        let Standing { key, next, .. } = *self.inner(queue).memo.standing(place)?;
+        let Standing { stance, next } = *self.inner(queue).memo.standing(place)?;
+        let Stance { key, .. } = stance.expect("the queue stands");
         let next = match next {
             Some(next) => next,
             None => self.next_below(tree, queue, above)?,
@@ -66,33 +67,68 @@ impl Index {
         Some(Found { next, key })
     }
 
-    /// How an inner queue stands if only the shapes `above` could go: the place in its memo. Costs next to nothing
-    /// where that was asked since something changed below.
+    /// How an inner queue stands if only the shapes `above` could go: the place in its memo. Costs next to nothing where
+    /// that was asked since something changed below.
+    #[inline]
     fn stand(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> usize {
-        let inner = self.inner_mut(queue);
-        if let Some(place) = inner.memo.find(above, inner.going()) {
-            return place;
+        let inner = self.inner(queue);
+        match inner.memo.find(above, inner.going()) {
+            Some(place) if inner.memo.is_known(place) => place,
+            found => self.stand_anew(tree, queue, above, found),
         }
+    }
+
+    /// The same where it isn't known. `known` is the place in the memo, if there is one.
+    fn stand_anew(
+        &mut self,
+        tree: &QueueTree,
+        queue: usize,
+        above: &[u64],
+        known: Option<usize>,
+    ) -> usize {
+        let is_ranked = !self.inner(self.children[queue].parent).order.is_drf();
+        let inner = self.inner_mut(queue);
         let mut going = std::mem::take(&mut inner.room);
         bits::set_common(&mut going, above, inner.going());
+        let known_next = known.and_then(|place| inner.memo.standing(place)?.next);
         let can_go = going.iter().any(|word| *word != 0);
-        let standing = can_go.then(|| self.standing(tree, queue, &going));
+        let standing = can_go.then(|| {
+            let next = known_next.or_else(|| is_ranked.then(|| self.first_of(tree, queue, &going)));
+            Standing {
+                stance: Some(self.stance(tree, queue, &going, next)),
+                next,
+            }
+        });
         let inner = self.inner_mut(queue);
-        let place = inner.memo.put(&going, standing);
+        let place = match known {
+            Some(place) => {
+                inner.memo.set(place, standing);
+                place
+            }
+            None => inner.memo.put(&going, standing),
+        };
         inner.room = going;
         place
     }
 
-    /// What would be launched below an inner queue if only the shapes `above` could go.
+    /// What would be launched below an inner queue if only the shapes `above` could go. Remembered as well.
     fn next_below(&mut self, tree: &QueueTree, queue: usize, above: &[u64]) -> Option<Next> {
-        let place = self.stand(tree, queue, above);
         let inner = self.inner_mut(queue);
-        let standing = inner.memo.standing(place)?;
-        if standing.next.is_some() {
-            return standing.next;
+        let known = inner.memo.find(above, inner.going());
+        if let Some(place) = known
+            && let Some(next) = inner.memo.standing(place)?.next
+        {
+            return Some(next);
         }
         let mut going = std::mem::take(&mut inner.room);
         bits::set_common(&mut going, above, inner.going());
+        let can_go = going.iter().any(|word| *word != 0);
+        let standing = can_go.then(Standing::default);
+        let place = known.unwrap_or_else(|| inner.memo.put(&going, standing));
+        if inner.memo.standing(place).is_none() {
+            inner.room = going;
+            return None;
+        }
         let next = self.first_of(tree, queue, &going);
         let inner = self.inner_mut(queue);
         inner.memo.set_next(place, next);
@@ -103,6 +139,7 @@ impl Index {
     /// What would be launched if only the shapes `going` could go, of which there are some.
     fn first_of(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Next {
         let mut first = self.first_of_classes(queue, going);
+        self.consider_rows(tree, queue, going, &mut first);
         if self.inner(queue).siblings.bounds.has_any() {
             let bounds = std::mem::take(&mut self.inner_mut(queue).siblings.bounds);
             let mut walk = Walk::default();
@@ -134,8 +171,9 @@ impl Index {
         })
     }
 
-    /// Looks at one child of those that stand among the bounds.
-    fn consider(
+    /// Looks at one child of those that don't stand in classes.
+    #[inline(always)]
+    pub(super) fn consider(
         &mut self,
         tree: &QueueTree,
         queue: usize,
@@ -152,13 +190,25 @@ impl Index {
             let Some(standing) = self.inner(queue).memo.standing(place) else {
                 return;
             };
-            (standing.key, standing.next)
+            let stance = standing.stance.expect("the queue stands");
+            (stance.key, standing.next)
         };
         debug_assert!(
-            self.children[queue].bound <= Some(key),
+            self.children[queue].bound.is_none_or(|bound| bound <= key),
             "a bound is below the key"
         );
-        let mut own = First { queue, key, next };
+        self.compare(tree, First { queue, key, next }, going, first);
+    }
+
+    /// Puts one child in place of the first so far if it goes before that.
+    #[inline(always)]
+    pub(super) fn compare(
+        &mut self,
+        tree: &QueueTree,
+        own: First,
+        going: &[u64],
+        first: &mut Option<First>,
+    ) {
         let Some(best) = first else {
             *first = Some(own);
             return;
@@ -166,17 +216,23 @@ impl Index {
         match own.key.cmp(&best.key) {
             Ordering::Greater => {}
             Ordering::Less => *best = own,
-            Ordering::Equal => {
-                let (mine, others) = (
-                    self.next_of(tree, &own, going),
-                    self.next_of(tree, best, going),
-                );
-                (own.next, best.next) = (Some(mine), Some(others));
-                let path = |queue: usize| self.children[queue].path;
-                if (mine.rank.seq, path(queue)) < (others.rank.seq, path(best.queue)) {
-                    *best = own;
-                }
-            }
+            Ordering::Equal => self.break_tie(tree, own, going, best),
+        }
+    }
+
+    /// Puts a child of the same key in place of the first so far if its next task goes before.
+    fn break_tie(&mut self, tree: &QueueTree, mut own: First, going: &[u64], best: &mut First) {
+        if own.queue == best.queue {
+            return;
+        }
+        let (mine, others) = (
+            self.next_of(tree, &own, going),
+            self.next_of(tree, best, going),
+        );
+        (own.next, best.next) = (Some(mine), Some(others));
+        let path = |queue: usize| self.children[queue].path;
+        if (mine.rank.seq, path(own.queue)) < (others.rank.seq, path(best.queue)) {
+            *best = own;
         }
     }
 
@@ -192,6 +248,8 @@ impl Index {
     fn least_level(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Option<u64> {
         let siblings = &mut self.inner_mut(queue).siblings;
         let mut least = siblings.level_head(going);
+        least = self.least_level_in_rows(tree, queue, going, least);
+        let siblings = &mut self.inner_mut(queue).siblings;
         if !siblings.level_bounds.has_any() {
             return least;
         }
@@ -203,7 +261,7 @@ impl Index {
             let child = self.inner(queue).siblings.children[place] as usize;
             let level = self.level_of(tree, child, going);
             debug_assert!(
-                level.is_none() || self.children[child].level_bound <= level,
+                level.is_none_or(|level| self.children[child].level_bound <= Some(level)),
                 "a bound is below the level"
             );
             least = least.into_iter().chain(level).min();
@@ -213,41 +271,43 @@ impl Index {
     }
 
     /// The level of one child, if it can go.
-    fn level_of(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Option<u64> {
+    #[inline(always)]
+    pub(super) fn level_of(
+        &mut self,
+        tree: &QueueTree,
+        queue: usize,
+        going: &[u64],
+    ) -> Option<u64> {
         if let Node::Leaf(leaf) = &self.nodes[queue] {
             let level = self.children[queue].level_bound;
             return level.filter(|_| leaf.find(queue, going).is_some());
         }
         let place = self.stand(tree, queue, going);
-        self.inner(queue).memo.standing(place)?.level
+        self.inner(queue).memo.standing(place)?.stance?.level
     }
 
     /// How an inner queue stands where the shapes `going` can go, of which there are some.
-    fn standing(&mut self, tree: &QueueTree, queue: usize, going: &[u64]) -> Standing {
-        let mut standing = Standing {
-            key: Key::share(Share::ZERO),
-            level: None,
-            next: None,
-        };
-        if queue == 0 {
-            return standing;
-        }
+    /// `next` is what would be launched, where the parent's order asks for it.
+    fn stance(
+        &mut self,
+        tree: &QueueTree,
+        queue: usize,
+        going: &[u64],
+        next: Option<Next>,
+    ) -> Stance {
         let scale = if self.inner(queue).has_sums() {
             self.least_level(tree, queue, going)
         } else {
             None
         };
         let parent = self.children[queue].parent;
-        if !self.inner(parent).order.is_drf() {
-            standing.next = Some(self.first_of(tree, queue, going));
-        }
         let child = &self.children[queue];
         let inner = self.inner(queue);
         let share = inner.share_for(&self.facts, going, scale);
         let below = inner.below_guarantee(tree, queue, &self.facts, going);
-        standing.key = guarantee::key(below, || match &self.inner(parent).order {
+        let key = guarantee::key(below, || match &self.inner(parent).order {
             Order::Ranked(ranking) => {
-                let next = standing.next.expect("under a ranking it was asked for");
+                let next = next.expect("under a ranking it was asked for");
                 ranking.key(tree, QueueId::new(queue), next.rank)
             }
             Order::Drf { rounded: true } => {
@@ -258,8 +318,11 @@ impl Index {
                 Key::share(share.per(child.weight))
             }
         });
-        let own = share.max(inner.task_share);
-        standing.level = child.level_bound.map(|_| fixed::level(own, child.weight));
-        standing
+        let is_summed = self.inner(parent).has_sums();
+        let level = || fixed::level(share.max(inner.task_share), child.weight);
+        Stance {
+            key,
+            level: is_summed.then(level),
+        }
     }
 }

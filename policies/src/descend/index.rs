@@ -1,13 +1,14 @@
 //! The index over the queue tree, and how it is built.
 
 use super::bits::Counted;
+use super::change::Change;
+use super::column::Bounded;
 use super::facts::Facts;
 use super::memo::Memo;
 use super::queue::{Child, Inner, Leaf, Node, Order, Shares, UsedShares};
 use super::siblings::{Siblings, narrow};
 use super::sums::Sums;
 use super::tournament::Tournament;
-use super::update::Change;
 use crate::ids::QueueId;
 use crate::registry::Registry;
 use crate::tree::QueueTree;
@@ -19,24 +20,30 @@ pub(super) struct Index {
     pub(super) nodes: Vec<Node>,
     pub(super) children: Vec<Child>,
     pub(super) resources: usize,
+    /// Whether inner queues stand in rows where they can.
+    has_rows: bool,
     /// Room for the queues on the way up from a leaf.
     pub(super) way: Vec<usize>,
     /// Room for the shapes that can go above a queue.
     pub(super) above: Vec<u64>,
     /// Room for what changes below a queue.
     pub(super) change: Change,
+    /// How many walks through the children of a queue there were.
+    pub(super) n_walks: u64,
 }
 
 impl Index {
-    /// The index of a tree. Costs the whole tree.
+    /// The index of a tree. Inner queues stand in rows if a queue has `rows_from` or more of them as children. Costs the
+    /// whole tree.
     ///
     /// # Panics
     /// If the tree names a policy that the registry doesn't know.
-    pub(super) fn new(registry: &Registry, tree: &QueueTree) -> Self {
+    pub(super) fn new(registry: &Registry, tree: &QueueTree, rows_from: usize) -> Self {
         let resources = tree.totals().as_slice().len();
         let mut index = Self {
             facts: Facts::new(resources),
             resources,
+            has_rows: tree.queues().any(|queue| n_inner(tree, queue) >= rows_from),
             ..Self::default()
         };
         let paths = places_of_paths(tree);
@@ -78,6 +85,7 @@ impl Index {
         }
         let order = order_of(registry, tree, queue);
         let above = parent.map(|parent| self.inner(parent));
+        let is_scaled = has_scaled_share(tree, queue, &order);
         let has_shares = above.is_some_and(|above| above.order.is_drf());
         let shares = has_shares.then(|| Shares {
             used: UsedShares::default(),
@@ -85,7 +93,14 @@ impl Index {
             level: None,
             lowest: vec![0; self.resources],
             least: None,
-            sums: has_scaled_share(tree, queue, &order).then(|| Sums::new(self.resources)),
+            sums: is_scaled.then(|| Sums::new(self.resources)),
+        });
+        let bounded = above.map_or(Bounded::Whole, |above| match &above.order {
+            _ if is_guaranteed || !self.has_rows => Bounded::Whole,
+            Order::Ranked(ranking) if ranking.is_by_rank() => Bounded::ByRank,
+            // Rows of a queue that is bounded by ranks tell them of all children.
+            Order::Drf { .. } if is_scaled && above.bounded != Bounded::ByRank => Bounded::ByLevel,
+            Order::Ranked(_) | Order::Drf { .. } => Bounded::Whole,
         });
         let ranks = above.is_some_and(|above| !above.order.is_drf() || above.ranks.is_some());
         let ranks = ranks.then(Tournament::default);
@@ -100,6 +115,8 @@ impl Index {
             footprints: Vec::new(),
             task_share: 0,
             siblings: Siblings::default(),
+            bounded,
+            column: (bounded != Bounded::Whole).then(Box::default),
             ranks,
             shares,
             memo: Memo::default(),
@@ -133,6 +150,12 @@ fn places_of_paths(tree: &QueueTree) -> Vec<u32> {
         }
     }
     places
+}
+
+/// How many children of a queue have children.
+fn n_inner(tree: &QueueTree, queue: QueueId) -> usize {
+    let children = tree.children(queue).iter();
+    children.filter(|child| !tree.is_leaf(**child)).count()
 }
 
 /// How a queue orders its children.

@@ -28,6 +28,7 @@ impl Memo {
     }
 
     /// The place of what was found for the shapes that are in both sets, if that was asked before.
+    #[inline]
     pub(super) fn find(&self, one: &[u64], other: &[u64]) -> Option<usize> {
         let width = one.len().min(other.len());
         if width != self.width {
@@ -59,6 +60,17 @@ impl Memo {
         }
     }
 
+    /// Whether it is known how the queue stands.
+    #[inline]
+    pub(super) fn is_known(&self, place: usize) -> bool {
+        (self.answers[place].as_ref()).is_none_or(|standing| standing.stance.is_some())
+    }
+
+    /// Replaces what was found.
+    pub(super) fn set(&mut self, place: usize, found: Option<Standing>) {
+        self.answers[place] = found;
+    }
+
     /// Remembers what was found for these shapes, and gives its place.
     pub(super) fn put(&mut self, going: &[u64], found: Option<Standing>) -> usize {
         if going.len() != self.width {
@@ -80,14 +92,18 @@ impl Memo {
 
 #[cfg(test)]
 mod tests {
+    use super::super::queue::Stance;
     use super::*;
     use crate::ranking::Key;
     use crate::share::Share;
 
     fn standing(number: u64) -> Standing {
-        Standing {
+        let stance = Stance {
             key: Key::share(Share::count(number)),
             level: None,
+        };
+        Standing {
+            stance: Some(stance),
             next: None,
         }
     }
@@ -112,8 +128,9 @@ mod tests {
                 let oldest = (number + 1).saturating_sub(ANSWERS_MAX as u64);
                 for known in oldest..=number {
                     let place = memo.find(&set(width, known), &all).unwrap();
+                    let key = |standing: &Standing| standing.stance.unwrap().key;
                     let found = memo.standing(place).unwrap();
-                    assert!(found.key == standing(known).key, "{known} of {number}");
+                    assert!(key(found) == key(&standing(known)), "{known} of {number}");
                 }
                 if let Some(forgotten) = oldest.checked_sub(1) {
                     assert_eq!(memo.find(&set(width, forgotten), &all), None);

@@ -5,17 +5,25 @@
 //! the shapes that fit and never at all siblings. A change moves the entries of one leaf and of the
 //! queues above it.
 //!
-//! Reading order: `queue` (what is kept), `siblings` (the children's orders), `index` (building),
-//! `update` (a change climbs), `decide` (a decision descends); `bits`, `facts`, `guarantee`, `memo`,
-//! `sums`, `tournament` serve those.
+//! Inner queues stand by a lower bound of their key for any offer; where a queue has many of them, by one for each
+//! shape (`rows`), so that what waits and fits no offer makes none look better than it is.
+//!
+//! Reading order: `queue` (what is kept), `siblings` and `rows` (the children's orders), `index` (building),
+//! `change`, `update` and `column` (a change climbs), `decide` and `shortlist` (a decision descends); `bits`, `facts`,
+//! `guarantee`, `memo`, `shape_map`, `sums`, `tournament` serve those.
 
 mod bits;
+mod change;
+mod column;
 mod decide;
 mod facts;
 mod guarantee;
 mod index;
 mod memo;
 mod queue;
+mod rows;
+mod shape_map;
+mod shortlist;
 mod siblings;
 mod steps;
 mod sums;
@@ -33,16 +41,21 @@ use crate::policy::{Choice, Policy};
 use crate::registry::Registry;
 use crate::tree::QueueTree;
 
+/// Of so many inner queues below one queue, bounds for each shape pay: to look at fewer ones costs less.
+const MANY_INNER: usize = 16;
+
 /// Descends the queue tree: at each inner queue the child with the least key goes first, of equal ones
 /// that whose next task was submitted first, then that with the least path. Skips, doesn't stop: only
 /// children below which a task fits the offer within every `max` are looked at.
 ///
 /// With n siblings, r resources and s shapes, [`Policy::changed`] costs about depth × (log n + r) and,
-/// below a queue with a `max`, the shapes that wait there; [`Policy::choose`] costs depth × the shapes
-/// that fit, and for inner queues those whose least possible key is below the best found.
+/// below a queue with a `max`, the shapes that wait there; the same below a queue with many groups as siblings, once
+/// in a few changes. [`Policy::choose`] costs depth × the shapes that fit, and for inner queues those whose least
+/// possible key is below the best found.
 pub struct Descend {
     registry: Registry,
     name: Arc<str>,
+    rows_from: usize,
     index: Index,
 }
 
@@ -53,9 +66,20 @@ impl Descend {
     /// If the tree names a policy that the registry doesn't know; see [`Registry::check`].
     #[must_use]
     pub fn new(registry: Registry, tree: &QueueTree) -> Self {
+        Self::with_rows_from(registry, tree, MANY_INNER)
+    }
+
+    /// The same, but inner queues stand among their siblings by a bound for each shape where a queue of the tree has
+    /// `n_inner` or more of them as children. That makes some decisions faster and others slower, and none another one.
+    ///
+    /// # Panics
+    /// As [`Descend::new`].
+    #[must_use]
+    pub fn with_rows_from(registry: Registry, tree: &QueueTree, n_inner: usize) -> Self {
         let mut descend = Self {
             registry,
             name: Arc::from(""),
+            rows_from: n_inner,
             index: Index::default(),
         };
         descend.rebuild(tree);
@@ -70,7 +94,7 @@ impl Policy for Descend {
 
     fn rebuild(&mut self, tree: &QueueTree) {
         self.name = Arc::clone(&tree.policy_spec(tree.root()).name);
-        self.index = Index::new(&self.registry, tree);
+        self.index = Index::new(&self.registry, tree, self.rows_from);
     }
 
     fn changed(&mut self, tree: &QueueTree, leaf: QueueId) {

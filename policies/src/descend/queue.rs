@@ -4,9 +4,11 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::bits::{self, Counted};
+use super::column::{Bounded, Column};
 use super::facts::Facts;
 use super::guarantee;
 use super::memo::Memo;
+use super::shortlist::Seen;
 use super::siblings::{Siblings, Stand};
 use super::sums::{Given, Sums};
 use super::tournament::Tournament;
@@ -47,6 +49,7 @@ pub(super) struct Child {
     /// What stands in the parent's `bounds` and `level_bounds`.
     pub(super) bound: Option<Key>,
     pub(super) level_bound: Option<u64>,
+    pub(super) seen: Seen,
     /// What stands in the parent's sums.
     pub(super) given: Given,
 }
@@ -92,16 +95,23 @@ pub(super) struct Found {
     pub(super) key: Key,
 }
 
+/// What is known of an inner queue that can go with an offer.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Standing {
+    /// How it stands; `None` where that hasn't been asked for.
+    pub(super) stance: Option<Stance>,
+    /// What would be launched; `None` where it hasn't been asked for.
+    pub(super) next: Option<Next>,
+}
+
 /// How an inner queue stands among its siblings for an offer.
 #[derive(Clone, Copy)]
-pub(super) struct Standing {
+pub(super) struct Stance {
     /// By which its parent orders it.
     pub(super) key: Key,
     /// The larger of its share and that of its smallest task, over its weight; kept where the parent
     /// adds up its children's shares.
     pub(super) level: Option<u64>,
-    /// What would be launched; `None` where it hasn't been asked for.
-    pub(super) next: Option<Next>,
 }
 
 /// Per resource, the share of what counts of a queue's use.
@@ -122,7 +132,7 @@ pub(super) struct Shares {
     pub(super) standing: Vec<u64>,
     /// The level to which the children are scaled for it.
     pub(super) level: Option<u64>,
-    /// The same for the least level that any offer can bring.
+    /// The same for the least level that any offer can bring; zero where that isn't asked for.
     pub(super) lowest: Vec<u64>,
     pub(super) least: Option<u64>,
     /// Present where the children are ordered by dominant share, too.
@@ -148,6 +158,9 @@ pub(super) struct Inner {
     /// The least dominant share of a task that waits, in 2^-48.
     pub(super) task_share: u64,
     pub(super) siblings: Siblings,
+    /// How it stands among its siblings.
+    pub(super) bounded: Bounded,
+    pub(super) column: Option<Box<Column>>,
     /// Children by the best rank of a task that waits there; kept where a ranking above asks for it.
     pub(super) ranks: Option<Tournament<TaskRank>>,
     pub(super) shares: Option<Shares>,
@@ -292,7 +305,7 @@ impl Inner {
         let known = if level == shares.level {
             Some(&shares.standing)
         } else {
-            Some(&shares.lowest).filter(|_| level == shares.least)
+            Some(&shares.lowest).filter(|_| level.is_some() && level == shares.least)
         };
         let share = |resource: usize| match known {
             Some(known) => known[resource],
@@ -354,7 +367,7 @@ impl UsedShares {
 
 impl Shares {
     /// The share of one resource if the children are scaled to a common level, in 2^-48.
-    fn at(&self, resource: usize, level: Option<u64>) -> u64 {
+    pub(super) fn at(&self, resource: usize, level: Option<u64>) -> u64 {
         let used = self.used.as_slice()[resource];
         let (Some(sums), Some(level)) = (&self.sums, level) else {
             return used;
@@ -362,19 +375,24 @@ impl Shares {
         sums.at(resource, level).map_or(used, |sum| sum.min(used))
     }
 
-    /// Notes the shares at the level that stands, and at the least one.
-    pub(super) fn scale(&mut self, level: Option<u64>, least: Option<u64>) {
+    /// Notes the shares at the level that stands.
+    pub(super) fn scale(&mut self, level: Option<u64>) {
         for resource in 0..self.standing.len() {
-            let standing = self.at(resource, level);
-            let differs = least != level;
-            self.standing[resource] = standing;
-            self.lowest[resource] = if differs {
-                self.at(resource, least)
+            self.standing[resource] = self.at(resource, level);
+        }
+        self.level = level;
+    }
+
+    /// Notes the shares at the least level that any offer can bring.
+    pub(super) fn scale_least(&mut self, least: Option<u64>) {
+        for resource in 0..self.lowest.len() {
+            self.lowest[resource] = if least == self.level {
+                self.standing[resource]
             } else {
-                standing
+                self.at(resource, least)
             };
         }
-        (self.level, self.least) = (level, least);
+        self.least = least;
     }
 
     /// The standing dominant share.

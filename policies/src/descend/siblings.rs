@@ -1,9 +1,12 @@
 //! The children of one inner queue, kept in the orders in which decisions ask for them.
 
 use super::bits;
+use super::rows::Rows;
+use super::shape_map::ShapeMap;
 use super::tournament::{Tournament, Value};
 use crate::ids::ShapeId;
 use crate::ranking::Key;
+use crate::tree::TaskRank;
 
 /// Indexes of queues and of places are ids, and those have 32 bits.
 pub(super) fn narrow(index: usize) -> u32 {
@@ -32,24 +35,33 @@ struct Class {
     by_place: Tournament<Place>,
     /// By level, kept where the children's shares are summed.
     by_level: Tournament<u64>,
+    /// By the rank of the shape's first task, kept where queues are bounded by ranks.
+    by_rank: Tournament<TaskRank>,
     /// The leaf of each place.
     leaves: Vec<u32>,
     free: Vec<u32>,
 }
 
-/// Where a narrow leaf stands for one of its shapes.
+/// Where a narrow leaf stands for one of its shapes, or an inner queue in a row.
 #[derive(Clone, Copy)]
 pub(super) struct Stand {
     pub(super) shape: ShapeId,
-    class: u32,
-    place: u32,
+    pub(super) class: u32,
+    pub(super) place: u32,
+}
+
+/// Where a shape stands below a queue: its class and its row.
+#[derive(Clone, Copy)]
+pub(super) struct Below {
+    class: Option<u32>,
+    row: Option<u32>,
 }
 
 /// So many classes are looked at one by one.
 const FEW_CLASSES: usize = 16;
 
 /// Of more classes, those of so many shapes are looked up one by one.
-const FEW_SHAPES: u32 = 8;
+const FEW_SHAPES: usize = 8;
 
 /// See the module's text. A narrow leaf stands in the class of each shape that it could launch. All
 /// other children stand in `bounds`, by a lower bound of their key for any offer.
@@ -60,11 +72,14 @@ pub(super) struct Siblings {
     /// The children, by their place.
     pub(super) children: Vec<u32>,
     classes: Vec<Class>,
-    /// In order of shapes.
-    class_ids: Vec<(ShapeId, u32)>,
+    class_ids: ShapeMap,
+    /// The shape of each class, once more.
+    class_shapes: Vec<ShapeId>,
     /// The first leaf of each class, and the least level; kept where there are more classes than [`FEW_CLASSES`].
     first: Tournament<Place>,
     levels: Tournament<u64>,
+    /// The inner children that aren't in `bounds`, and at times more.
+    pub(super) rows: Option<Box<Rows>>,
     pub(super) bounds: Tournament<Key>,
     /// As `bounds`, by a lower bound of the level; kept where the children's shares are summed.
     pub(super) level_bounds: Tournament<u64>,
@@ -77,19 +92,20 @@ pub(super) struct Siblings {
 impl Siblings {
     /// Gives a narrow leaf a place in the class of a shape; the class is made where there is none yet.
     pub(super) fn enter(&mut self, shape: ShapeId, leaf: usize) -> Stand {
-        let found = self.class_ids.binary_search_by_key(&shape, |(id, _)| *id);
-        let class = match found {
-            Ok(index) => self.class_ids[index].1,
-            Err(index) => {
+        let class = match self.class_ids.get(shape) {
+            Some(class) => narrow(class),
+            None => {
                 let id = narrow(self.classes.len());
                 self.classes.push(Class {
                     shape,
                     by_place: Tournament::default(),
                     by_level: Tournament::default(),
+                    by_rank: Tournament::default(),
                     leaves: Vec::new(),
                     free: Vec::new(),
                 });
-                self.class_ids.insert(index, (shape, id));
+                self.class_ids.insert(shape, id);
+                self.class_shapes.push(shape);
                 if self.classes.len() == FEW_CLASSES + 1 {
                     (0..FEW_CLASSES).for_each(|class| self.tell_first(class));
                 }
@@ -120,11 +136,18 @@ impl Siblings {
         }
     }
 
+    /// Sets the rank of a narrow leaf's first task of a class.
+    pub(super) fn put_rank(&mut self, stand: Stand, rank: TaskRank) {
+        let class = &mut self.classes[stand.class as usize];
+        class.by_rank.set(stand.place as usize, Some(rank));
+    }
+
     /// Takes a narrow leaf out of a class.
     pub(super) fn leave(&mut self, stand: Stand) {
         let class = &mut self.classes[stand.class as usize];
         class.by_place.set(stand.place as usize, None);
         class.by_level.set(stand.place as usize, None);
+        class.by_rank.set(stand.place as usize, None);
         class.free.push(stand.place);
         if self.has_many_classes() {
             self.tell_first(stand.class as usize);
@@ -144,9 +167,44 @@ impl Siblings {
         self.levels.set_to_first(class, by_level);
     }
 
-    fn class_of(&self, shape: ShapeId) -> Option<usize> {
-        let found = self.class_ids.binary_search_by_key(&shape, |(id, _)| *id);
-        Some(self.class_ids[found.ok()?].1 as usize)
+    /// The inner children that stand in rows, made where there are none yet.
+    pub(super) fn rows_mut(&mut self) -> &mut Rows {
+        self.rows.get_or_insert_default()
+    }
+
+    /// Where a shape stands.
+    pub(super) fn below(&self, shape: ShapeId) -> Below {
+        Below {
+            class: self.class_ids.get(shape).map(narrow),
+            row: self
+                .rows
+                .as_ref()
+                .and_then(|rows| rows.row_of(shape))
+                .map(narrow),
+        }
+    }
+
+    /// A lower bound of the least level of the children that can launch a shape, those in `bounds` aside.
+    pub(super) fn least_level_of(&self, below: Below) -> Option<u64> {
+        let leaf = below
+            .class
+            .and_then(|class| self.classes[class as usize].by_level.first());
+        let Some((row, rows)) = below.row.zip(self.rows.as_ref()) else {
+            return Some(leaf?.0);
+        };
+        let leaf = leaf.map(|(level, _)| level);
+        leaf.into_iter().chain(rows.level(row as usize)).min()
+    }
+
+    /// The best rank of a task of a shape below these children, those in `bounds` aside.
+    pub(super) fn best_rank_of(&self, below: Below) -> Option<TaskRank> {
+        let leaf = below
+            .class
+            .and_then(|class| self.classes[class as usize].by_rank.first());
+        let leaf = leaf.map(|(rank, _)| rank);
+        let row = below.row.zip(self.rows.as_ref());
+        let inner = row.and_then(|(row, rows)| rows.rank(row as usize));
+        leaf.into_iter().chain(inner).min()
     }
 
     /// The key that stands for a narrow leaf.
@@ -200,31 +258,30 @@ impl Siblings {
 
     /// The same of many classes.
     fn least_of_many<P: Value>(&self, by_class: &Tournament<P>, going: &[u64]) -> Option<usize> {
-        let shapes: u32 = going.iter().map(|word| word.count_ones()).sum();
-        let classes = bits::shapes_of(going).filter_map(|shape| self.class_of(shape));
-        let least = if shapes <= FEW_SHAPES {
+        let n_classes = self.class_ids.n_common(going);
+        let classes = self.class_ids.common(going);
+        let least = if n_classes <= FEW_SHAPES {
             by_class.least_of(classes)
         } else {
-            let is_going = |class: usize| bits::contains(going, self.classes[class].shape);
-            by_class.least(is_going, classes)
+            let is_going = |class: usize| bits::contains(going, self.class_shapes[class]);
+            by_class.least(is_going, classes, n_classes)
         };
         least.map(|(_, class)| class)
     }
 
     /// The least level over the children that wait, by their standing shares.
     pub(super) fn standing_level(&self) -> Option<u64> {
-        least([&self.standing_leaves, &self.standing_inner])
+        let levels = [self.standing_leaves.first(), self.standing_inner.first()];
+        levels.into_iter().flatten().map(|(level, _)| level).min()
     }
 
     /// A lower bound of the least level over the children that can go, for any offer.
     pub(super) fn least_level(&self) -> Option<u64> {
-        least([&self.standing_leaves, &self.level_bounds])
+        let levels = [self.standing_leaves.first(), self.level_bounds.first()];
+        let levels = levels.into_iter().flatten().map(|(level, _)| level);
+        let rows = self.rows.as_ref();
+        levels.chain(rows.and_then(|rows| rows.least_level())).min()
     }
-}
-
-fn least(levels: [&Tournament<u64>; 2]) -> Option<u64> {
-    let levels = levels.into_iter().filter_map(Tournament::first);
-    levels.map(|(level, _)| level).min()
 }
 
 #[cfg(test)]

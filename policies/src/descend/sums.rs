@@ -99,6 +99,11 @@ impl Sums {
         }
     }
 
+    /// Whether a child has a guarantee that it partly fills, and waits: then sums aren't the same at all levels.
+    pub(super) fn has_guaranteed(&self) -> bool {
+        !self.guaranteed.is_empty()
+    }
+
     fn take_back(&mut self, place: u32, given: &Given) {
         for (resource, amount) in given.amounts.iter().enumerate() {
             let (sum, part) = self.part(given.form, resource, *amount);
@@ -167,5 +172,49 @@ impl Sums {
             self.split_at(resource, level)
         };
         u64::try_from(fixed::scaled(level, dues, full)?).ok()
+    }
+}
+
+/// A use not far below the real one, and no higher for any resource: shares found for it are no larger than the real ones.
+/// Only of queues of which no child has a guarantee.
+#[derive(Default)]
+pub(super) struct Floor {
+    used: Vec<u64>,
+    full: Vec<u128>,
+    dues: Vec<u128>,
+}
+
+impl Floor {
+    /// Sets the floor by 2^-slack below the real use.
+    pub(super) fn set(&mut self, used: &[u64], sums: &Sums, slack: u32) {
+        let lower = |number: &u128| number - (number >> slack);
+        self.used.clear();
+        self.used
+            .extend(used.iter().map(|used| used - (used >> slack)));
+        self.full.clear();
+        self.full.extend(sums.full.iter().map(lower));
+        self.dues.clear();
+        self.dues.extend(sums.dues.iter().map(lower));
+    }
+
+    /// Whether the real use is neither below the floor nor by 2^(1 - slack) above.
+    pub(super) fn holds(&self, used: &[u64], sums: &Sums, slack: u32) -> bool {
+        let holds = |floor: u128, now: u128| {
+            now.checked_sub(floor)
+                .is_some_and(|above| above <= floor >> (slack - 1))
+        };
+        let all = |floor: &[u128], now: &[u128]| floor.iter().zip(now).all(|(f, n)| holds(*f, *n));
+        let mut uses = self.used.iter().zip(used);
+        uses.all(|(floor, now)| holds(u128::from(*floor), u128::from(*now)))
+            && all(&self.full, &sums.full)
+            && all(&self.dues, &sums.dues)
+    }
+
+    /// What is used of a resource with the children scaled to a common level, as [`Sums::at`].
+    pub(super) fn at(&self, resource: usize, level: u64) -> u64 {
+        let used = self.used[resource];
+        let sum = fixed::scaled(level, self.dues[resource], self.full[resource]);
+        sum.and_then(|sum| u64::try_from(sum).ok())
+            .map_or(used, |sum| sum.min(used))
     }
 }

@@ -5,9 +5,10 @@ use std::cmp::{Ordering, Reverse};
 use crate::ranking::Key;
 use crate::tree::TaskRank;
 
-/// So many nodes are searched before all the places asked for are looked at one by one: where many
-/// lesser values aren't asked for, that is cheaper.
-const SEARCH_MAX: u32 = 48;
+/// A search looks at so many nodes at most, and not at more than this part of the places asked for, before those are
+/// looked at one by one: where many lesser values aren't asked for, that is cheaper.
+const SEARCH_MAX: usize = 48;
+const SEARCH_PART: usize = 4;
 
 /// What a tournament compares: a number that never goes down as values go up decides most comparisons, since
 /// it is compared in a moment.
@@ -136,6 +137,17 @@ impl<P: Value> Tournament<P> {
                 && self.values[one.place as usize] < other.values[two.place as usize])
     }
 
+    /// Whether a place has a value, and no greater one than `limit`, of which the coarse number is known.
+    #[inline]
+    pub(super) fn is_within(&self, place: usize, limit: &P, coarse: u64) -> bool {
+        let Some(own) = self.nodes.get(self.values.len() + place) else {
+            return false;
+        };
+        own.coarse < coarse
+            || (own.coarse == coarse
+                && (self.values[place].as_ref()).is_some_and(|value| value <= limit))
+    }
+
     /// The value of a place.
     pub(super) fn get(&self, place: usize) -> Option<P> {
         *self.values.get(place)?
@@ -193,15 +205,16 @@ impl<P: Value> Tournament<P> {
         None
     }
 
-    /// The least value among some places, with its place. Both arguments name the same places: one
-    /// tells whether a place is among them, the other lists them.
+    /// The least value among some places, with its place. The arguments name the same places: one tells whether a place
+    /// is among them, one lists them, one tells how many they are.
     pub(super) fn least(
         &self,
         is_asked: impl Fn(usize) -> bool,
         places: impl Iterator<Item = usize>,
+        n_places: usize,
     ) -> Option<(P, usize)> {
         let mut best = None;
-        let mut steps = SEARCH_MAX;
+        let mut steps = SEARCH_MAX.min(n_places / SEARCH_PART);
         if self.values.is_empty() || self.search(1, &is_asked, &mut best, &mut steps) {
             return best;
         }
@@ -227,7 +240,7 @@ impl<P: Value> Tournament<P> {
         node: usize,
         is_asked: &impl Fn(usize) -> bool,
         best: &mut Option<(P, usize)>,
-        steps: &mut u32,
+        steps: &mut usize,
     ) -> bool {
         let winner = self.winner(node);
         let Some(value) = self.values[winner] else {
@@ -349,6 +362,7 @@ mod tests {
         fn finds_what_a_scan_finds(
             values in proptest::collection::vec((0..40_usize, proptest::option::of(0..9_u32)), 0..80),
             asked in proptest::collection::vec(any::<bool>(), 40),
+            n_steps in 0..SEARCH_MAX,
         ) {
             let mut tournament = Tournament::default();
             let mut plain = vec![None; 40];
@@ -360,8 +374,9 @@ mod tests {
                 plain[place] = value;
                 let scan = plain.iter().enumerate().filter(|(place, _)| asked[*place]);
                 let least = scan.filter_map(|(_, value)| *value).min();
+                let n_asked = 4 * n_steps;
                 let few = || (0..40).filter(|place| asked[*place]);
-                let found = tournament.least(|place| asked[place], few());
+                let found = tournament.least(|place| asked[place], few(), n_asked);
                 prop_assert_eq!(found.map(|(value, _)| value), least);
                 if let Some((value, place)) = found {
                     prop_assert!(asked[place] && plain[place] == Some(value));
@@ -396,6 +411,7 @@ mod tests {
             prop_assert_eq!(seen, due.collect::<Vec<_>>());
         }
     }
+
     #[test]
     fn coarse_numbers_of_ranks_go_up_with_them_and_are_those_of_a_value() {
         let rank = |priority, seq| TaskRank {
@@ -434,7 +450,9 @@ mod tests {
         }
         for asked in 0..64 {
             let is_asked = |place| place == asked || place == 63;
-            let found = tournament.least(is_asked, [asked, 63].into_iter());
+            // As if there were more, for the search to go on for long.
+            let n_asked = SEARCH_PART * SEARCH_MAX;
+            let found = tournament.least(is_asked, [asked, 63].into_iter(), n_asked);
             assert_eq!(found.map(|(_, place)| place), Some(asked));
             let mut walk = Walk::default();
             let mut seen = 0;

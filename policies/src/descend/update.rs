@@ -5,6 +5,8 @@
 //! sibling is touched.
 
 use super::bits;
+use super::change::Change;
+use super::column::Bounded;
 use super::facts::Facts;
 use super::guarantee;
 use super::index::Index;
@@ -22,15 +24,6 @@ use crate::tree::{QueueTree, TaskRank};
 /// The most shapes with which a leaf stands in the class of each. Every change of such a leaf moves
 /// it in all of them; a leaf with more is looked at when its turn could have come.
 const NARROW_MAX: usize = 4;
-
-/// Which shapes came to wait, or to be free to go, below a queue, and which no longer are.
-#[derive(Default)]
-pub(super) struct Change {
-    waiting_in: Vec<ShapeId>,
-    waiting_out: Vec<ShapeId>,
-    going_in: Vec<ShapeId>,
-    going_out: Vec<ShapeId>,
-}
 
 impl Index {
     /// Brings the index up to date with one leaf and the queues above it. `false` if it can't: a
@@ -111,9 +104,17 @@ impl Index {
         if let Some(ranks) = &mut parent.ranks {
             ranks.set(child.path as usize, leaf.best());
         }
+        let is_bounded = parent.bounded != Bounded::Whole;
+        if is_bounded {
+            change.touch(&leaf.stands);
+        }
         place_leaf(tree, queue, leaf, child, parent, &self.facts, level);
+        if is_bounded {
+            change.touch(&leaf.stands);
+        }
     }
 
+    #[inline(always)]
     fn update_inner(&mut self, tree: &QueueTree, queue: usize, change: &mut Change) {
         let child = &mut self.children[queue];
         let (above, below) = self.nodes.split_at_mut(queue);
@@ -126,6 +127,9 @@ impl Index {
         if queue == 0 {
             return;
         }
+        if !change.waiting_in.is_empty() || !change.waiting_out.is_empty() {
+            inner.note_waiting(&self.facts, self.resources);
+        }
         let Node::Inner(parent) = &mut above[child.parent] else {
             unreachable!("a queue with children is an inner queue");
         };
@@ -134,8 +138,9 @@ impl Index {
         }
         let least_share = inner.update_shares(tree, id, &self.facts);
         let can_go = inner.going().iter().any(|word| *word != 0);
+        let is_wide = can_go && inner.is_wide();
         let bound =
-            can_go.then(|| inner_bound(tree, id, inner, child, parent, &self.facts, least_share));
+            is_wide.then(|| inner_bound(tree, id, inner, child, parent, &self.facts, least_share));
         let is_idle = inner.waiting.is_empty();
         let mut level_bound = None;
         if let (Some(shares), Some(above)) = (&inner.shares, &mut parent.shares)
@@ -155,9 +160,13 @@ impl Index {
             let levels = &mut parent.siblings.standing_inner;
             levels.set(child.path as usize, level);
             let least = fixed::level(least_share.max(inner.task_share), child.weight);
-            level_bound = can_go.then_some(least);
+            level_bound = is_wide.then_some(least);
         }
         set_bounds(&mut parent.siblings, child, bound, level_bound);
+        if inner.bounded != Bounded::Whole {
+            change.touch_going();
+        }
+        inner.update_column(tree, id, child, parent, &self.facts, &mut change.touched);
     }
 }
 
@@ -207,6 +216,9 @@ fn place_leaf(
                 path: child.path,
             };
             siblings.put(*stand, place, coarse, level);
+            if parent.bounded == Bounded::ByRank {
+                siblings.put_rank(*stand, head.rank);
+            }
         }
         set_bounds(siblings, child, None, None);
     } else {
@@ -268,6 +280,7 @@ fn inner_bound(
 }
 
 /// Sets what stands of a child among the bounds; `None` takes it out.
+#[inline(always)]
 fn set_bounds(
     siblings: &mut Siblings,
     child: &mut Child,
@@ -352,20 +365,6 @@ impl Leaf {
         }
         old.for_each(|gone| siblings.leave(gone));
         self.stands = stands;
-    }
-}
-
-impl Change {
-    fn clear(&mut self) {
-        self.waiting_in.clear();
-        self.waiting_out.clear();
-        self.going_in.clear();
-        self.going_out.clear();
-    }
-
-    fn leaves(&mut self, head: &Head) {
-        self.waiting_out.push(head.shape);
-        self.going_out.extend(head.is_allowed.then_some(head.shape));
     }
 }
 
@@ -461,10 +460,10 @@ impl Inner {
     }
 
     /// Brings the shares up to date with the use and the children's sums. A lower bound of the share
-    /// for any offer, in 2^-48; zero where nothing can go or shares aren't kept.
+    /// for any offer, in 2^-48; zero where nothing can go, or nobody asks for it.
     fn update_shares(&mut self, tree: &QueueTree, queue: QueueId, facts: &Facts) -> u64 {
         let level = self.siblings.standing_level();
-        let least = self.siblings.least_level();
+        let least = self.is_wide().then(|| self.siblings.least_level());
         let Some(shares) = &mut self.shares else {
             return 0;
         };
@@ -472,7 +471,12 @@ impl Inner {
         if let (Some(sums), Some(level)) = (&mut shares.sums, level) {
             sums.expect(level);
         }
-        shares.scale(level, least);
+        shares.scale(level);
+        let Some(least) = least else {
+            shares.least = None;
+            return 0;
+        };
+        shares.scale_least(least);
         let lowest = self
             .shares
             .as_ref()

@@ -1,0 +1,237 @@
+//! How an inner queue stands in the rows of the queue above: by a bound of its key for each shape that can go below.
+//!
+//! Under `drf` every change below a queue moves its share for any level, and with that its bounds for all shapes. Where
+//! those are many, bounds are found for a use a little below the real one, and hold until that falls below it or leaves
+//! it behind: so most changes find only the bounds of the shapes anew that they are about.
+
+use std::ops::RangeInclusive;
+
+use super::bits;
+use super::facts::Facts;
+use super::guarantee;
+use super::queue::{Child, Inner, Order};
+use super::rows::{Bound, Rows};
+use super::siblings::{Below, Stand};
+use super::sums::Floor;
+use crate::fixed;
+use crate::ids::{QueueId, ResourceId, ShapeId};
+use crate::tree::QueueTree;
+
+/// By what bounds an inner queue stands among its siblings.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Bounded {
+    /// By one, whatever the offer.
+    #[default]
+    Whole,
+    /// By one for each shape, from the least level of the children that could launch it.
+    ByLevel,
+    /// By one for each shape, from the best rank of a task of it.
+    ByRank,
+}
+
+/// What an inner queue keeps of its bounds.
+#[derive(Default)]
+pub(super) struct Column {
+    /// In order of shapes.
+    entries: Vec<Entry>,
+    /// For what use the bounds were found; `None` if for the real one.
+    floor: Option<Floor>,
+    /// By 2^-n of the use the floor is below that, for this n.
+    slack: u32,
+    /// The resources for which no task waits below. They count for any offer.
+    unwaited: Vec<ResourceId>,
+    /// Room for the shapes of which something moved.
+    moved: Vec<ShapeId>,
+}
+
+/// One bound.
+#[derive(Clone, Copy)]
+struct Entry {
+    stand: Stand,
+    /// Where the shape stands below the queue itself.
+    below: Below,
+}
+
+/// So few bounds are found anew at each change, for the real use.
+const FEW_BOUNDS: usize = 8;
+
+/// A floor lies by 2^-n of the use below that, for an n between these: a few tasks of those that run.
+const SLACKS: RangeInclusive<u32> = 6..=8;
+
+impl Column {
+    /// The resources for which no task waits below. They count for any offer.
+    pub(super) fn unwaited(&self) -> &[ResourceId] {
+        &self.unwaited
+    }
+}
+
+impl Inner {
+    /// Whether the queue stands among its siblings by one bound for all shapes: since nothing else is known of it, or
+    /// since that holds for a child of its own.
+    pub(super) fn is_wide(&self) -> bool {
+        self.bounded == Bounded::Whole || self.siblings.bounds.has_any()
+    }
+
+    /// Shapes came or went: finds out which resources are waited for.
+    pub(super) fn note_waiting(&mut self, facts: &Facts, n_resources: usize) {
+        if self.bounded != Bounded::ByLevel {
+            return;
+        }
+        let waiting = self.waiting.words();
+        let ids = (0..n_resources).map(ResourceId::new);
+        let mut unwaited = ids.filter(|id| !facts.any_demands(*id, waiting));
+        let Some(column) = &mut self.column else {
+            return;
+        };
+        if !unwaited.clone().eq(column.unwaited.iter().copied()) {
+            column.unwaited.clear();
+            column.unwaited.extend(unwaited.by_ref());
+            column.floor = None;
+        }
+    }
+
+    /// Brings the queue's bounds in the rows of its parent up to date. `touched` are the shapes of which the least level
+    /// or the best rank below the queue may be another one; what is left of them, and what is new, are those of which
+    /// that holds in the parent's row. Costs these shapes, and at times all that can go.
+    pub(super) fn update_column(
+        &mut self,
+        tree: &QueueTree,
+        queue: QueueId,
+        child: &Child,
+        parent: &mut Inner,
+        facts: &Facts,
+        touched: &mut Vec<ShapeId>,
+    ) {
+        let Some(mut column) = self.column.take() else {
+            touched.clear();
+            return;
+        };
+        let mut moved = std::mem::take(&mut column.moved);
+        moved.clear();
+        match self.bounded {
+            Bounded::Whole => unreachable!("what has a column is bounded by shapes"),
+            Bounded::ByLevel => {
+                let is_renewed = self.renew_floor(tree, queue, &mut column);
+                let column = &mut *column;
+                let (floor, unwaited) = (&column.floor, &column.unwaited);
+                let mut bound = |below: Below, shape: ShapeId| {
+                    let below = self.siblings.least_level_of(below)?;
+                    let resources = facts.resources(facts.footprint(shape));
+                    let share = self.least_share_at(floor.as_ref(), unwaited, resources, below);
+                    let level = fixed::level(share, child.weight);
+                    Some(Bound::Level { level, below })
+                };
+                let rows = parent.siblings.rows_mut();
+                if is_renewed {
+                    for entry in &column.entries {
+                        let shape = entry.stand.shape;
+                        if !touched.contains(&shape)
+                            && let Some(bound) = bound(entry.below, shape)
+                            && rows.put(entry.stand, &bound)
+                        {
+                            moved.push(shape);
+                        }
+                    }
+                }
+                for shape in touched.drain(..) {
+                    if self.put_bound(queue, &mut column.entries, rows, shape, &mut bound) {
+                        moved.push(shape);
+                    }
+                }
+            }
+            Bounded::ByRank => {
+                let keeps_ranks = parent.bounded == Bounded::ByRank;
+                let Order::Ranked(ranking) = &parent.order else {
+                    unreachable!("only a ranking bounds by ranks");
+                };
+                let rows = parent.siblings.rows.get_or_insert_default();
+                let mut bound = |below: Below, _| {
+                    let rank = self.siblings.best_rank_of(below)?;
+                    let key = guarantee::key(None, || ranking.key(tree, queue, rank));
+                    let rank = keeps_ranks.then_some(rank);
+                    Some(Bound::Rank { key, rank })
+                };
+                for shape in touched.drain(..) {
+                    if self.put_bound(queue, &mut column.entries, rows, shape, &mut bound) {
+                        moved.push(shape);
+                    }
+                }
+            }
+        }
+        std::mem::swap(touched, &mut moved);
+        column.moved = moved;
+        self.column = Some(column);
+    }
+
+    /// Sets the bound of one shape. Tells whether something moved that the parent asks for.
+    fn put_bound(
+        &self,
+        queue: QueueId,
+        entries: &mut Vec<Entry>,
+        rows: &mut Rows,
+        shape: ShapeId,
+        bound: &mut impl FnMut(Below, ShapeId) -> Option<Bound>,
+    ) -> bool {
+        let found = entries.binary_search_by_key(&shape, |entry| entry.stand.shape);
+        let can_go = bits::contains(self.going(), shape);
+        let below = self.siblings.below(shape);
+        let bound = can_go.then(|| bound(below, shape)).flatten();
+        match (bound, found) {
+            (None, Err(_)) => false,
+            (None, Ok(index)) => {
+                rows.leave(entries.remove(index).stand);
+                true
+            }
+            (Some(bound), Ok(index)) => {
+                entries[index].below = below;
+                rows.put(entries[index].stand, &bound)
+            }
+            (Some(bound), Err(index)) => {
+                let stand = rows.enter(shape, queue.index());
+                entries.insert(index, Entry { stand, below });
+                rows.put(stand, &bound)
+            }
+        }
+    }
+
+    /// Whether all bounds are to be found anew, and for what use.
+    fn renew_floor(&self, tree: &QueueTree, queue: QueueId, column: &mut Column) -> bool {
+        let shares = self.shares.as_ref().expect("levels are kept with shares");
+        let sums = shares.sums.as_ref().expect("levels are kept with sums");
+        let n_bounds = column.entries.len();
+        if n_bounds <= FEW_BOUNDS || sums.has_guaranteed() {
+            column.floor = None;
+            return true;
+        }
+        let used = shares.used.as_slice();
+        if let Some(floor) = &column.floor
+            && floor.holds(used, sums, column.slack)
+        {
+            return false;
+        }
+        let n_running = tree.running(queue).max(1);
+        let slack = n_running.ilog2().saturating_sub(2);
+        column.slack = slack.clamp(*SLACKS.start(), *SLACKS.end());
+        let floor = column.floor.get_or_insert_default();
+        floor.set(used, sums, column.slack);
+        true
+    }
+
+    /// The least that the queue's share can be if a shape that demands these resources can go and the children's common
+    /// level is not below this one.
+    fn least_share_at(
+        &self,
+        floor: Option<&Floor>,
+        unwaited: &[ResourceId],
+        resources: &[ResourceId],
+        level: u64,
+    ) -> u64 {
+        let shares = self.shares.as_ref().expect("levels are kept with shares");
+        let resources = resources.iter().chain(unwaited).map(|id| id.index());
+        let shares = resources.map(|resource| match floor {
+            Some(floor) => floor.at(resource, level),
+            None => shares.at(resource, Some(level)),
+        });
+        shares.max().unwrap_or(0)
+    }
+}

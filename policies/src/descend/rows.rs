@@ -1,0 +1,272 @@
+//! The inner children of one inner queue by the least key that each can have, shape by shape.
+//!
+//! A row for each shape, a column for each child: a child stands in the rows of the shapes that can go below it. An
+//! offer reads the rows of the shapes that fit it, so what waits and doesn't fit makes no child look better than it is.
+
+use super::bits;
+use super::shape_map::{Cursor, ShapeMap};
+use super::siblings::{Stand, narrow};
+use super::tournament::{Tournament, Value, Walk};
+use crate::ids::ShapeId;
+use crate::ranking::Key;
+use crate::tree::TaskRank;
+
+/// The inner children below which one shape can go. Each has a place, which is used again when it leaves.
+struct Row {
+    shape: ShapeId,
+    /// See [`Bound::Level`].
+    levels: Tournament<u64>,
+    /// See [`Bound::Rank`].
+    keys: Tournament<Key>,
+    ranks: Tournament<TaskRank>,
+    /// The queue of each place, and for what level below it its own level was found.
+    members: Vec<(u32, u64)>,
+    free: Vec<u32>,
+}
+
+/// What stands of a child in a row: a lower bound for any offer that the shape fits, and none that goes first.
+pub(super) enum Bound {
+    Level {
+        /// Of the share over the weight, by which both the key and the level are bounded.
+        level: u64,
+        /// Of the least level of the child's own children.
+        below: u64,
+    },
+    Rank {
+        key: Key,
+        /// The best rank of a task of the shape, kept where a queue above asks for it.
+        rank: Option<TaskRank>,
+    },
+}
+
+/// See the module's text.
+#[derive(Default)]
+pub(super) struct Rows {
+    rows: Vec<Row>,
+    ids: ShapeMap,
+    /// The least of each row.
+    levels: Tournament<u64>,
+    keys: Tournament<Key>,
+}
+
+/// A child that came up in a walk.
+pub(super) struct Visit {
+    pub(super) queue: usize,
+    /// In whose row it stands.
+    pub(super) shape: ShapeId,
+    /// See [`Bound::Level`]; zero where ranks bound.
+    pub(super) below: u64,
+}
+
+/// How far a walk through the children has come.
+pub(super) struct RowsWalk {
+    rows: WalkOfRows,
+    /// The row at hand, and how far it was walked through.
+    row: Option<(usize, Walk)>,
+}
+
+/// How far it has come with the rows.
+enum WalkOfRows {
+    /// Least first, until this many came that weren't asked for.
+    Sorted(Walk, usize),
+    /// Those asked for, one after the other, without the one that came first.
+    Listed(Cursor, Option<usize>),
+}
+
+/// Of the rows asked for, such a part may come in vain before they are looked at one after the other.
+const VAIN_PART: usize = 4;
+
+impl Rows {
+    /// Gives a child a place in the row of a shape; the row is made where there is none yet.
+    pub(super) fn enter(&mut self, shape: ShapeId, queue: usize) -> Stand {
+        let class = match self.ids.get(shape) {
+            Some(row) => narrow(row),
+            None => {
+                let id = narrow(self.rows.len());
+                self.rows.push(Row::new(shape));
+                self.ids.insert(shape, id);
+                id
+            }
+        };
+        let Row { members, free, .. } = &mut self.rows[class as usize];
+        let place = free.pop().unwrap_or_else(|| {
+            members.push((0, 0));
+            narrow(members.len() - 1)
+        });
+        members[place as usize].0 = narrow(queue);
+        Stand {
+            shape,
+            class,
+            place,
+        }
+    }
+
+    /// Sets what stands of a child in a row. Tells whether the least level or the best rank of the row may be another
+    /// one than before.
+    pub(super) fn put(&mut self, stand: Stand, bound: &Bound) -> bool {
+        let row = &mut self.rows[stand.class as usize];
+        let at = stand.place as usize;
+        match bound {
+            Bound::Level { level, below } => {
+                row.members[at].1 = *below;
+                let has_moved = row.levels.set(at, Some(*level));
+                if has_moved {
+                    self.levels.set_to_first(stand.class as usize, &row.levels);
+                }
+                has_moved
+            }
+            Bound::Rank { key, rank } => {
+                if row.keys.set(at, Some(*key)) {
+                    self.keys.set_to_first(stand.class as usize, &row.keys);
+                }
+                row.ranks.set(at, *rank)
+            }
+        }
+    }
+
+    /// Takes a child out of a row.
+    pub(super) fn leave(&mut self, stand: Stand) {
+        let row = &mut self.rows[stand.class as usize];
+        let at = stand.place as usize;
+        row.levels.set(at, None);
+        row.keys.set(at, None);
+        row.ranks.set(at, None);
+        row.free.push(stand.place);
+        self.levels.set_to_first(stand.class as usize, &row.levels);
+        self.keys.set_to_first(stand.class as usize, &row.keys);
+    }
+
+    /// The number of the row of a shape.
+    pub(super) fn row_of(&self, shape: ShapeId) -> Option<usize> {
+        self.ids.get(shape)
+    }
+
+    /// The least level in a row.
+    pub(super) fn level(&self, row: usize) -> Option<u64> {
+        Some(self.rows[row].levels.first()?.0)
+    }
+
+    /// The best rank in a row.
+    pub(super) fn rank(&self, row: usize) -> Option<TaskRank> {
+        Some(self.rows[row].ranks.first()?.0)
+    }
+
+    /// The least level of all.
+    pub(super) fn least_level(&self) -> Option<u64> {
+        Some(self.levels.first()?.0)
+    }
+
+    /// A walk through the children in the rows of the shapes `going`.
+    pub(super) fn walk(&self, going: &[u64]) -> RowsWalk {
+        let n_in_vain = self.ids.n_common(going) / VAIN_PART;
+        RowsWalk {
+            rows: WalkOfRows::Sorted(Walk::default(), n_in_vain),
+            row: None,
+        }
+    }
+
+    /// Goes on with a walk: the next child whose bound is within the limit, roughly the least first. One may come again,
+    /// and does for each of its shapes. A limit may only go down during a walk.
+    pub(super) fn next_by_key(
+        &self,
+        walk: &mut RowsWalk,
+        going: &[u64],
+        limit: Option<Key>,
+    ) -> Option<Visit> {
+        self.next(walk, &self.keys, |row| &row.keys, going, limit)
+    }
+
+    /// The same by the bound of the level.
+    pub(super) fn next_by_level(
+        &self,
+        walk: &mut RowsWalk,
+        going: &[u64],
+        limit: Option<u64>,
+    ) -> Option<Visit> {
+        self.next(walk, &self.levels, |row| &row.levels, going, limit)
+    }
+
+    fn next<P: Value>(
+        &self,
+        walk: &mut RowsWalk,
+        firsts: &Tournament<P>,
+        of_row: impl Fn(&Row) -> &Tournament<P>,
+        going: &[u64],
+        limit: Option<P>,
+    ) -> Option<Visit> {
+        let is_due = |bound: &P| limit.is_none_or(|limit| *bound <= limit);
+        loop {
+            if let Some((row, walk)) = &mut walk.row {
+                let row = &self.rows[*row];
+                if let Some(place) = of_row(row).next(walk, is_due) {
+                    let (queue, below) = row.members[place];
+                    return Some(Visit {
+                        queue: queue as usize,
+                        shape: row.shape,
+                        below,
+                    });
+                }
+            }
+            let row = self.next_row(&mut walk.rows, firsts, going, limit)?;
+            walk.row = Some((row, Walk::default()));
+        }
+    }
+
+    /// The next row of which the first is within the limit.
+    fn next_row<P: Value>(
+        &self,
+        walk: &mut WalkOfRows,
+        firsts: &Tournament<P>,
+        going: &[u64],
+        limit: Option<P>,
+    ) -> Option<usize> {
+        let is_due = |bound: &P| limit.is_none_or(|limit| *bound <= limit);
+        if let WalkOfRows::Sorted(sorted, n_in_vain) = walk {
+            loop {
+                let row = firsts.next(sorted, is_due)?;
+                if bits::contains(going, self.rows[row].shape) {
+                    return Some(row);
+                }
+                let Some(rest) = n_in_vain.checked_sub(1) else {
+                    break;
+                };
+                *n_in_vain = rest;
+            }
+            // The least one makes the limit for the others.
+            let least = limit
+                .is_none()
+                .then(|| firsts.least_of(self.ids.common(going)));
+            let least = least.flatten().map(|(_, row)| row);
+            *walk = WalkOfRows::Listed(Cursor::default(), least);
+            if least.is_some() {
+                return least;
+            }
+        }
+        let WalkOfRows::Listed(cursor, first) = walk else {
+            unreachable!("rows that aren't sorted are listed");
+        };
+        let Some(limit) = limit else {
+            return self.ids.next_common(cursor, going);
+        };
+        let coarse = limit.coarse();
+        loop {
+            let row = self.ids.next_common(cursor, going)?;
+            if Some(row) != *first && firsts.is_within(row, &limit, coarse) {
+                return Some(row);
+            }
+        }
+    }
+}
+
+impl Row {
+    fn new(shape: ShapeId) -> Self {
+        Self {
+            shape,
+            keys: Tournament::default(),
+            levels: Tournament::default(),
+            ranks: Tournament::default(),
+            members: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Bounds of inner queues for each shape make no other choice, also with many queues and shapes.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use apportion_policies::{
+    Amount, Amounts, Choice, Demand, Descend, Offer, Policy, PolicySpec, QueueId, QueueSettings,
+    QueueTree, Registry, ResourceId, Shape, ShapeId, ShapeSet, TaskRank, Weight,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// A leaf, a shape, and what happens: a task comes, the queue has none left of the shape, an offer of what tasks of the
+/// shape demand is made, the oldest task of the leaf ends.
+type Step = (usize, usize, u8);
+
+struct World {
+    tree: QueueTree,
+    leaves: Vec<QueueId>,
+    shapes: Vec<ShapeId>,
+    /// One without bounds for each shape, one with them.
+    policies: [Descend; 2],
+    running: Vec<Choice>,
+    seq: u64,
+}
+
+fn amount(milli: u64) -> Amount {
+    Amount::from_milli(milli).expect("small")
+}
+
+fn settings(number: usize, policy: &str, max: Option<u64>) -> QueueSettings {
+    QueueSettings {
+        weight: Weight::from_milli(700 + 650 * (number as u32 % 4)).expect("above zero"),
+        policy: Some(PolicySpec::new(policy)),
+        max: max
+            .map(|max| (ResourceId::new(0), amount(max)))
+            .into_iter()
+            .collect(),
+        ..QueueSettings::default()
+    }
+}
+
+impl World {
+    /// Groups of groups of leaves, with a limit here and there.
+    fn new(policies: [&str; 3], width: usize, n_shapes: usize) -> Self {
+        let mut totals = Amounts::default();
+        (0..3).for_each(|resource| totals.set(ResourceId::new(resource), amount(400_000)));
+        let mut tree = QueueTree::new(totals, PolicySpec::new(policies[0]));
+        let mut leaves = Vec::new();
+        for top in 0..width {
+            let path = format!("q{top}");
+            let max = (top % 5 == 4).then_some(60_000);
+            let group = settings(top, policies[1], max);
+            let top = tree.add_queue(tree.root(), Arc::from(path.as_str()), group);
+            for middle in 0..3 {
+                let path = format!("{path}/q{middle}");
+                let max = (leaves.len() % 7 == 3).then_some(20_000);
+                let group = settings(middle, policies[2], max);
+                let middle = tree.add_queue(top, Arc::from(path.as_str()), group);
+                for leaf in 0..4 {
+                    let path = format!("{path}/q{leaf}");
+                    let leaf = settings(leaf, "drf", None);
+                    leaves.push(tree.add_queue(middle, Arc::from(path), leaf));
+                }
+            }
+        }
+        let shape = |number: usize| {
+            let demand = |resource: usize| 500 + (number * (7 + 4 * resource) % 23) as u64 * 300;
+            // Some shapes don't demand the last resource, some nothing else.
+            let resources = match number % 6 {
+                4 => 0..2,
+                5 => 2..3,
+                _ => 0..3,
+            };
+            let demand = resources.map(|id| (ResourceId::new(id), amount(demand(id))));
+            Shape {
+                demand: Demand::new(demand),
+                constraints: Vec::new(),
+            }
+        };
+        let shapes = (0..n_shapes).map(|number| tree.acquire_shape(shape(number)));
+        let shapes = shapes.collect();
+        let policy = |from| Descend::with_rows_from(Registry::default(), &tree, from);
+        let policies = [policy(usize::MAX), policy(0)];
+        Self {
+            tree,
+            leaves,
+            shapes,
+            policies,
+            running: Vec::new(),
+            seq: 0,
+        }
+    }
+
+    fn step(&mut self, (leaf, shape, what): Step) {
+        let leaf = self.leaves[leaf % self.leaves.len()];
+        let shape = self.shapes[shape % self.shapes.len()];
+        match what % 8 {
+            0..3 => self.wait(leaf, shape),
+            3 => {
+                self.tree.set_head(leaf, shape, None);
+                self.tell(leaf);
+            }
+            4 if !self.running.is_empty() => {
+                let ended = self.running.remove(0);
+                self.tree.release(ended.leaf, ended.shape);
+                self.tell(ended.leaf);
+            }
+            _ => self.offer(shape, what % 8 == 7),
+        }
+    }
+
+    fn wait(&mut self, leaf: QueueId, shape: ShapeId) {
+        self.seq += 1;
+        let rank = TaskRank {
+            priority: Reverse(i32::from(self.seq.is_multiple_of(11))),
+            seq: self.seq,
+        };
+        self.tree.set_head(leaf, shape, Some(rank));
+        self.tell(leaf);
+    }
+
+    fn tell(&mut self, leaf: QueueId) {
+        for policy in &mut self.policies {
+            policy.changed(&self.tree, leaf);
+        }
+    }
+
+    /// Offers what tasks of a shape demand, or twice as much of each resource as there may be of one.
+    fn offer(&mut self, freed: ShapeId, is_large: bool) {
+        let mut free = Amounts::zero(3);
+        for resource in (0..3).map(ResourceId::new) {
+            let own = self.tree.shape(freed).demand.get(resource);
+            free.set(resource, if is_large { amount(15_000) } else { own });
+        }
+        let mut fits = ShapeSet::default();
+        let fitting = |shape: &&ShapeId| free.hold(&self.tree.shape(**shape).demand);
+        self.shapes
+            .iter()
+            .filter(fitting)
+            .for_each(|shape| fits.insert(*shape));
+        let offer = Offer {
+            free: &free,
+            fits: &fits,
+        };
+        let [plain, rows] = &mut self.policies;
+        let choice = plain.choose(&self.tree, &offer);
+        assert_eq!(rows.choose(&self.tree, &offer), choice);
+        let Some(choice) = choice else { return };
+        let keys = |policy: &mut Descend| format!("{:?}", policy.keys(&self.tree, &offer, choice));
+        assert_eq!(keys(rows), keys(plain));
+        self.tree.charge(choice.leaf, choice.shape);
+        self.running.push(choice);
+        // In some places the queue has no other task of the shape.
+        if choice.leaf.index() % 3 == 0 {
+            self.tree.set_head(choice.leaf, choice.shape, None);
+            self.tell(choice.leaf);
+        } else {
+            self.wait(choice.leaf, choice.shape);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn bounds_for_each_shape_make_no_other_choice(
+        policies in prop_oneof![
+            4 => Just(["drf", "drf", "drf"]),
+            2 => Just(["fifo", "fifo", "fifo"]),
+            1 => Just(["fifo", "drf", "drf"]),
+            1 => Just(["drf", "drf", "fifo"]),
+            1 => Just(["drf", "fifo", "weighted"]),
+        ],
+        width in 2..40_usize,
+        n_shapes in prop_oneof![1..6_usize, 20..150_usize],
+        steps in vec((any::<usize>(), any::<usize>(), any::<u8>()), 400..1200),
+    ) {
+        let mut world = World::new(policies, width, n_shapes);
+        steps.into_iter().for_each(|step| world.step(step));
+    }
+}
