@@ -6,10 +6,11 @@
     reason = "of facts, only a few kinds mean something here"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster::is_terminal;
 use super::course::{Millis, SECOND};
 use super::happening::Happening;
 use super::world::World;
@@ -38,12 +39,18 @@ pub(super) struct Promises {
     stream: Option<u64>,
     /// Attempts that are out of contact, as this daemon was told, by its session's clock.
     unreachable_since: BTreeMap<AttemptId, Time>,
+    /// Attempts that are over, as this daemon was told: what comes later and says less is older.
+    over: BTreeSet<AttemptId>,
 }
 
 impl Promises {
     /// Mesos tells a status of an attempt.
     pub(super) fn heard(&mut self, now: Time, attempt: AttemptId, status: &TaskStatus) {
-        if status.state == TaskState::TaskUnreachable as i32 {
+        let state = status.state();
+        if is_terminal(state) {
+            self.over.insert(attempt);
+        }
+        if state == TaskState::TaskUnreachable && !self.over.contains(&attempt) {
             self.unreachable_since.entry(attempt).or_insert(now);
         } else {
             self.unreachable_since.remove(&attempt);
@@ -53,6 +60,7 @@ impl Promises {
     /// A new daemon has heard nothing yet.
     pub(super) fn start(&mut self) {
         self.unreachable_since.clear();
+        self.over.clear();
         self.stream = None;
     }
 
@@ -66,6 +74,7 @@ impl Promises {
             Fact::AttemptEnded { attempt, end, .. } => {
                 self.live.remove(attempt);
                 self.over_since.remove(attempt);
+                self.over.remove(attempt);
                 let since = self.unreachable_since.remove(attempt)?;
                 let reason = LossReason::AgentLost;
                 let waited = now.since(since);
@@ -127,5 +136,48 @@ impl World {
         if let Some(what) = late {
             self.course.violate(what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{TaskId, Usage};
+
+    const ATTEMPT: AttemptId = AttemptId {
+        task: TaskId(1),
+        number: 1,
+    };
+
+    /// What is held against a scheduler that gives up at once what it hears these of.
+    fn given_up_after(heard: &[TaskState]) -> Option<String> {
+        let mut promises = Promises::default();
+        let now = Time(0);
+        for state in heard {
+            let status = TaskStatus {
+                state: *state as i32,
+                ..TaskStatus::default()
+            };
+            promises.heard(now, ATTEMPT, &status);
+        }
+        let reason = LossReason::AgentLost;
+        let ended = Fact::AttemptEnded {
+            attempt: ATTEMPT,
+            end: AttemptEnd::Lost { reason },
+            usage: Usage::default(),
+            at: now,
+        };
+        promises.committed(now, &ended)
+    }
+
+    #[test]
+    fn only_what_is_out_of_contact_is_owed_patience() {
+        use TaskState::{TaskGone, TaskRunning, TaskUnreachable};
+        assert_eq!(given_up_after(&[TaskGone]), None);
+        let hasty = given_up_after(&[TaskRunning, TaskUnreachable]).unwrap();
+        assert!(hasty.contains("given up"), "{hasty}");
+        assert_eq!(given_up_after(&[TaskUnreachable, TaskRunning]), None);
+        // Messages overtake one another.
+        assert_eq!(given_up_after(&[TaskGone, TaskUnreachable]), None);
     }
 }

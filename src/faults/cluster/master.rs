@@ -402,7 +402,7 @@ impl Master {
 }
 
 /// Whether a task in this state has ended.
-pub(super) fn is_terminal(state: TaskState) -> bool {
+pub(in super::super) fn is_terminal(state: TaskState) -> bool {
     matches!(
         state,
         TaskState::TaskFinished

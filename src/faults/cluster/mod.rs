@@ -24,7 +24,7 @@ use std::sync::Arc;
 use crate::proto::mesos::v1::Resource;
 
 pub(super) use agent::Machine;
-pub(super) use master::Master;
+pub(super) use master::{Master, is_terminal};
 
 use super::course::{Course, Millis, SECOND};
 use super::happening::Happening;
