@@ -2,7 +2,7 @@
 
 use super::env::*;
 use crate::engine::outcome::{Cause, OutcomeKind};
-use crate::engine::{Refusal, TaskId, TaskState};
+use crate::engine::{Fact, Refusal, TaskId, TaskState};
 
 fn failed(task: u64, kind: OutcomeKind) -> Option<Cause> {
     let task = TaskId(task);
@@ -188,4 +188,22 @@ fn regression_1_what_is_left_of_an_array_is_counted_anew_after_a_retry() {
         env.ends(attempt(id, 1), OK);
     }
     assert_eq!(env.state(5), Some(TaskState::Queued));
+}
+
+#[test]
+fn what_was_cancelled_and_retried_is_not_told_that_it_waits_no_longer() {
+    for crashes in [false, true] {
+        let mut env = TestEnv::new(&["a"]);
+        env.run(task("a"));
+        env.submit(task("a").after(1));
+        env.cancel(2);
+        env.retry(2);
+        if crashes {
+            env.crash();
+        }
+        assert_eq!(env.state(2), Some(TaskState::Queued));
+        env.ends(attempt(1, 1), OK);
+        let is_unblocked = |fact: &Fact| matches!(fact, Fact::Unblocked { .. });
+        assert!(!env.facts.iter().any(is_unblocked), "{:?}", env.facts);
+    }
 }

@@ -55,6 +55,19 @@ fn only_queues_with_work_that_can_run_are_treated_unfairly() {
 }
 
 #[test]
+fn who_has_more_than_it_is_due_and_wants_no_more_is_treated_fairly() {
+    let mut env = TestEnv::new(&["rich", "b", "c"]);
+    env.agent("m", "cpus=12");
+    env.offer("m", "cpus=10");
+    env.submit(task("rich").array(10));
+    env.submit(task("b").array(12));
+    env.submit(task("c").array(12));
+    assert_share(queue(&env, "rich").entitlement, 4, 12);
+    // The others wait for four each.
+    assert_share(fairness_error(&env.engine.queues()), 4, 12);
+}
+
+#[test]
 fn each_agent_is_told_with_its_own_attempts() {
     let mut env = TestEnv::new(&["a"]);
     env.offering(&["m", "n", "o"], "cpus=2");
