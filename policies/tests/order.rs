@@ -255,3 +255,28 @@ fn an_end_below_the_max_of_a_group_lets_go_what_was_too_large_for_it() {
         "there is room for more than it asks for"
     );
 }
+
+/// The group is ordered by submission, so its own use counts as it is.
+#[test]
+fn what_a_group_holds_of_a_resource_does_not_count_where_none_that_want_it_can_go() {
+    let mut sim = Sim::new("drf");
+    sim.agent(&[("cpus", "10"), ("mem", "10")]);
+    sim.queue_policy("g", spec("fifo"));
+    for path in ["g/x", "g/y", "h"] {
+        sim.queue(path, QueueSettings::default());
+    }
+    sim.submit("g/x", 5, &[("cpus", "1")]);
+    sim.submit("h", 3, &[("mem", "1")]);
+    assert_eq!(sim.offer().len(), 8);
+    sim.submit("g/x", 1, &[("cpus", "6")]);
+    sim.submit("h", 1, &[("mem", "1")]);
+    sim.submit("g/y", 1, &[("mem", "1")]);
+    assert_eq!(
+        sim.offer_limited(1),
+        ["g/y"],
+        "half of the cpus don't count"
+    );
+    sim.finish("g/x", 1);
+    sim.submit("g/y", 1, &[("mem", "1")]);
+    assert_eq!(sim.offer_limited(1), ["h"], "now they do");
+}
