@@ -369,7 +369,7 @@ fn new_offers_and_those_that_something_fits_again_are_taken_in_one_order() {
 fn what_comes_free_of_the_cluster_is_used_on_any_agent() {
     let mut env = TestEnv::new(&["a"]);
     env.offering(&["m", "n"], "cpus=2");
-    env.submit(task("a").demand("cpus=1 db=10").array(2));
+    env.submit(task("a").demand("db=10").array(2));
     assert_eq!(env.launched(), [(1, 1)]);
     env.ends(attempt(1, 1), OK);
     assert_eq!(env.launched(), [(2, 1)], "on what the other still offers");

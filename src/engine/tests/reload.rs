@@ -161,9 +161,9 @@ fn constraints_outlive_a_reload() {
     env.submit(task("a"));
     env.reload(settings(&["a"])).unwrap();
     env.agent("m", "cpus=4");
+    env.agent_with("n", "cpus=4", "rack=r1");
     env.offer("m", "cpus=4");
     assert_eq!(env.launched(), [(2, 1)]);
-    env.agent_with("n", "cpus=4", "rack=r1");
     env.offer("n", "cpus=4");
     assert_eq!(env.launched(), [(1, 1)]);
 }
