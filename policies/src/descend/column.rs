@@ -9,10 +9,10 @@ use std::ops::RangeInclusive;
 use super::bits;
 use super::facts::Facts;
 use super::guarantee;
-use super::queue::{Child, Inner, Order};
+use super::queue::{Child, Inner, Order, Shares};
 use super::rows::{Bound, Rows};
 use super::siblings::{Below, Stand};
-use super::sums::Floor;
+use super::sums::{Floor, Sums};
 use crate::fixed;
 use crate::ids::{QueueId, ResourceId, ShapeId};
 use crate::tree::QueueTree;
@@ -34,10 +34,11 @@ pub(super) enum Bounded {
 pub(super) struct Column {
     /// In order of shapes.
     entries: Vec<Entry>,
-    /// For what use the bounds were found; `None` if for the real one.
-    floor: Option<Floor>,
-    /// By 2^-n of the use the floor is below that, for this n.
-    slack: u32,
+    /// For what use the bounds of shapes with each footprint were found, of the resource that they have the largest share
+    /// of. They are kept by footprint, and found as they are asked for.
+    floors: Vec<(usize, Floor)>,
+    /// By 2^-n of the use a floor is below that, for this n; `None` if it is the use itself.
+    slack: Option<u32>,
     /// The resources for which no task waits below. They count for any offer.
     unwaited: Vec<ResourceId>,
     /// Room for the shapes of which something moved.
@@ -63,6 +64,13 @@ impl Column {
     pub(super) fn unwaited(&self) -> &[ResourceId] {
         &self.unwaited
     }
+
+    /// The resource of which the bounds of shapes with this footprint tell.
+    pub(super) fn leader(&self, footprint: usize) -> Option<usize> {
+        let mut floors = self.floors.iter();
+        let (_, floor) = floors.find(|(of, _)| *of == footprint)?;
+        Some(floor.resource())
+    }
 }
 
 impl Inner {
@@ -86,7 +94,7 @@ impl Inner {
         if !unwaited.clone().eq(column.unwaited.iter().copied()) {
             column.unwaited.clear();
             column.unwaited.extend(unwaited.by_ref());
-            column.floor = None;
+            column.floors.clear();
         }
     }
 
@@ -111,19 +119,30 @@ impl Inner {
         match self.bounded {
             Bounded::Whole => unreachable!("what has a column is bounded by shapes"),
             Bounded::ByLevel => {
-                let is_renewed = self.renew_floor(tree, queue, &mut column);
-                let column = &mut *column;
-                let (floor, unwaited) = (&column.floor, &column.unwaited);
+                let is_renewed = self.renew_floors(tree, queue, &mut column);
+                let Column {
+                    entries,
+                    floors,
+                    slack,
+                    unwaited,
+                    ..
+                } = &mut *column;
                 let mut bound = |below: Below, shape: ShapeId| {
                     let below = self.siblings.least_level_of(below)?;
-                    let resources = facts.resources(facts.footprint(shape));
-                    let share = self.least_share_at(floor.as_ref(), unwaited, resources, below);
+                    let footprint = facts.footprint(shape);
+                    let found = floors.iter().position(|(of, _)| *of == footprint);
+                    let index = found.or_else(|| {
+                        let resources = facts.resources(footprint).iter().chain(&*unwaited);
+                        floors.push((footprint, self.floor_of(resources, *slack)?));
+                        Some(floors.len() - 1)
+                    });
+                    let share = index.map_or(0, |index| self.share_at(&floors[index].1, below));
                     let level = fixed::level(share, child.weight);
                     Some(Bound::Level { level, below })
                 };
                 let rows = parent.siblings.rows_mut();
                 if is_renewed {
-                    for entry in &column.entries {
+                    for entry in entries.iter() {
                         let shape = entry.stand.shape;
                         if !touched.contains(&shape)
                             && let Some(bound) = bound(entry.below, shape)
@@ -134,7 +153,7 @@ impl Inner {
                     }
                 }
                 for shape in touched.drain(..) {
-                    if self.put_bound(queue, &mut column.entries, rows, shape, &mut bound) {
+                    if self.put_bound(queue, entries, rows, shape, &mut bound) {
                         moved.push(shape);
                     }
                 }
@@ -194,44 +213,50 @@ impl Inner {
         }
     }
 
-    /// Whether all bounds are to be found anew, and for what use.
-    fn renew_floor(&self, tree: &QueueTree, queue: QueueId, column: &mut Column) -> bool {
-        let shares = self.shares.as_ref().expect("levels are kept with shares");
-        let sums = shares.sums.as_ref().expect("levels are kept with sums");
-        let n_bounds = column.entries.len();
-        if n_bounds <= FEW_BOUNDS || sums.has_guaranteed() {
-            column.floor = None;
-            return true;
-        }
+    /// Whether all bounds are to be found anew. Those of few shapes are at each change.
+    fn renew_floors(&self, tree: &QueueTree, queue: QueueId, column: &mut Column) -> bool {
+        let (shares, sums) = self.shares_and_sums();
         let used = shares.used.as_slice();
-        if let Some(floor) = &column.floor
-            && floor.holds(used, sums, column.slack)
+        let n_bounds = column.entries.len();
+        let are_many = n_bounds > FEW_BOUNDS && !sums.has_guaranteed();
+        if let Some(slack) = column.slack.filter(|_| are_many)
+            && !column.floors.is_empty()
+            && (column.floors.iter()).all(|(_, floor)| floor.holds(used, sums, slack))
         {
             return false;
         }
         let n_running = tree.running(queue).max(1);
         let slack = n_running.ilog2().saturating_sub(2);
-        column.slack = slack.clamp(*SLACKS.start(), *SLACKS.end());
-        let floor = column.floor.get_or_insert_default();
-        floor.set(used, sums, column.slack);
+        column.slack = are_many.then(|| slack.clamp(*SLACKS.start(), *SLACKS.end()));
+        column.floors.clear();
         true
     }
 
-    /// The least that the queue's share can be if a shape that demands these resources can go and the children's common
-    /// level is not below this one.
-    fn least_share_at(
+    /// The floor of the one of some resources that the queue has the largest share of.
+    fn floor_of<'a>(
         &self,
-        floor: Option<&Floor>,
-        unwaited: &[ResourceId],
-        resources: &[ResourceId],
-        level: u64,
-    ) -> u64 {
+        resources: impl Iterator<Item = &'a ResourceId>,
+        slack: Option<u32>,
+    ) -> Option<Floor> {
+        let (shares, sums) = self.shares_and_sums();
+        let resources = resources.map(|id| id.index());
+        let leader = resources.max_by_key(|resource| shares.standing[*resource])?;
+        Some(Floor::new(leader, shares.used.as_slice(), sums, slack))
+    }
+
+    /// The least that the queue's share can be if the resource of the floor counts and the children's common level is not
+    /// below this one.
+    fn share_at(&self, floor: &Floor, level: u64) -> u64 {
+        let (shares, sums) = self.shares_and_sums();
+        if sums.has_guaranteed() {
+            return shares.at(floor.resource(), Some(level));
+        }
+        floor.at(level)
+    }
+
+    fn shares_and_sums(&self) -> (&Shares, &Sums) {
         let shares = self.shares.as_ref().expect("levels are kept with shares");
-        let resources = resources.iter().chain(unwaited).map(|id| id.index());
-        let shares = resources.map(|resource| match floor {
-            Some(floor) => floor.at(resource, level),
-            None => shares.at(resource, Some(level)),
-        });
-        shares.max().unwrap_or(0)
+        let sums = shares.sums.as_ref().expect("levels are kept with sums");
+        (shares, sums)
     }
 }

@@ -84,7 +84,8 @@ impl Index {
             return;
         }
         let key = |share| key_of(share, &self.children[visit.queue]);
-        match self.inner(visit.queue).told(&self.facts, visit) {
+        let is_after = |share| (first.as_ref()).is_some_and(|first| key(share) > first.key);
+        match (self.inner(visit.queue)).told(&self.facts, visit, is_after) {
             Told::Share(share) => {
                 let own = First {
                     queue: visit.queue,
@@ -93,7 +94,7 @@ impl Index {
                 };
                 self.compare(tree, own, going, first);
             }
-            Told::Bound(share) if first.as_ref().is_some_and(|first| key(share) > first.key) => {}
+            Told::Bound(share) if is_after(share) => {}
             Told::Bound(_) => {
                 self.children[visit.queue].seen.set_done();
                 self.consider(tree, visit.queue, going, first);
@@ -125,9 +126,10 @@ impl Index {
             }
             let (child, inner) = (&self.children[visit.queue], self.inner(visit.queue));
             let level = |share: u64| fixed::level(share.max(inner.task_share), child.weight);
-            let level = match inner.told(&self.facts, &visit) {
+            let is_no_less = |share: u64| least.is_some_and(|least| level(share) >= least);
+            let level = match inner.told(&self.facts, &visit, is_no_less) {
                 Told::Share(share) => Some(level(share)),
-                Told::Bound(share) if least.is_some_and(|least| level(share) >= least) => None,
+                Told::Bound(share) if is_no_less(share) => None,
                 Told::Bound(_) => {
                     self.children[visit.queue].seen.set_done();
                     self.level_of(tree, visit.queue, going)
@@ -170,7 +172,8 @@ fn limit_of(key: Key) -> u64 {
 }
 
 impl Inner {
-    fn told(&self, facts: &Facts, visit: &Visit) -> Told {
+    /// What a visit tells. A bound for which `is_enough` holds needs not be the best.
+    fn told(&self, facts: &Facts, visit: &Visit, is_enough: impl FnOnce(u64) -> bool) -> Told {
         let shares = self.shares.as_ref().expect("levels are kept with shares");
         let siblings = &self.siblings;
         let is_exact = siblings.rows.is_none() && !siblings.level_bounds.has_any();
@@ -179,7 +182,17 @@ impl Inner {
             Some(standing) => standing[resource],
             None => shares.at(resource, Some(visit.below)),
         };
-        let asked = facts.resources(facts.footprint(visit.shape)).iter();
+        let footprint = facts.footprint(visit.shape);
+        let leader = self
+            .column
+            .as_ref()
+            .and_then(|column| column.leader(footprint));
+        if let Some(leader) = leader.map(share)
+            && is_enough(leader)
+        {
+            return Told::Bound(leader);
+        }
+        let asked = facts.resources(footprint).iter();
         let unwaited = self
             .column
             .as_ref()

@@ -175,46 +175,48 @@ impl Sums {
     }
 }
 
-/// A use not far below the real one, and no higher for any resource: shares found for it are no larger than the real ones.
-/// Only of queues of which no child has a guarantee.
-#[derive(Default)]
+/// The use of one resource that is not far above: a share found for it is no larger than the real one. Only of queues of
+/// which no child has a guarantee.
 pub(super) struct Floor {
-    used: Vec<u64>,
-    full: Vec<u128>,
-    dues: Vec<u128>,
+    resource: usize,
+    used: u64,
+    full: u128,
+    dues: u128,
 }
 
 impl Floor {
-    /// Sets the floor by 2^-slack below the real use.
-    pub(super) fn set(&mut self, used: &[u64], sums: &Sums, slack: u32) {
-        let lower = |number: &u128| number - (number >> slack);
-        self.used.clear();
-        self.used
-            .extend(used.iter().map(|used| used - (used >> slack)));
-        self.full.clear();
-        self.full.extend(sums.full.iter().map(lower));
-        self.dues.clear();
-        self.dues.extend(sums.dues.iter().map(lower));
+    /// By 2^-slack below the use of a resource as it is now; without a slack that itself.
+    pub(super) fn new(resource: usize, used: &[u64], sums: &Sums, slack: Option<u32>) -> Self {
+        let below = |number: u128| slack.map_or(0, |slack| number >> slack);
+        let lower = |number: u128| number - below(number);
+        let used = used[resource];
+        Self {
+            resource,
+            used: used - slack.map_or(0, |slack| used >> slack),
+            full: lower(sums.full[resource]),
+            dues: lower(sums.dues[resource]),
+        }
     }
 
-    /// Whether the real use is neither below the floor nor by 2^(1 - slack) above.
+    pub(super) fn resource(&self) -> usize {
+        self.resource
+    }
+
+    /// Whether the use as it is now is neither below the floor nor by 2^(1 - slack) above.
     pub(super) fn holds(&self, used: &[u64], sums: &Sums, slack: u32) -> bool {
         let holds = |floor: u128, now: u128| {
             now.checked_sub(floor)
                 .is_some_and(|above| above <= floor >> (slack - 1))
         };
-        let all = |floor: &[u128], now: &[u128]| floor.iter().zip(now).all(|(f, n)| holds(*f, *n));
-        let mut uses = self.used.iter().zip(used);
-        uses.all(|(floor, now)| holds(u128::from(*floor), u128::from(*now)))
-            && all(&self.full, &sums.full)
-            && all(&self.dues, &sums.dues)
+        holds(self.used.into(), used[self.resource].into())
+            && holds(self.full, sums.full[self.resource])
+            && holds(self.dues, sums.dues[self.resource])
     }
 
-    /// What is used of a resource with the children scaled to a common level, as [`Sums::at`].
-    pub(super) fn at(&self, resource: usize, level: u64) -> u64 {
-        let used = self.used[resource];
-        let sum = fixed::scaled(level, self.dues[resource], self.full[resource]);
+    /// What is used of the resource with the children scaled to a common level, as [`Sums::at`].
+    pub(super) fn at(&self, level: u64) -> u64 {
+        let sum = fixed::scaled(level, self.dues, self.full);
         sum.and_then(|sum| u64::try_from(sum).ok())
-            .map_or(used, |sum| sum.min(used))
+            .map_or(self.used, |sum| sum.min(self.used))
     }
 }
