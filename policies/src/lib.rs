@@ -28,7 +28,7 @@ pub mod weighted;
 
 pub use amount::{Amount, Weight};
 pub use demand::{Amounts, Demand};
-pub use descend::Descend;
+pub use descend::{Bounds, Descend};
 pub use drf::Drf;
 pub use explain::{Contender, Fraction, ShownKey, Step};
 pub use fifo::Fifo;

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use apportion_policies::{
-    Amount, Amounts, Choice, Demand, Descend, Offer, Policy, PolicySpec, QueueId, QueueSettings,
-    QueueTree, Registry, ResourceId, Shape, ShapeId, ShapeSet, TaskRank, Weight,
+    Amount, Amounts, Bounds, Choice, Demand, Descend, Offer, Policy, PolicySpec, QueueId,
+    QueueSettings, QueueTree, Registry, ResourceId, Shape, ShapeId, ShapeSet, TaskRank, Weight,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -80,8 +80,8 @@ impl World {
         };
         let shapes = (0..n_shapes).map(|number| tree.acquire_shape(shape(number)));
         let shapes = shapes.collect();
-        let policy = |from| Descend::with_rows_from(Registry::default(), &tree, from);
-        let policies = [policy(usize::MAX), policy(0)];
+        let policy = |bounds| Descend::with_bounds(Registry::default(), &tree, bounds);
+        let policies = [policy(Bounds::Whole), policy(Bounds::ByShape)];
         Self {
             tree,
             leaves,

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apportion_policies::{
-    Amount, Amounts, Demand, Descend, Offer, Policy, PolicySpec, QueueId, QueueSettings, QueueTree,
-    Registry, ResourceId, Shape, ShapeId, ShapeSet, ShownKey, Step, TaskRank, Weight,
+    Amount, Amounts, Bounds, Demand, Descend, Offer, Policy, PolicySpec, QueueId, QueueSettings,
+    QueueTree, Registry, ResourceId, Shape, ShapeId, ShapeSet, ShownKey, Step, TaskRank, Weight,
 };
 
 use crate::reference::{Reference, Rounding};
@@ -360,7 +360,7 @@ impl Sim {
             let right = || self.registry.policy_for(&self.tree).unwrap();
             let wrong = |wrong| Box::new(Reference::wrong(wrong)) as Box<dyn Policy>;
             self.policy = Some(self.wrong.map_or_else(right, wrong));
-            let twin = || Descend::with_rows_from(self.registry.clone(), &self.tree, 0);
+            let twin = || Descend::with_bounds(self.registry.clone(), &self.tree, Bounds::ByShape);
             self.twin = self.wrong.is_none().then(twin);
         }
     }

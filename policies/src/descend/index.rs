@@ -1,5 +1,6 @@
 //! The index over the queue tree, and how it is built.
 
+use super::Bounds;
 use super::bits::Counted;
 use super::change::Change;
 use super::column::Bounded;
@@ -13,6 +14,16 @@ use crate::ids::QueueId;
 use crate::registry::Registry;
 use crate::tree::QueueTree;
 
+/// Of so many inner queues below one queue, bounds by level for each shape pay: to look at fewer ones costs less.
+const MANY_INNER: usize = 16;
+
+/// Whether inner queues stand in rows, where they can.
+#[derive(Clone, Copy, Default)]
+struct HasRows {
+    of_ranks: bool,
+    of_levels: bool,
+}
+
 /// See the module's text. Nodes and children are indexed as queues are; a child comes after its parent.
 #[derive(Default)]
 pub(super) struct Index {
@@ -20,8 +31,7 @@ pub(super) struct Index {
     pub(super) nodes: Vec<Node>,
     pub(super) children: Vec<Child>,
     pub(super) resources: usize,
-    /// Whether inner queues stand in rows where they can.
-    has_rows: bool,
+    has_rows: HasRows,
     /// Room for the queues on the way up from a leaf.
     pub(super) way: Vec<usize>,
     /// Room for the shapes that can go above a queue.
@@ -33,17 +43,25 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The index of a tree. Inner queues stand in rows if a queue has `rows_from` or more of them as children. Costs the
-    /// whole tree.
+    /// The index of a tree. Costs the whole tree.
     ///
     /// # Panics
     /// If the tree names a policy that the registry doesn't know.
-    pub(super) fn new(registry: &Registry, tree: &QueueTree, rows_from: usize) -> Self {
+    pub(super) fn new(registry: &Registry, tree: &QueueTree, bounds: Bounds) -> Self {
         let resources = tree.totals().as_slice().len();
         let mut index = Self {
             facts: Facts::new(resources),
             resources,
-            has_rows: tree.queues().any(|queue| n_inner(tree, queue) >= rows_from),
+            has_rows: HasRows {
+                of_ranks: bounds != Bounds::Whole,
+                of_levels: match bounds {
+                    Bounds::Whole => false,
+                    Bounds::ByShape => true,
+                    Bounds::Cheapest => {
+                        (tree.queues()).any(|queue| n_inner(tree, queue) >= MANY_INNER)
+                    }
+                },
+            },
             ..Self::default()
         };
         let paths = places_of_paths(tree);
@@ -96,10 +114,16 @@ impl Index {
             sums: is_scaled.then(|| Sums::new(self.resources)),
         });
         let bounded = above.map_or(Bounded::Whole, |above| match &above.order {
-            _ if is_guaranteed || !self.has_rows => Bounded::Whole,
-            Order::Ranked(ranking) if ranking.is_by_rank() => Bounded::ByRank,
+            _ if is_guaranteed => Bounded::Whole,
+            Order::Ranked(ranking) if ranking.is_by_rank() && self.has_rows.of_ranks => {
+                Bounded::ByRank
+            }
             // Rows of a queue that is bounded by ranks tell them of all children.
-            Order::Drf { .. } if is_scaled && above.bounded != Bounded::ByRank => Bounded::ByLevel,
+            Order::Drf { .. }
+                if is_scaled && self.has_rows.of_levels && above.bounded != Bounded::ByRank =>
+            {
+                Bounded::ByLevel
+            }
             Order::Ranked(_) | Order::Drf { .. } => Bounded::Whole,
         });
         let ranks = above.is_some_and(|above| !above.order.is_drf() || above.ranks.is_some());

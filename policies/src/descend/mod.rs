@@ -5,8 +5,7 @@
 //! the shapes that fit and never at all siblings. A change moves the entries of one leaf and of the
 //! queues above it.
 //!
-//! Inner queues stand by a lower bound of their key for any offer; where a queue has many of them, by one for each
-//! shape (`rows`), so that what waits and fits no offer makes none look better than it is.
+//! Inner queues stand by a lower bound of their key for any offer, or by one for each shape (`rows`), so that what waits and fits no offer makes none look better than it is.
 //!
 //! Reading order: `queue` (what is kept), `siblings` and `rows` (the children's orders), `index` (building),
 //! `change`, `update` and `column` (a change climbs), `decide` and `shortlist` (a decision descends); `bits`, `facts`,
@@ -41,8 +40,16 @@ use crate::policy::{Choice, Policy};
 use crate::registry::Registry;
 use crate::tree::QueueTree;
 
-/// Of so many inner queues below one queue, bounds for each shape pay: to look at fewer ones costs less.
-const MANY_INNER: usize = 16;
+/// By what inner queues are found among their siblings. Makes no other choice, only one that costs more or less.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bounds {
+    /// By one bound of the key for any offer.
+    Whole,
+    /// By one for each shape, where the order of the siblings has such.
+    ByShape,
+    /// By what costs less in the tree.
+    Cheapest,
+}
 
 /// Descends the queue tree: at each inner queue the child with the least key goes first, of equal ones
 /// that whose next task was submitted first, then that with the least path. Skips, doesn't stop: only
@@ -55,7 +62,7 @@ const MANY_INNER: usize = 16;
 pub struct Descend {
     registry: Registry,
     name: Arc<str>,
-    rows_from: usize,
+    bounds: Bounds,
     index: Index,
 }
 
@@ -66,20 +73,19 @@ impl Descend {
     /// If the tree names a policy that the registry doesn't know; see [`Registry::check`].
     #[must_use]
     pub fn new(registry: Registry, tree: &QueueTree) -> Self {
-        Self::with_rows_from(registry, tree, MANY_INNER)
+        Self::with_bounds(registry, tree, Bounds::Cheapest)
     }
 
-    /// The same, but inner queues stand among their siblings by a bound for each shape where a queue of the tree has
-    /// `n_inner` or more of them as children. That makes some decisions faster and others slower, and none another one.
+    /// The same with these bounds.
     ///
     /// # Panics
     /// As [`Descend::new`].
     #[must_use]
-    pub fn with_rows_from(registry: Registry, tree: &QueueTree, n_inner: usize) -> Self {
+    pub fn with_bounds(registry: Registry, tree: &QueueTree, bounds: Bounds) -> Self {
         let mut descend = Self {
             registry,
             name: Arc::from(""),
-            rows_from: n_inner,
+            bounds,
             index: Index::default(),
         };
         descend.rebuild(tree);
@@ -94,7 +100,7 @@ impl Policy for Descend {
 
     fn rebuild(&mut self, tree: &QueueTree) {
         self.name = Arc::clone(&tree.policy_spec(tree.root()).name);
-        self.index = Index::new(&self.registry, tree, self.rows_from);
+        self.index = Index::new(&self.registry, tree, self.bounds);
     }
 
     fn changed(&mut self, tree: &QueueTree, leaf: QueueId) {
