@@ -170,17 +170,22 @@ mod tests {
         prop_oneof![1 => count, 5 => share]
     }
 
-    /// `part` of 7, divided by a weight of 3.
-    fn weighed(part: u64) -> Share {
+    /// `part` of 7.
+    fn seventh(part: u64) -> Share {
         let amount = |milli| Amount::from_milli(milli).unwrap();
-        Share::new(amount(part), amount(7)).per(Weight::from_milli(3).unwrap())
+        Share::new(amount(part), amount(7))
+    }
+
+    /// The same, divided by a weight of 3.
+    fn weighed(part: u64) -> Share {
+        seventh(part).per(Weight::from_milli(3).unwrap())
     }
 
     #[test]
     fn a_coarse_number_is_an_exponent_and_the_first_bits_however_it_is_found() {
         assert_eq!(Share::ZERO.coarse(), 0);
         let parts = [1, 2, 3, 7, 1000, 12_345_678_901];
-        for share in [Share::count as fn(u64) -> Share, weighed] {
+        for share in [Share::count as fn(u64) -> Share, seventh, weighed] {
             for part in parts {
                 let coarse = share(part).coarse();
                 assert!(coarse < share(part + 1).coarse(), "{part}");
@@ -190,6 +195,7 @@ mod tests {
         for part in parts {
             // One is divided, the other isn't.
             assert_eq!(weighed(21 * part).coarse(), Share::count(part).coarse());
+            assert_eq!(seventh(7 * part).coarse(), Share::count(part).coarse());
         }
     }
 

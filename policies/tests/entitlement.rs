@@ -117,6 +117,35 @@ fn a_guarantee_of_what_nobody_wants_gives_nothing_else() {
 }
 
 #[test]
+fn a_guarantee_of_a_group_is_filled_also_by_those_that_go_on_alone() {
+    let mut sim = sim(12, 12, &[]);
+    sim.queue_min("g", &[("mem", "6")]);
+    sim.queue("g/x", QueueSettings::default());
+    sim.queue("g/y", QueueSettings::default());
+    sim.queue("h", weight("9"));
+    let wants = [("g/x", [0, 1]), ("g/y", [0, 12]), ("h", [0, 99])];
+    let paths = ["g", "g/x", "g/y", "h"];
+    assert_eq!(due(&sim, &wants, &paths), [500, 83, 417, 500]);
+}
+
+#[test]
+fn once_the_cluster_is_full_those_at_a_max_stop_nobody_who_wants_something_else() {
+    let mut sim = sim(12, 12, &["o"]);
+    sim.queue_max("g", &[("mem", "2")]);
+    for path in ["g/x", "g/y", "g/z"] {
+        sim.queue(path, QueueSettings::default());
+    }
+    let wants = [
+        ("o", [0, 99]),
+        ("g/x", [0, 9]),
+        ("g/y", [3, 0]),
+        ("g/z", [6, 0]),
+    ];
+    let paths = ["o", "g/x", "g/y", "g/z"];
+    assert_eq!(due(&sim, &wants, &paths), [833, 167, 250, 500]);
+}
+
+#[test]
 fn a_share_turns_where_another_resource_becomes_the_dominant_one() {
     let mut sim = sim(12, 12, &["a", "b", "b/y"]);
     sim.queue("b/x", weight("2"));
