@@ -8,6 +8,14 @@
 //! one queue, resources. With `APPORTION_BENCH_MATRIX=full` all of policy × queues (10 to 10,000) × depth × shapes (1 to
 //! 1,000) × resources (2 to 16) are measured, which takes some minutes. How many tasks wait makes no difference here: a
 //! policy sees only the first of each shape; the `engine` benchmark of the daemon varies them.
+//!
+//! From 1,000 to 10,000 queues a round of `drf` in levels takes 1.6 to 2.0 times as long in the median of all shapes and
+//! resources, of `weighted` 1.0 to 1.7 times, of `fifo` 2.5 times and at most 7 µs (measured on a busy machine of two
+//! cores, where flat `fifo` took from 1.3 to 2.8 times as long in two runs of the same code). Instructions tell more: `fifo`
+//! in 3 levels takes 13,100 with 1,000 queues and 100 shapes and 17,300 with 10,000 queues and 1,000 shapes, but 58 instead
+//! of 24 accesses miss a second cache of 2 MiB. The worst is `drf` in levels with 100 shapes and more, up to 8 times: the
+//! groups of this benchmark are all alike, so with 10,000 queues in 2 levels a decision compares 99 of their shares, with
+//! 1,000 queues 8.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
