@@ -13,7 +13,7 @@
 //! resources, of `weighted` 1.0 to 1.7 times, of `fifo` 2.5 times and at most 7 µs (measured on a busy machine of two
 //! cores, where flat `fifo` took from 1.3 to 2.8 times as long in two runs of the same code). Instructions tell more: `fifo`
 //! in 3 levels takes 13,100 with 1,000 queues and 100 shapes and 17,300 with 10,000 queues and 1,000 shapes, but 58 instead
-//! of 24 accesses miss a second cache of 2 MiB. The worst is `drf` in levels with 100 shapes and more, up to 8 times: the
+//! of 24 accesses miss a second cache of 2 MiB. The worst is `drf` in levels with 100 shapes and more, up to 8.6 times: the
 //! groups of this benchmark are all alike, so with 10,000 queues in 2 levels a decision compares 99 of their shares, with
 //! 1,000 queues 8.
 
