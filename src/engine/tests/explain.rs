@@ -144,7 +144,7 @@ fn a_claim_is_in_the_way_of_those_for_whom_it_leaves_too_little() {
     let one = env.submit(task("small").demand("cpus=2 db=1"));
     let two = env.submit(task("small").demand("cpus=2 db=2"));
     let cpus = lacks("cpus", 2, 1, Some("m1"));
-    assert_eq!(explain(&env, one).reasons, [cpus.clone()]);
+    assert_eq!(explain(&env, one).reasons, std::slice::from_ref(&cpus));
     let both = [cpus, kept_for(big, "big")];
     assert_eq!(explain(&env, two).reasons, both);
 }
@@ -175,7 +175,7 @@ fn a_max_is_in_the_way_only_of_what_would_exceed_it() {
     let exact = env.submit(task("a").demand("cpus=2 db=1"));
     let beyond = env.submit(task("a").demand("cpus=2 db=2"));
     let cpus = lacks("cpus", 2, 1, Some("m1"));
-    assert_eq!(explain(&env, exact).reasons, [cpus.clone()]);
+    assert_eq!(explain(&env, exact).reasons, std::slice::from_ref(&cpus));
     assert_eq!(explain(&env, beyond).reasons.len(), 2);
     assert_eq!(explain(&env, beyond).reasons[0].code(), "queue_at_max");
 }
