@@ -165,6 +165,7 @@ impl Engine {
     pub fn recovered(&mut self, now: Time) -> Vec<AttemptId> {
         self.state.finish_recovery();
         self.state.end_pauses(now);
+        self.state.wait_for_overdue(now);
         self.state.recover_past(now);
         let attempts = self.state.live_attempts();
         let was_killed = |attempt: &AttemptId| {

@@ -5,7 +5,8 @@
 //! the shapes that fit and never at all siblings. A change moves the entries of one leaf and of the
 //! queues above it.
 //!
-//! Inner queues stand by a lower bound of their key for any offer, or by one for each shape (`rows`), so that what waits and fits no offer makes none look better than it is.
+//! Inner queues stand by a lower bound of their key for any offer, or by one for each shape (`rows`), so that what waits
+//! and fits no offer makes none look better than it is.
 //!
 //! Reading order: `queue` (what is kept), `siblings` and `rows` (the children's orders), `index` (building),
 //! `change`, `update` and `column` (a change climbs), `decide` and `shortlist` (a decision descends); `bits`, `facts`,

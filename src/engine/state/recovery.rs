@@ -12,6 +12,10 @@ use super::State;
 use super::attempts::{AttemptRecord, Phase};
 use super::queues::GroupId;
 use super::submissions::Slot;
+use super::timers::Timer;
+
+/// A backend tells so soon what became of the attempts of before a restart, as far as it knows.
+const HEARD_OF_WITHIN: Duration = Duration::from_secs(60);
 
 impl State {
     /// A task that has ended and is still kept.
@@ -144,6 +148,20 @@ impl State {
             number: attempt.number,
         };
         self.insert_attempt(id, record);
+    }
+
+    /// Attempts whose time was over while no daemon ran get a moment in which the backend may tell what became of them:
+    /// of those that ended meanwhile nobody shall say that they ran for too long. Costs the live attempts.
+    pub(crate) fn wait_for_overdue(&mut self, now: Time) {
+        let until = now.after(HEARD_OF_WITHIN);
+        for attempt in self.live_attempts() {
+            let record = self.attempts.get_mut(&attempt).expect("it is live");
+            if let Some(at) = record.timeout_at.filter(|at| *at <= now) {
+                record.timeout_at = Some(until);
+                self.timers.remove(at, Timer::Timeout(attempt));
+                self.timers.insert(until, Timer::Timeout(attempt));
+            }
+        }
     }
 
     /// Ends recovery: what waits is set up to be told, now that all submissions are there. What waits

@@ -130,6 +130,23 @@ fn a_task_that_is_retried_again_waits_for_the_attempts_that_outlived_it() {
 }
 
 #[test]
+fn what_ended_while_no_daemon_ran_did_not_run_for_too_long() {
+    let mut env = TestEnv::new(&["a"]);
+    env.run(task("a").timeout(5));
+    env.run(task("a").timeout(5));
+    env.now = env.now.after(Duration::from_secs(100));
+    assert_eq!(env.crash(), [attempt(1, 1), attempt(2, 1)]);
+    env.advance(0.0);
+    assert!(env.killed().is_empty(), "nothing was heard of them yet");
+    env.ends(attempt(1, 1), RESTARTED);
+    assert_eq!(env.state(1), Some(TaskState::Queued));
+    env.advance(60.0);
+    assert_eq!(env.killed(), [(attempt(2, 1), 10)], "it runs on");
+    env.ends(attempt(2, 1), RESTARTED);
+    assert_eq!(env.state(2), Some(TaskState::Failed));
+}
+
+#[test]
 fn timers_go_on() {
     let mut env = TestEnv::new(&["a"]);
     env.agent("m", "cpus=9");
