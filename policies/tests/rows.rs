@@ -18,8 +18,8 @@ struct World {
     tree: QueueTree,
     leaves: Vec<QueueId>,
     shapes: Vec<ShapeId>,
-    /// One without bounds for each shape, one with them.
-    policies: [Descend; 2],
+    /// One without bounds for each shape, one with them, one that takes to them with the shapes.
+    policies: [Descend; 3],
     running: Vec<Choice>,
     seq: u64,
 }
@@ -78,10 +78,10 @@ impl World {
                 constraints: Vec::new(),
             }
         };
+        let policy = |bounds| Descend::with_bounds(Registry::default(), &tree, bounds);
+        let policies = [Bounds::Whole, Bounds::ByShape, Bounds::Cheapest].map(policy);
         let shapes = (0..n_shapes).map(|number| tree.acquire_shape(shape(number)));
         let shapes = shapes.collect();
-        let policy = |bounds| Descend::with_bounds(Registry::default(), &tree, bounds);
-        let policies = [policy(Bounds::Whole), policy(Bounds::ByShape)];
         Self {
             tree,
             leaves,
@@ -143,12 +143,17 @@ impl World {
             free: &free,
             fits: &fits,
         };
-        let [plain, rows] = &mut self.policies;
-        let choice = plain.choose(&self.tree, &offer);
-        assert_eq!(rows.choose(&self.tree, &offer), choice);
+        let (tree, [plain, others @ ..]) = (&self.tree, &mut self.policies);
+        let choice = plain.choose(tree, &offer);
+        for other in &mut *others {
+            assert_eq!(other.choose(tree, &offer), choice);
+        }
         let Some(choice) = choice else { return };
-        let keys = |policy: &mut Descend| format!("{:?}", policy.keys(&self.tree, &offer, choice));
-        assert_eq!(keys(rows), keys(plain));
+        let keys = |policy: &mut Descend| format!("{:?}", policy.keys(tree, &offer, choice));
+        let plain = keys(plain);
+        for other in others {
+            assert_eq!(keys(other), plain);
+        }
         self.tree.charge(choice.leaf, choice.shape);
         self.running.push(choice);
         // In some places the queue has no other task of the shape.

@@ -97,6 +97,11 @@ impl Facts {
         id
     }
 
+    /// How many ids of shapes are known, those that have no meaning any more included.
+    pub(super) fn n_known(&self) -> usize {
+        self.facts.len()
+    }
+
     /// A leaf more in which the shape waits.
     pub(super) fn add_leaf(&mut self, shape: ShapeId) {
         self.facts[shape.index()].leaves += 1;

@@ -14,8 +14,12 @@ use crate::ids::QueueId;
 use crate::registry::Registry;
 use crate::tree::QueueTree;
 
-/// Of so many inner queues below one queue, bounds by level for each shape pay: to look at fewer ones costs less.
+/// Of so many inner queues below one queue, bounds by level for each shape pay where there are [`MANY_SHAPES`]: to look
+/// at fewer ones costs less.
 const MANY_INNER: usize = 16;
+
+/// With more shapes than these a queue has much that waits and doesn't fit.
+const MANY_SHAPES: usize = 64;
 
 /// Whether inner queues stand in rows, where they can.
 #[derive(Clone, Copy, Default)]
@@ -32,6 +36,8 @@ pub(super) struct Index {
     pub(super) children: Vec<Child>,
     pub(super) resources: usize,
     has_rows: HasRows,
+    /// Whether levels are to stand in rows once there are many shapes.
+    awaits_shapes: bool,
     /// Room for the queues on the way up from a leaf.
     pub(super) way: Vec<usize>,
     /// Room for the shapes that can go above a queue.
@@ -49,19 +55,18 @@ impl Index {
     /// If the tree names a policy that the registry doesn't know.
     pub(super) fn new(registry: &Registry, tree: &QueueTree, bounds: Bounds) -> Self {
         let resources = tree.totals().as_slice().len();
+        let could_pay = bounds == Bounds::Cheapest
+            && (tree.queues()).any(|queue| n_inner(tree, queue) >= MANY_INNER);
+        let last = tree.shapes().map(|(shape, _)| shape.index()).max();
+        let has_many_shapes = last.is_some_and(|last| last >= MANY_SHAPES);
         let mut index = Self {
             facts: Facts::new(resources),
             resources,
             has_rows: HasRows {
                 of_ranks: bounds != Bounds::Whole,
-                of_levels: match bounds {
-                    Bounds::Whole => false,
-                    Bounds::ByShape => true,
-                    Bounds::Cheapest => {
-                        (tree.queues()).any(|queue| n_inner(tree, queue) >= MANY_INNER)
-                    }
-                },
+                of_levels: bounds == Bounds::ByShape || could_pay && has_many_shapes,
             },
+            awaits_shapes: could_pay && !has_many_shapes,
             ..Self::default()
         };
         let paths = places_of_paths(tree);
@@ -73,6 +78,11 @@ impl Index {
             debug_assert!(learned, "a new index knows no shape by an old meaning");
         }
         index
+    }
+
+    /// Whether there are so many shapes now that it pays to build the index anew.
+    pub(super) fn has_outgrown(&self) -> bool {
+        self.awaits_shapes && self.facts.n_known() > MANY_SHAPES
     }
 
     fn add(&mut self, registry: &Registry, tree: &QueueTree, queue: QueueId, path: u32) {

@@ -27,7 +27,8 @@ const NARROW_MAX: usize = 4;
 
 impl Index {
     /// Brings the index up to date with one leaf and the queues above it. `false` if it can't: a
-    /// shape's id has another meaning than in a leaf whose change wasn't told. Then a new index is due.
+    /// shape's id has another meaning than in a leaf whose change wasn't told, or there are so many shapes now that
+    /// another order pays. Then a new index is due.
     #[must_use]
     pub(super) fn changed(&mut self, tree: &QueueTree, leaf: QueueId) -> bool {
         let heads = tree.heads(leaf);
@@ -41,6 +42,9 @@ impl Index {
                     }
                     self.facts.learn(tree, *shape);
                 }
+            }
+            if self.has_outgrown() {
+                return false;
             }
         }
         self.update(tree, leaf.index(), heads);
