@@ -9,13 +9,11 @@
 //! 1,000) × resources (2 to 16) are measured, which takes some minutes. How many tasks wait makes no difference here: a
 //! policy sees only the first of each shape; the `engine` benchmark of the daemon varies them.
 //!
-//! From 1,000 to 10,000 queues a round of `drf` in levels takes 1.6 to 2.0 times as long in the median of all shapes and
-//! resources, of `weighted` 1.0 to 1.7 times, of `fifo` 2.5 times and at most 7 µs (measured on a busy machine of two
-//! cores, where flat `fifo` took from 1.3 to 2.8 times as long in two runs of the same code). Instructions tell more: `fifo`
-//! in 3 levels takes 13,100 with 1,000 queues and 100 shapes and 17,300 with 10,000 queues and 1,000 shapes, but 58 instead
-//! of 24 accesses miss a second cache of 2 MiB. The worst is `drf` in levels with 100 shapes and more, up to 8.6 times: the
-//! groups of this benchmark are all alike, so with 10,000 queues in 2 levels a decision compares 99 of their shares, with
-//! 1,000 queues 8.
+//! From 1,000 to 10,000 queues a round of `weighted` takes 1.1 to 1.5 times as long in the median of all shapes and
+//! resources, of `fifo` 0.7 to 1.6 times, of flat `drf` 1.4 times, of `drf` in levels 2.8 to 3.1 times (one run, two cores).
+//! The worst is `drf` in two levels with 100 shapes, up to 20 times and 63 µs: the groups of this benchmark are all alike,
+//! so with 10,000 queues in 2 levels a decision compares 99 of their shares, with 1,000 queues 8. With the few shapes of
+//! the `engine` benchmark it is 1.9 times flat and 2.0 times in three levels, all of the engine included.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
