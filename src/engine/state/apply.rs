@@ -321,7 +321,7 @@ impl State {
     }
 
     /// The time of an attempt doesn't matter any more.
-    fn drop_timeout(&mut self, attempt: AttemptId) {
+    pub(super) fn drop_timeout(&mut self, attempt: AttemptId) {
         let record = self.attempts.get_mut(&attempt);
         if let Some(at) = record.and_then(|record| record.timeout_at.take()) {
             self.timers.remove(at, Timer::Timeout(attempt));

@@ -151,16 +151,14 @@ impl State {
     }
 
     /// Attempts whose time was over while no daemon ran get a moment in which the backend may tell what became of them:
-    /// of those that ended meanwhile nobody shall say that they ran for too long. Costs the live attempts.
+    /// of those that ended meanwhile nobody shall say that they ran for too long. Costs these attempts.
     pub(crate) fn wait_for_overdue(&mut self, now: Time) {
         let until = now.after(HEARD_OF_WITHIN);
-        for attempt in self.live_attempts() {
-            let record = self.attempts.get_mut(&attempt).expect("it is live");
-            if let Some(at) = record.timeout_at.filter(|at| *at <= now) {
-                record.timeout_at = Some(until);
-                self.timers.remove(at, Timer::Timeout(attempt));
-                self.timers.insert(until, Timer::Timeout(attempt));
-            }
+        for attempt in self.timers.due_timeouts(now) {
+            self.drop_timeout(attempt);
+            let record = self.attempts.get_mut(&attempt);
+            record.expect("what has a timer is live").timeout_at = Some(until);
+            self.timers.insert(until, Timer::Timeout(attempt));
         }
     }
 

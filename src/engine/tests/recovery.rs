@@ -86,14 +86,20 @@ fn those_that_were_asked_to_end_are_asked_again() {
     );
 }
 
-#[test]
-fn an_attempt_that_outlives_its_task_is_known_again() {
+/// The second attempt of a task beside the first, which is to end.
+fn retried_while_dying() -> TestEnv {
     let mut env = TestEnv::new(&["a"]);
     env.run(task("a"));
     env.cancel(1);
     env.retry(1);
-    env.agent("m", "cpus=2");
+    env.agent("m", "cpus=3");
     env.offer("m", "cpus=1");
+    env
+}
+
+#[test]
+fn an_attempt_that_outlives_its_task_is_known_again() {
+    let mut env = retried_while_dying();
     env.ends(attempt(1, 2), OK);
     assert_eq!(env.state(1), Some(TaskState::Succeeded));
     env.killed();
@@ -111,12 +117,7 @@ fn an_attempt_that_outlives_its_task_is_known_again() {
 
 #[test]
 fn a_task_that_is_retried_again_waits_for_the_attempts_that_outlived_it() {
-    let mut env = TestEnv::new(&["a"]);
-    env.run(task("a"));
-    env.cancel(1);
-    env.retry(1);
-    env.agent("m", "cpus=3");
-    env.offer("m", "cpus=1");
+    let mut env = retried_while_dying();
     env.ends(attempt(1, 2), FAIL);
     assert_eq!(env.state(1), Some(TaskState::Failed));
     env.retry(1);
