@@ -303,6 +303,16 @@ mod tests {
     }
 
     #[test]
+    fn products_of_factors_are_rounded_to_the_nearest() {
+        let half = 1 << 63;
+        assert_eq!(multiply(half, half), 1 << 62);
+        assert_eq!(multiply(half, 1), 1, "a half is rounded up");
+        assert_eq!(multiply(half - 1, 1), 0, "less is rounded down");
+        assert_eq!(multiply(half, 3), 2);
+        assert_eq!(multiply(u64::MAX, u64::MAX), u64::MAX - 1);
+    }
+
+    #[test]
     fn use_is_looked_at_128_times_in_a_half_life() {
         let step = HOUR / 128;
         for (now, last) in [

@@ -92,7 +92,25 @@ impl fmt::Display for Fraction {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
+
     use super::*;
+
+    #[test]
+    fn keys_are_named_and_all_but_the_order_of_tasks_are_fractions() {
+        let half = Fraction { part: 1, whole: 2 };
+        let first = TaskRank {
+            priority: Reverse(0),
+            seq: 1,
+        };
+        for (key, kind, fraction) in [
+            (ShownKey::Guarantee(half), "guarantee", Some(half)),
+            (ShownKey::Use(half), "use", Some(half)),
+            (ShownKey::Order(first), "order", None),
+        ] {
+            assert_eq!((key.kind(), key.fraction()), (kind, fraction));
+        }
+    }
 
     #[test]
     fn fractions_are_shown_reduced() {

@@ -103,6 +103,15 @@ fn limits_and_guarantees_are_kept() {
 }
 
 #[test]
+fn a_limit_of_what_a_group_does_not_use_keeps_nothing_else_back() {
+    let mut sim = sim(100, 100, &["free"]);
+    sim.queue_max("group", &[("cpus", "20"), ("mem", "0")]);
+    sim.queue("group/x", QueueSettings::default());
+    let wants = [("free", [900, 0]), ("group/x", [900, 0])];
+    assert_eq!(due(&sim, &wants, &["free", "group"]), [800, 200]);
+}
+
+#[test]
 fn who_wants_exactly_what_there_is_gets_it() {
     let sim = sim(10, 10, &["a"]);
     assert_eq!(due(&sim, &[("a", [10, 5])], &["a"]), [1000]);

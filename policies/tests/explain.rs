@@ -137,6 +137,28 @@ fn the_key_of_a_policy_of_ones_own_is_shown_as_it_is() {
     assert_eq!(keys(&mut sim), "a: use 2/3");
 }
 
+/// The order of submission, whatever the priority.
+struct Submission;
+
+impl Ranking for Submission {
+    fn key(&self, _tree: &QueueTree, _queue: QueueId, next: TaskRank) -> Key {
+        Key::share(Share::count(next.seq))
+    }
+}
+
+#[test]
+fn a_key_is_that_of_the_chosen_task_where_others_of_its_queue_have_another() {
+    let mut sim = machine(spec("submission")).without_reference();
+    sim.registry
+        .register("submission", |_| Arc::new(Submission));
+    sim.queue("a", QueueSettings::default());
+    sim.submit("a", 1, &[("cpus", "2")]);
+    sim.submit("a", 1, CPU);
+    assert_eq!(keys(&mut sim), "a: use 1");
+    sim.offer_limited(1);
+    assert_eq!(keys(&mut sim), "a: use 2");
+}
+
 #[test]
 fn each_step_names_who_is_first_who_is_asked_about_and_who_comes_next() {
     let mut sim = machine(spec("drf"));

@@ -177,6 +177,7 @@ proptest! {
             1 => Just(["fifo", "drf", "drf"]),
             1 => Just(["drf", "drf", "fifo"]),
             1 => Just(["drf", "fifo", "weighted"]),
+            1 => Just(["weighted", "weighted", "drf"]),
         ],
         width in 2..40_usize,
         n_shapes in prop_oneof![1..6_usize, 20..150_usize],

@@ -148,6 +148,9 @@ mod tests {
         assert_eq!(memo.find(&[0b110], &[0b101, 7]), Some(place));
         assert_eq!(memo.find(&[0b110], &[0b001]), Some(nothing));
         assert!(memo.standing(nothing).is_none());
+        assert!(memo.is_known(nothing) && memo.is_known(place));
+        memo.set(place, Some(Standing::default()));
+        assert!(!memo.is_known(place), "how it stands wasn't asked for");
         assert_eq!(memo.find(&[0b110, 0], &[0b101, 0]), None);
         assert_eq!(memo.put(&[0b100, 0], Some(standing(2))), 0);
         assert_eq!(memo.find(&[0b100], &[0b100]), None, "of another width");

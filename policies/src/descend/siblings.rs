@@ -310,7 +310,9 @@ mod tests {
                 let path = narrow(leaf);
                 let place = Place { key, seq: 7, path };
                 let stand = siblings.enter(shape, leaf);
+                prop_assert!(siblings.key(stand).is_none());
                 siblings.put(stand, place, place.coarse(), Some(level));
+                prop_assert!(siblings.key(stand) == Some(key));
                 if stays {
                     kept.push((place, path, shape, level));
                 } else {
@@ -323,6 +325,35 @@ mod tests {
             let first = kept.iter().map(|(place, leaf, shape, _)| (*place, *leaf, *shape)).min();
             prop_assert!(siblings.first_head(&words) == first);
             prop_assert_eq!(siblings.level_head(&words), kept.iter().map(|kept| kept.3).min());
+        }
+    }
+
+    #[test]
+    fn each_class_is_found_while_they_get_more() {
+        let mut siblings = Siblings::default();
+        let mut all = Vec::new();
+        for last in 0..2 * FEW_CLASSES {
+            let shape = ShapeId::new(last);
+            let stand = siblings.enter(shape, last);
+            let key = Key::share(Share::count(1));
+            let (path, seq) = (narrow(last), 7);
+            let place = Place { key, seq, path };
+            siblings.put(stand, place, place.coarse(), Some(last as u64));
+            bits::insert(&mut all, shape);
+            for class in 0..=last {
+                let shape = ShapeId::new(class);
+                let mut going = Vec::new();
+                bits::insert(&mut going, shape);
+                let first = siblings.first_head(&going);
+                assert!(first.is_some_and(|(_, leaf, of)| (leaf, of) == (narrow(class), shape)));
+                assert_eq!(siblings.level_head(&going), Some(class as u64));
+            }
+            assert!(
+                siblings
+                    .first_head(&all)
+                    .is_some_and(|(_, leaf, _)| leaf == 0)
+            );
+            assert_eq!(siblings.level_head(&all), Some(0));
         }
     }
 }

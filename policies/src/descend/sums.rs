@@ -220,3 +220,79 @@ impl Floor {
             .map_or(self.used, |sum| sum.min(self.used))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amount::Amount;
+
+    const ONE: u64 = 1 << 48;
+
+    /// Sums of one resource.
+    fn sums(full: u128, dues: u128) -> Sums {
+        Sums {
+            full: vec![full],
+            dues: vec![dues],
+            ..Sums::new(1)
+        }
+    }
+
+    #[test]
+    fn sums_know_whether_a_child_with_a_guarantee_waits() {
+        let quarter = [ONE / 4];
+        let gift = |is_idle, filled| Gift {
+            shares: &quarter,
+            own: ONE / 4,
+            weight: Weight::default(),
+            is_idle,
+            filled,
+        };
+        let amount = |milli| Amount::from_milli(milli).unwrap();
+        let half = Some(Share::new(amount(1), amount(2)));
+        let mut sums = Sums::new(1);
+        let (mut plain, mut guaranteed) = (Given::default(), Given::default());
+        sums.give(0, &mut plain, &gift(false, None));
+        assert!(!sums.has_guaranteed());
+        sums.give(1, &mut guaranteed, &gift(false, half));
+        assert!(sums.has_guaranteed());
+        sums.give(1, &mut guaranteed, &gift(true, half));
+        assert!(!sums.has_guaranteed(), "it is idle");
+    }
+
+    #[test]
+    fn a_floor_holds_while_nothing_falls_below_it_or_leaves_it_far_behind() {
+        const SLACK: u32 = 6;
+        let whole = 1_u64 << 20;
+        let floor = Floor::new(0, &[whole], &sums(whole.into(), whole.into()), Some(SLACK));
+        let low = whole - (whole >> SLACK);
+        let high = low + (low >> (SLACK - 1));
+        let holds = |used: u64, full: u64, dues: u64| {
+            floor.holds(&[used], &sums(full.into(), dues.into()), SLACK)
+        };
+        let numbers = [
+            (low - 1, false),
+            (low, true),
+            (whole, true),
+            (high, true),
+            (high + 1, false),
+        ];
+        for (number, does_hold) in numbers {
+            assert_eq!(holds(number, whole, whole), does_hold, "used {number}");
+            assert_eq!(holds(whole, number, whole), does_hold, "full {number}");
+            assert_eq!(holds(whole, whole, number), does_hold, "dues {number}");
+        }
+    }
+
+    #[test]
+    fn a_floor_tells_what_the_sums_do_less_its_slack_and_never_more_than_is_used() {
+        // An eighth that no level changes, and one child of weight 1.
+        let sums = sums(fixed::fine(ONE / 8), 1000 << 32);
+        let exact = Floor::new(0, &[ONE / 2], &sums, None);
+        let lower = Floor::new(0, &[ONE / 2], &sums, Some(6));
+        for (level, share) in [(0, ONE / 8), (ONE / 8, ONE / 4), (ONE, ONE / 2)] {
+            assert_eq!(exact.at(level), share);
+            assert_eq!(lower.at(level), share - share / 64);
+        }
+        assert_eq!(sums.at(0, ONE / 8), Some(ONE / 4));
+    }
+}

@@ -406,6 +406,13 @@ mod tests {
                 }
                 seen.push(place);
             }
+            for (place, value) in plain.iter().enumerate() {
+                prop_assert_eq!(tournament.get(place), *value);
+                for limit in 0..9_u32 {
+                    let is_within = tournament.is_within(place, &limit, limit.coarse());
+                    prop_assert_eq!(is_within, value.is_some_and(|value| value <= limit));
+                }
+            }
             seen.sort_unstable();
             let due = (0..40).filter(|place| plain[*place].is_some_and(|value| value <= limit));
             prop_assert_eq!(seen, due.collect::<Vec<_>>());
