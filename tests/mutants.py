@@ -3,9 +3,10 @@
 
 cargo-mutants builds each mutant anew, which takes longer than testing it. Here cargo-mutants only says which mutants there
 are. All of them are written into one copy of the code, each behind a switch: `a < b` becomes
-`(if on(17) { a <= b } else { a < b })`, and a function begins with `if on(18) { return 0; }`. That is built once; the tests
-read from the environment which mutant is on. First each test is run with all of them off, to learn which it comes by;
-then each mutant is met only by those tests, the quickest first, until one fails.
+`(if on(17) { a <= b } else { a < b })`, a function begins with `if on(18) { return 0; }`, an arm of a match that is to go has
+the guard `if !on(19)`. That is built once; the tests read from the environment which mutant is on. First each test is run
+with all of them off, to learn which it comes by; then each mutant is met only by those tests, the quickest first, until
+one fails.
 
 What can't be written so is left to cargo-mutants itself: a mutant in a constant, or one that may compile without the
 original beside it. What compiles in no way, such as a default of a type that has none, is no mutant.
@@ -14,6 +15,7 @@ original beside it. What compiles in no way, such as a default of a type that ha
 from __future__ import annotations
 
 import argparse
+import enum
 import json
 import os
 import pathlib
@@ -64,10 +66,38 @@ fn seldom(mutant: u32) -> bool {
     }
     false
 }
+
+/// One of two iterators, where a function returns one without naming its type.
+#[derive(Clone)]
+pub enum Either<L, R> {
+    Left(L),
+    Right(R),
+}
+
+impl<L: Iterator, R: Iterator<Item = L::Item>> Iterator for Either<L, R> {
+    type Item = L::Item;
+
+    fn next(&mut self) -> Option<L::Item> {
+        match self {
+            Self::Left(left) => left.next(),
+            Self::Right(right) => right.next(),
+        }
+    }
+}
+
+impl<L: DoubleEndedIterator, R: DoubleEndedIterator<Item = L::Item>> DoubleEndedIterator for Either<L, R> {
+    fn next_back(&mut self) -> Option<L::Item> {
+        match self {
+            Self::Left(left) => left.next_back(),
+            Self::Right(right) => right.next_back(),
+        }
+    }
+}
 """
 # How cargo is called, such as `nice cargo`.
 CARGO = shlex.split(os.environ.get("CARGO", "cargo"))
 ON = "::apportion_policies::mutant_switch::on"
+EITHER = "::apportion_policies::mutant_switch::Either"
 # A mutant that uses more memory than this, or takes so many times the processor's time that its tests take without it, is
 # found. The clock on the wall says little on a machine that does other things; it only ends what does nothing at all.
 MEMORY_MAX = 4 << 30
@@ -76,6 +106,8 @@ SECONDS_LEAST = 5
 WALL_SECONDS_MAX = 600
 # Errors in the text of a mutant that don't depend on what stands around it: a wrong type, a trait that isn't implemented.
 SURELY_WRONG = {"E0277", "E0308", "E0368", "E0369", "E0599", "E0600"}
+# No arm of a match is left for some value.
+NOT_ALL_MATCHED = "E0004"
 
 
 @dataclass
@@ -92,6 +124,19 @@ class Mutant:
     tests: list["Test"] = field(default_factory=list)
 
 
+class Kind(enum.Enum):
+    """How mutants are switched on, in the order in which they are written where they begin at one place."""
+
+    # At the beginning of a function.
+    RETURN = 0
+    # As a guard of an arm, which goes if the mutant is on.
+    GUARD = 1
+    # Of two iterators of different types.
+    ITERATOR = 2
+    # An expression in place of another.
+    CHOICE = 3
+
+
 @dataclass
 class Edit:
     """A place in the source, and the mutants there."""
@@ -99,7 +144,9 @@ class Edit:
     start: int
     end: int
     mutants: list[tuple[Mutant, str]]
-    is_insertion: bool = False
+    kind: Kind = Kind.CHOICE
+    # What is written before a choice.
+    before: str = ""
 
 
 @dataclass
@@ -110,7 +157,7 @@ class Place:
     end: int
     numbers: set[int]
     is_one: bool = False
-    returns: bool = False
+    kind: Kind = Kind.CHOICE
 
 
 @dataclass
@@ -164,12 +211,18 @@ class Source:
         """How this mutant is switched on, if it can be."""
         start, end = mutant.span
         if mutant.genre == "FnValue":
+            if mutant.returns.removeprefix("-> ").startswith("impl Iterator"):
+                return Edit(start, end, [(mutant, mutant.replacement)], Kind.ITERATOR)
             # Both would have to be of one type.
             if "impl " in mutant.returns:
                 return None
-            return Edit(start, start, [(mutant, f"return {mutant.replacement};")], is_insertion=True)
+            return Edit(start, start, [(mutant, f"if {ON}({mutant.number}) {{ return {mutant.replacement}; }} ")], Kind.RETURN)
         if mutant.genre == "MatchArmGuard":
             return Edit(start, end, [(mutant, mutant.replacement)])
+        if mutant.genre == "MatchArm":
+            return self.edit_for_arm(mutant)
+        if mutant.genre == "StructField":
+            return self.edit_for_field(mutant)
         whole = self.operation(mutant)
         if whole is None:
             return None
@@ -182,15 +235,60 @@ class Source:
             return Edit(whole.start_byte, whole.end_byte, [(mutant, self.text[end : whole.end_byte].decode())])
         return None
 
+    def edit_for_arm(self, mutant: Mutant) -> Edit | None:
+        """An arm of a match that goes."""
+        arm = self.holding("match_arm", mutant.span)
+        pattern = arm and arm.child_by_field_name("pattern")
+        if pattern is None:
+            return None
+        off = f"!{ON}({mutant.number})"
+        guard = pattern.child_by_field_name("condition")
+        if guard is None:
+            return Edit(pattern.end_byte, pattern.end_byte, [(mutant, f" if {off}")], Kind.GUARD)
+        if guard.type == "binary_expression" and guard.child_by_field_name("operator").type == "||":
+            return None
+        return Edit(guard.start_byte, guard.start_byte, [(mutant, f"{off} && ")], Kind.GUARD)
+
+    def edit_for_field(self, mutant: Mutant) -> Edit | None:
+        """A field that is left to the struct from which all others are taken."""
+        whole = self.holding("struct_expression", mutant.span)
+        fields = whole.child_by_field_name("body").named_children if whole else []
+        base = next((field for field in fields if field.type == "base_field_initializer"), None)
+        field = next((field for field in fields if field.start_byte == mutant.span[0]), None)
+        if base is None or field is None:
+            return None
+        value, name = field.child_by_field_name("value"), field.child_by_field_name("field")
+        name = name or field
+        text = self.text[name.start_byte : name.end_byte].decode()
+        rest = self.text[base.named_children[0].start_byte : base.end_byte].decode()
+        before = f"{text}: " if value is None else ""
+        value = value or field
+        return Edit(value.start_byte, value.end_byte, [(mutant, f"({rest}).{text}")], before=before)
+
+    def holding(self, kind: str, span: tuple[int, int]) -> tree_sitter.Node | None:
+        """The smallest node of a kind around the beginning of a place."""
+        node = self.root.descendant_for_byte_range(span[0], span[0] + 1)
+        while node is not None and node.type != kind:
+            node = node.parent
+        return node
+
     def with_switches(self, edits: list[Edit]) -> tuple[bytes, list[Place]]:
         """The changed text, and where in it which mutants stand."""
         merged: dict[tuple, Edit] = {}
         for edit in edits:
-            key = (edit.start, edit.end, edit.is_insertion)
-            merged.setdefault(key, Edit(edit.start, edit.end, [], edit.is_insertion)).mutants.extend(edit.mutants)
+            key = (edit.start, edit.end, edit.kind)
+            of_place = merged.setdefault(key, Edit(edit.start, edit.end, [], edit.kind))
+            of_place.mutants.extend(edit.mutants)
+            of_place.before = of_place.before or edit.before
         # What contains comes before what it contains.
-        todo = sorted(merged.values(), key=lambda edit: (edit.start, not edit.is_insertion, -edit.end))
+        insertions = (Kind.RETURN, Kind.GUARD)
+        todo = sorted(merged.values(), key=lambda edit: (edit.start, edit.kind not in insertions, -edit.end, edit.kind.value))
         out, places = bytearray(), []
+
+        def put(edit: Edit, mutant: Mutant, text: str) -> None:
+            begin = len(out)
+            out.extend(text.encode())
+            places.append(Place(begin, len(out), {mutant.number}, is_one=True, kind=edit.kind))
 
         def copy(at: int, end: int) -> None:
             while todo and todo[0].start < end:
@@ -198,20 +296,19 @@ class Source:
                 out.extend(self.text[at : edit.start])
                 start = len(out)
                 at = edit.start
-                if edit.is_insertion:
+                if edit.kind in insertions:
                     for mutant, text in edit.mutants:
-                        begin = len(out)
-                        out.extend(f"if {ON}({mutant.number}) {{ {text} }} ".encode())
-                        places.append(Place(begin, len(out), {mutant.number}, is_one=True, returns=True))
+                        put(edit, mutant, text)
                     continue
-                out.extend(b"(")
+                left, right = (f"{EITHER}::Left(", f"{EITHER}::Right(") if edit.kind == Kind.ITERATOR else ("", "")
+                close = ")" if right else ""
+                out.extend(f"{edit.before}(".encode())
                 for mutant, text in edit.mutants:
-                    begin = len(out)
-                    out.extend(f"if {ON}({mutant.number}) {{ {text} }} else ".encode())
-                    places.append(Place(begin, len(out), {mutant.number}, is_one=True))
+                    put(edit, mutant, f"if {ON}({mutant.number}) {{ {left}{text}{close} }} else ")
+                    out.extend(f"{{ {right}".encode() if right else b"")
                 out.extend(b"{ ")
                 copy(edit.start, edit.end)
-                out.extend(b" })")
+                out.extend(b" }" + f"{close} }}".encode() * (len(edit.mutants) if right else 0) + b")")
                 at = edit.end
                 places.append(Place(start, len(out), {mutant.number for mutant, _ in edit.mutants}))
             out.extend(self.text[at:end])
@@ -297,12 +394,20 @@ def build(package: Workspace, sources: dict[str, Source], mutants: list[Mutant],
 def culprits(error: dict, places: dict[str, list[Place]]) -> tuple[set[int], bool]:
     """Whose code an error is about, and whether they are wrong wherever they stand."""
     primary = [span for span in error["spans"] if span["is_primary"]]
+    code = (error["code"] or {}).get("code")
+    if code == NOT_ALL_MATCHED:
+        # An arm that goes, of the match of which this is what is looked at.
+        for span in primary:
+            of_file = places.get(span["file_name"], [])
+            arms = [place for place in of_file if place.kind == Kind.GUARD and place.start >= span["byte_end"]]
+            if arms:
+                return min(arms, key=lambda place: place.start).numbers, True
     # The smallest place that holds one of its spans.
     for span in primary + error["spans"]:
         around = [place for place in places.get(span["file_name"], []) if place.start <= span["byte_start"] and span["byte_end"] <= place.end]
         if around:
             smallest = min(around, key=lambda place: place.end - place.start)
-            is_wrong = span["is_primary"] and smallest.is_one and (error["code"] or {}).get("code") in SURELY_WRONG
+            is_wrong = span["is_primary"] and smallest.is_one and code in SURELY_WRONG
             return smallest.numbers, is_wrong
     # Of a function as a whole: all that stand in what is marked, or what returns early before it.
     for span in primary:
@@ -310,7 +415,7 @@ def culprits(error: dict, places: dict[str, list[Place]]) -> tuple[set[int], boo
         held = [place.numbers for place in of_file if span["byte_start"] <= place.start and place.end <= span["byte_end"]]
         if held:
             return set().union(*held), False
-        before = [place for place in of_file if place.end <= span["byte_start"] and place.returns]
+        before = [place for place in of_file if place.end <= span["byte_start"] and place.kind == Kind.RETURN]
         if before:
             return max(before, key=lambda place: place.end).numbers, False
     return set(), False

@@ -289,6 +289,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::rows::Bound;
     use super::*;
     use crate::share::Share;
 
@@ -326,6 +327,24 @@ mod tests {
             prop_assert!(siblings.first_head(&words) == first);
             prop_assert_eq!(siblings.level_head(&words), kept.iter().map(|kept| kept.3).min());
         }
+    }
+
+    #[test]
+    fn the_least_level_is_that_of_leaves_of_bounds_and_of_rows() {
+        let mut siblings = Siblings::default();
+        assert_eq!(siblings.least_level(), None);
+        siblings.level_bounds.set(0, Some(9));
+        assert_eq!(siblings.least_level(), Some(9));
+        siblings.standing_leaves.set(1, Some(5));
+        assert_eq!(siblings.least_level(), Some(5));
+        let (level, below) = (3, 2);
+        let rows = siblings.rows_mut();
+        let stand = rows.enter(ShapeId::new(7), 2);
+        rows.put(stand, &Bound::Level { level, below });
+        assert_eq!(siblings.least_level(), Some(3));
+        siblings.standing_inner.set(3, Some(1));
+        assert_eq!(siblings.least_level(), Some(3), "standing is no bound");
+        assert_eq!(siblings.standing_level(), Some(1));
     }
 
     #[test]
