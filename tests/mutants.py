@@ -77,6 +77,7 @@ pub enum Either<L, R> {
 impl<L: Iterator, R: Iterator<Item = L::Item>> Iterator for Either<L, R> {
     type Item = L::Item;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<L::Item> {
         match self {
             Self::Left(left) => left.next(),
@@ -310,7 +311,7 @@ class Source:
                 copy(edit.start, edit.end)
                 out.extend(b" }" + f"{close} }}".encode() * (len(edit.mutants) if right else 0) + b")")
                 at = edit.end
-                places.append(Place(start, len(out), {mutant.number for mutant, _ in edit.mutants}))
+                places.append(Place(start, len(out), {mutant.number for mutant, _ in edit.mutants}, kind=edit.kind))
             out.extend(self.text[at:end])
 
         copy(0, len(self.text))
@@ -408,7 +409,9 @@ def culprits(error: dict, places: dict[str, list[Place]]) -> tuple[set[int], boo
         if around:
             smallest = min(around, key=lambda place: place.end - place.start)
             is_wrong = span["is_primary"] and smallest.is_one and code in SURELY_WRONG
-            return smallest.numbers, is_wrong
+            # Of iterators that aren't of one type, the last ones hold the less likely values.
+            is_any = smallest.kind == Kind.ITERATOR and not smallest.is_one
+            return {max(smallest.numbers)} if is_any else smallest.numbers, is_wrong
     # Of a function as a whole: all that stand in what is marked, or what returns early before it.
     for span in primary:
         of_file = places.get(span["file_name"], [])
