@@ -174,14 +174,11 @@ mod tests {
 
     #[test]
     fn the_value_is_cut_at_its_bound() {
-        for (length, truncated) in [
-            (0, false),
-            (VALUE_BYTES_MAX, false),
-            (VALUE_BYTES_MAX + 1, true),
-        ] {
+        const KIB_64: usize = 65_536;
+        for (length, truncated) in [(0, false), (KIB_64, false), (KIB_64 + 1, true)] {
             let dir = with_stdout(&vec![b'x'; length]);
             let value = read_value(dir.path(), ATTEMPT).unwrap();
-            assert_eq!(value.bytes.len(), length.min(VALUE_BYTES_MAX));
+            assert_eq!(value.bytes.len(), length.min(KIB_64));
             assert_eq!(value.truncated, truncated);
         }
     }
