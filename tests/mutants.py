@@ -103,7 +103,7 @@ EITHER = "::apportion_policies::mutant_switch::Either"
 # found. The clock on the wall says little on a machine that does other things; it only ends what does nothing at all.
 MEMORY_MAX = 4 << 30
 PATIENCE = 15
-SECONDS_LEAST = 5
+SECONDS_LEAST = 3
 WALL_SECONDS_MAX = 600
 # Errors in the text of a mutant that don't depend on what stands around it: a wrong type, a trait that isn't implemented.
 SURELY_WRONG = {"E0277", "E0308", "E0368", "E0369", "E0599", "E0600"}
@@ -497,17 +497,27 @@ def learn_program(program: Program, which: re.Pattern, met: pathlib.Path) -> lis
 
 def is_found(mutant: Mutant) -> str | None:
     """By which test, or how else, a mutant is found."""
-    mine = sorted(mutant.tests, key=lambda test: test.seconds)
-    quick: dict[Program, list[Test]] = {}
-    for test in mine:
-        if test.seconds < 0.1:
-            quick.setdefault(test.program, []).append(test)
-    for group in [*quick.values(), *([test] for test in mine if test.seconds >= 0.1)]:
+    for group in groups(mutant.tests):
         seconds = max(SECONDS_LEAST, round(PATIENCE * sum(test.seconds for test in group)))
         found = run_group(mutant.number, group, seconds)
         if found:
             return found
     return None
+
+
+def groups(tests: list[Test]) -> list[list[Test]]:
+    """Tests of one program each that are run together, the quickest first. So few that a mutant with which nothing ends is
+    known by the least of the processor's time, where its tests are quick."""
+    found = []
+    for program in dict.fromkeys(test.program for test in tests):
+        group: list[Test] = []
+        for test in sorted((test for test in tests if test.program == program), key=lambda test: test.seconds):
+            if group and PATIENCE * (sum(test.seconds for test in group) + test.seconds) > SECONDS_LEAST:
+                found.append(group)
+                group = []
+            group.append(test)
+        found.append(group)
+    return sorted(found, key=lambda group: group[-1].seconds)
 
 
 def run_group(number: int, group: list[Test], seconds: int) -> str | None:
