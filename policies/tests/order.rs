@@ -209,6 +209,24 @@ fn exact_ties_go_to_the_task_submitted_first_then_to_the_lesser_path() {
 
 /// Weights of three digits: as floats, 0.1 + 0.2 style differences would decide.
 #[test]
+fn groups_stand_by_what_they_use_now_also_for_shapes_that_nothing_ended_of() {
+    let mut sim = Sim::new("weighted");
+    sim.agent(&[("cpus", "8")]);
+    sim.agent(&[("mem", "1")]);
+    for path in ["g", "g/x", "g/y", "h", "h/z"] {
+        sim.queue(path, QueueSettings::default());
+    }
+    sim.submit("g/x", 3, &[("cpus", "1")]);
+    sim.submit("h/z", 2, &[("cpus", "1")]);
+    sim.offer();
+    for path in ["h/z", "g/y"] {
+        sim.submit(path, 1, &[("mem", "1")]);
+    }
+    sim.finish("g/x", 3);
+    assert_eq!(sim.offer(), ["g/y"]);
+}
+
+#[test]
 fn weighted_ties_stay_ties_over_many_rounds() {
     let mut sim = Sim::new("drf");
     sim.agent(&[("cpus", "60")]);
