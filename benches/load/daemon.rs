@@ -211,8 +211,11 @@ impl Client {
                 return;
             }
             tell(n_live);
-            // Seldom enough to take nothing, often enough to be exact to a few hundredths of a second.
-            std::thread::sleep(Duration::from_millis(20));
+            // Seldom enough to take nothing, often enough to be exact to a few hundredths of a second at the end: no
+            // process is started and waited for in less than a quarter of a millisecond.
+            let at_least =
+                Duration::from_micros(250).saturating_mul(n_live.try_into().unwrap_or(u32::MAX));
+            std::thread::sleep(at_least.clamp(Duration::from_millis(20), Duration::from_secs(1)));
         }
     }
 

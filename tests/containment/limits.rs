@@ -190,3 +190,33 @@ fn open_files_and_core_dumps() {
     let many = "exec 3</dev/null; i=0; for f in $(seq 60); do sleep 0 & done; wait; ls /proc/self/fd | wc -l";
     let _ = output_of(&daemon, "a/b", many);
 }
+
+#[test]
+fn what_bounds_itself_does_not_wait_for_what_starts_beside_it() {
+    const N_EACH: usize = 40;
+    let folder = folder();
+    let config = "[queues.bounded]\nlimits = { open_files = 50 }\n[queues.free]\n";
+    let daemon = Daemon::start(folder.path(), config);
+    // At once, so that several of both are being started at the same time; none may inherit what another is to become
+    // its task by.
+    let task = |queue: &str, line: &str| {
+        let mut task = shell(queue, line);
+        task["demand"] = json!({"cpus": 0.001});
+        task
+    };
+    let tasks: Vec<Value> = (0..N_EACH)
+        .flat_map(|_| [task("free", "exec sleep 1000"), task("bounded", "true")])
+        .collect();
+    let answer = daemon
+        .http
+        .post("/v1/tasks", &json!({"tasks": tasks}))
+        .expect(201);
+    let ids = answer["tasks"].as_array().unwrap().iter();
+    let ids: Vec<u64> = ids.map(|task| task["id"].as_u64().unwrap()).collect();
+    for pair in ids.chunks(2) {
+        assert_eq!(daemon.http.wait_ended(pair[1])["state"], "succeeded");
+    }
+    for pair in ids.chunks(2) {
+        assert_eq!(daemon.http.task(pair[0])["state"], "running");
+    }
+}

@@ -4,6 +4,7 @@ mod ending;
 mod keeper;
 mod life;
 mod limits;
+mod starting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;

@@ -142,7 +142,7 @@ impl LocalBackend {
     ///
     /// Events go to `on_events`, those that came about together together, on a thread that may wait as long
     /// as it likes; false means that nobody listens any more. Costs two
-    /// processes and one thread, however many attempts run.
+    /// processes and one thread, however many attempts run, and threads of the keeper for some of its cgroups.
     ///
     /// # Errors
     /// See [`LocalError`].

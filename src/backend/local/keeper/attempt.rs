@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::super::wire::{LaunchOrder, WireAttempt, WireBounds, WireEnd, WireUsage};
+use super::super::wire::{WireAttempt, WireBounds, WireEnd, WireUsage};
 use super::cgroup::Cgroup;
 use super::spawn::Outputs;
 use super::worker::Worker;
@@ -86,28 +86,27 @@ pub(super) enum Cause {
 }
 
 impl Attempt {
-    /// One whose first process runs since `started_at`.
+    /// One whose first process runs since `started_at`, without cgroup, worker, and demand for memory.
     ///
     /// # Panics
     /// If the process has no id that a system gives.
     pub(super) fn new(
-        order: &LaunchOrder<'_>,
+        id: WireAttempt,
         child: Child,
-        cgroup: Option<Cgroup>,
         outputs: Outputs,
         bounds: Rc<WireBounds>,
         started_at: Duration,
     ) -> Self {
         Self {
-            id: order.attempt,
+            id,
             pid: i32::try_from(child.id()).expect("ids of processes are below 2^22"),
             child: Some(child),
             worker: None,
             started_at,
             outputs,
             is_announced: false,
-            cgroup,
-            mem_bytes: order.mem_bytes,
+            cgroup: None,
+            mem_bytes: None,
             bounds,
             exit: None,
             stage: Stage::Running,

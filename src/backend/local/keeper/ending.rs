@@ -28,14 +28,25 @@ const ADOPT_EVERY: Duration = Duration::from_secs(1);
 impl Keeper {
     /// Waits for all children that have ended.
     pub(super) fn reap(&mut self) {
+        // First those of this thread, to which what lost its parent falls, then those that starters started.
+        self.reap_those(WaitPidFlag::__WNOTHREAD);
+        self.reap_those(WaitPidFlag::empty());
+    }
+
+    fn reap_those(&mut self, which: WaitPidFlag) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | which;
         loop {
-            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
             match waitid(Id::All, flags) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(status) => {
-                    if let Some(pid) = status.pid() {
-                        self.reap_one(pid.as_raw());
+                    let Some(pid) = status.pid().map(Pid::as_raw) else {
+                        continue;
+                    };
+                    if which.is_empty() && !self.starting.is_empty() && !self.knows(pid) {
+                        // Its starter is about to tell whose it is, and wakes the keeper then.
+                        return;
                     }
+                    self.reap_one(pid);
                 }
                 Err(Errno::EINTR) => {}
                 // The status of a child that a realtime signal ended can't be told by this call.
@@ -50,15 +61,26 @@ impl Keeper {
 
     /// Waits for all children that have ended, found the long way. False if there were none.
     fn reap_by_listing(&mut self) -> bool {
+        let firsts = self
+            .attempts
+            .values()
+            .filter(|attempt| attempt.child.is_some());
         let ended: Vec<i32> = process::own_children()
             .unwrap_or_default()
             .into_iter()
+            .chain(firsts.map(|attempt| attempt.pid))
             .filter(|pid| Process::read(*pid).is_some_and(|process| process.is_zombie))
             .collect();
         for pid in &ended {
             self.reap_one(*pid);
         }
         !ended.is_empty()
+    }
+
+    /// Whether a child is the first process of an attempt, or a worker.
+    fn knows(&self, pid: i32) -> bool {
+        let attempt = self.by_pid.get(&pid).and_then(|id| self.attempts.get(id));
+        attempt.is_some_and(|attempt| attempt.child.is_some()) || self.workers.holds(pid)
     }
 
     /// Waits for one child, which has ended.
@@ -330,7 +352,9 @@ impl Keeper {
             .workers
             .expire_at()
             .into_iter()
-            .chain(self.spares.gather_at());
+            .chain(self.spares.gather_at())
+            .chain(self.reports.due_at())
+            .chain(self.listen_at());
         if self.attempts.is_empty() {
             let next = always.min();
             return next.map(|at| at.saturating_sub(self.clock.elapsed()));

@@ -16,8 +16,8 @@
 //! Should all three be killed in one blow, the next start finds what was left by
 //! `APPORTION_KEEPER` and by its cgroups.
 //!
-//! The keeper has one thread and no runtime: starting processes from a small one is cheap, nothing else
-//! waits for its children, and no lock is held at a fork.
+//! The keeper has no runtime, and decides everything on one thread, which alone waits for its children. Others only start
+//! processes ([`starters`]): starting processes from a small one is cheap.
 
 mod attempt;
 mod cgroup;
@@ -29,6 +29,7 @@ mod python;
 mod run;
 mod spares;
 mod spawn;
+mod starters;
 mod stub;
 mod tree;
 mod watch;

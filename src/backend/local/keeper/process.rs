@@ -75,8 +75,8 @@ pub(super) fn all() -> BTreeMap<i32, Process> {
         .collect()
 }
 
-/// The children of this process, dead ones that nobody waited for included. Exact, because only this
-/// thread waits for them and there is no other thread.
+/// The children of this thread, dead ones that nobody waited for included. Exact, because only this thread waits for them.
+/// What loses its parent falls to the keeper's first thread; what the others start is not among them.
 ///
 /// # Errors
 /// The kernel was built without `CONFIG_PROC_CHILDREN`.

@@ -70,18 +70,7 @@ impl Keeper {
             counts_processes: self.limits.count_processes(),
         };
         let prepared = spawn::prepare(tasks_dir, attempt, program, files);
-        match self.start_process(order, prepared, bounds)? {
-            Ok(mut started) => {
-                started.worker = Some(worker);
-                self.launched(started);
-            }
-            Err(end) => {
-                let mut worker = worker;
-                worker.clear_up();
-                self.refuse_launch(order.attempt, end);
-            }
-        }
-        Ok(())
+        self.start(order, prepared, bounds, Some(worker))
     }
 
     /// Reads what the workers of these attempts said.
@@ -204,7 +193,9 @@ fn reused(
 ) -> Attempt {
     Attempt {
         worker: Some(idle.worker),
-        ..Attempt::new(order, idle.child, idle.cgroup, outputs, bounds, now)
+        cgroup: idle.cgroup,
+        mem_bytes: order.mem_bytes,
+        ..Attempt::new(order.attempt, idle.child, outputs, bounds, now)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
-use std::io::{self, PipeReader, Read as _, Write as _};
+use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,13 +15,15 @@ use nix::poll::{PollFd, PollFlags, poll};
 use super::super::layout;
 use super::super::link::timeout;
 use super::super::wire::{
-    Lines, Order, Report, WireAttempt, WireBounds, WireEnd, WireLimits, WireUsage, WireValue,
-    write_line,
+    Lines, Order, Report, WireAttempt, WireBounds, WireEnd, WireLimits, WirePython, WireUsage,
+    WireValue, write_line,
 };
 use super::attempt::{Attempt, Cause};
 use super::cgroup::{CgroupError, Cgroups, Demand};
+use super::launch::Starting;
 use super::spares::Spares;
 use super::spawn;
+use super::starters::Starters;
 use super::watch::Looks;
 use super::workers::Workers;
 use super::{Home, process};
@@ -47,12 +49,15 @@ pub(super) struct Keeper {
     /// When to look at what attempts take.
     pub(super) looks: Looks,
     pub(super) attempts: BTreeMap<WireAttempt, Attempt>,
+    /// Attempts whose first process is being started.
+    pub(super) starting: BTreeMap<WireAttempt, Starting>,
+    pub(super) starters: Starters,
     /// Attempts by the id of their first process. Of two with the same id, the older of which has
     /// leftovers only, the newer.
     pub(super) by_pid: BTreeMap<i32, WireAttempt>,
     /// Attempts by the time when their start is to be reported, some of which may have ended.
     pub(super) unannounced: VecDeque<(Duration, WireAttempt)>,
-    /// Started in the cgroup where the keeper still may be; to be limited as soon as it isn't.
+    /// Just started, to be limited. Not at once: the keeper may still be in that cgroup.
     pub(super) unlimited: Vec<(WireAttempt, Demand)>,
     /// Attempts that have more memory in use than they may have, from the start.
     pub(super) too_large: Vec<WireAttempt>,
@@ -81,10 +86,18 @@ pub(super) struct Keeper {
 pub(super) struct Reports {
     out: File,
     bytes: Vec<u8>,
+    /// How many ends are among them.
+    n_ended: usize,
+    /// When they are to be sent, if they wait for more.
+    due_at: Option<Duration>,
 }
+
+/// So long reports of ends may wait for more.
+const HOLD_MAX: Duration = Duration::from_millis(2);
 
 impl Reports {
     pub(super) fn push(&mut self, report: &Report) {
+        self.n_ended += usize::from(matches!(report, Report::Ended { .. }));
         // Only a message for people could be too long, and none is.
         let _ = write_line(&mut self.bytes, report);
     }
@@ -101,16 +114,43 @@ impl Reports {
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         self.out.write_all(&self.bytes)?;
         self.bytes.clear();
+        self.n_ended = 0;
+        self.due_at = None;
         Ok(())
+    }
+
+    /// How many ends are not sent yet.
+    pub(super) fn n_ended(&self) -> usize {
+        self.n_ended
+    }
+
+    /// Keeps what there is for a moment.
+    pub(super) fn hold(&mut self, now: Duration) {
+        if !self.bytes.is_empty() {
+            self.due_at.get_or_insert(now + HOLD_MAX);
+        }
+    }
+
+    /// Whether the moment is over.
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        self.due_at.is_some_and(|at| at <= now)
+    }
+
+    /// When it is over, if there is one.
+    pub(super) fn due_at(&self) -> Option<Duration> {
+        self.due_at
     }
 }
 
 /// Lets signals end the wait for orders.
 #[derive(Debug)]
-pub(super) struct Wake(PipeReader);
+pub(super) struct Wake {
+    reader: PipeReader,
+    writer: PipeWriter,
+}
 
 impl Wake {
     /// Listens for the ends of children and for that of the guard.
@@ -118,14 +158,14 @@ impl Wake {
         let (reader, writer) = io::pipe()?;
         signal_hook::flag::register(nix::libc::SIGUSR1, Arc::clone(guard_died))?;
         signal_hook::low_level::pipe::register(nix::libc::SIGUSR1, writer.try_clone()?)?;
-        signal_hook::low_level::pipe::register(nix::libc::SIGCHLD, writer)?;
-        Ok(Self(reader))
+        signal_hook::low_level::pipe::register(nix::libc::SIGCHLD, writer.try_clone()?)?;
+        Ok(Self { reader, writer })
     }
 
     /// Forgets the signals so far. Call only when there are some.
     fn clear(&mut self) -> io::Result<()> {
         let mut bytes = [0; 512];
-        match self.0.read(&mut bytes) {
+        match self.reader.read(&mut bytes) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             Err(_) | Ok(_) => Ok(()),
         }
@@ -139,7 +179,7 @@ impl Wake {
 pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Result<()> {
     let mut orders = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut lines = Lines::default();
-    let Some(mut keeper) = Keeper::start(home, &mut orders, &mut lines)? else {
+    let Some(mut keeper) = Keeper::begin(home, &mut orders, &mut lines, &wake)? else {
         return Ok(());
     };
     let result = loop {
@@ -169,12 +209,18 @@ pub(super) fn run(home: Home, mut wake: Wake, guard_died: &AtomicBool) -> io::Re
         }
     };
     process::end_all_descendants();
+    // What was just being started came after that.
+    let starting: Vec<Starting> = std::mem::take(&mut keeper.starting)
+        .into_values()
+        .map(Starting::stop)
+        .collect();
+    process::end_all_descendants();
     keeper.spares.gather(Duration::MAX);
     if let Limits::Cgroups(cgroups) = &mut keeper.limits {
-        for attempt in keeper.attempts.into_values() {
-            if let Some(cgroup) = attempt.cgroup {
-                cgroups.give_back(cgroup);
-            }
+        let running = keeper.attempts.into_values().map(|attempt| attempt.cgroup);
+        let cgroups_left = running.chain(starting.into_iter().map(|starting| starting.cgroup));
+        for cgroup in cgroups_left.flatten() {
+            cgroups.give_back(cgroup);
         }
         for cgroup in keeper.workers.into_cgroups() {
             cgroups.give_back(cgroup);
@@ -193,7 +239,7 @@ fn wait(orders: &File, wake: &Wake, keeper: &Keeper) -> io::Result<(bool, bool, 
         Some((attempt.id, fd))
     });
     let (ids, worker_fds): (Vec<WireAttempt>, Vec<BorrowedFd<'_>>) = workers.unzip();
-    let mut fds: Vec<PollFd<'_>> = [orders.as_fd(), wake.0.as_fd()]
+    let mut fds: Vec<PollFd<'_>> = [orders.as_fd(), wake.reader.as_fd()]
         .into_iter()
         .chain(worker_fds)
         .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
@@ -208,35 +254,50 @@ fn wait(orders: &File, wake: &Wake, keeper: &Keeper) -> io::Result<(bool, bool, 
     Ok((any(&fds[0]), any(&fds[1]), heard))
 }
 
+/// Waits for the order to start, and takes it apart. `None` where none comes.
+fn first_order(
+    orders: &mut File,
+    lines: &mut Lines,
+) -> io::Result<Option<(WireLimits, u32, WirePython)>> {
+    loop {
+        if let Some(line) = lines.next_line() {
+            return match parse(line)? {
+                Order::Start {
+                    limits,
+                    daemon,
+                    python,
+                } => Ok(Some((limits, daemon, python))),
+                order @ (Order::Contain { .. }
+                | Order::Launch(_)
+                | Order::Kill { .. }
+                | Order::ShutDown { .. }) => Err(io::Error::other(format!(
+                    "{order:?} comes before the start"
+                ))),
+            };
+        }
+        if !lines.fill(orders)? {
+            return Ok(None);
+        }
+    }
+}
+
 impl Keeper {
     /// Waits for the first order and does it. `None` where there is nothing to keep.
-    fn start(home: Home, orders: &mut File, lines: &mut Lines) -> io::Result<Option<Self>> {
-        let (limits, daemon, python) = loop {
-            if let Some(line) = lines.next_line() {
-                match parse(line)? {
-                    Order::Start {
-                        limits,
-                        daemon,
-                        python,
-                    } => break (limits, daemon, python),
-                    order @ (Order::Contain { .. }
-                    | Order::Launch(_)
-                    | Order::Kill { .. }
-                    | Order::ShutDown { .. }) => {
-                        return Err(io::Error::other(format!(
-                            "{order:?} comes before the start"
-                        )));
-                    }
-                }
-            }
-            if !lines.fill(orders)? {
-                return Ok(None);
-            }
+    fn begin(
+        home: Home,
+        orders: &mut File,
+        lines: &mut Lines,
+        wake: &Wake,
+    ) -> io::Result<Option<Self>> {
+        let Some((limits, daemon, python)) = first_order(orders, lines)? else {
+            return Ok(None);
         };
         let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let mut reports = Reports {
             out,
             bytes: Vec::new(),
+            n_ended: 0,
+            due_at: None,
         };
         reports.warn_of_leftovers(super::end_leftovers(&home));
         // Not before: an earlier keeper that still clears up moves what it has to the spares.
@@ -255,14 +316,17 @@ impl Keeper {
             limits: limits.to_string(),
             instead_because,
         });
+        let clock = Stopwatch::start();
         Ok(Some(Self {
             home,
-            clock: Stopwatch::start(),
+            clock,
             limits,
             spares,
             bounds: BTreeMap::new(),
             looks: Looks::default(),
             attempts: BTreeMap::new(),
+            starting: BTreeMap::new(),
+            starters: Starters::new(clock, wake.writer.try_clone()?),
             by_pid: BTreeMap::new(),
             unannounced: VecDeque::new(),
             unlimited: Vec::new(),
@@ -299,34 +363,40 @@ impl Keeper {
                 Order::ShutDown { grace_millis } => {
                     self.step_out()?;
                     self.shutting_down = true;
+                    let grace = Duration::from_millis(grace_millis);
                     let all: Vec<_> = self.attempts.keys().copied().collect();
-                    self.kill_all(&all, Duration::from_millis(grace_millis), Cause::Ordered);
+                    self.kill_all(&all, grace, Cause::Ordered);
+                    for starting in self.starting.values_mut() {
+                        starting.end(grace);
+                    }
                 }
             }
         }
         self.step_out()?;
+        self.hear_starters();
         self.settle_workers();
         self.reap();
+        self.limit_started();
         self.on_time();
         self.settle();
         self.announce();
-        self.reports.flush()?;
+        self.report()?;
         // While the daemon decides what comes next.
         let now = self.clock.elapsed();
         self.spares.gather(now);
         for attempt in std::mem::take(&mut self.untidy) {
             spawn::tidy_up(&self.home.tasks_dir, &mut self.spares, attempt.into(), now);
         }
-        Ok(!(self.shutting_down && self.attempts.is_empty()))
+        let is_busy = !self.attempts.is_empty() || !self.starting.is_empty();
+        Ok(is_busy || !self.shutting_down)
     }
 
     fn on_kill(&mut self, attempt: WireAttempt, grace_millis: u64) {
+        let grace = Duration::from_millis(grace_millis);
         if self.attempts.contains_key(&attempt) {
-            self.kill_all(
-                &[attempt],
-                Duration::from_millis(grace_millis),
-                Cause::Ordered,
-            );
+            self.kill_all(&[attempt], grace, Cause::Ordered);
+        } else if let Some(starting) = self.starting.get_mut(&attempt) {
+            starting.end(grace);
         } else {
             self.report_end(
                 attempt,

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -20,7 +21,11 @@ use super::stub::{self, Stub};
 use crate::backend::LogStream;
 use crate::engine::AttemptId;
 
+/// Held while a process is started: by one alone while something stands open that only its own process is to inherit.
+static STARTS: RwLock<()> = RwLock::new(());
+
 /// What is ready for the start.
+#[derive(Debug)]
 pub(super) struct Prepared {
     command: Command,
     stub: Option<Stub>,
@@ -257,25 +262,37 @@ pub(super) fn prepare(
 }
 
 impl Prepared {
-    /// Starts the process, in whatever cgroup the keeper is. The keeper holds the outputs open until this is dropped.
-    ///
-    /// # Errors
-    /// Whose fault it is that there is no process.
-    pub(super) fn start(&mut self) -> Result<Child, WireEnd> {
-        let started = self.command.spawn().and_then(|mut child| {
-            let became = self.stub.as_mut().map_or(Ok(()), Stub::became);
-            // It has ended, or is about to.
-            became.inspect_err(|_| drop(child.wait()))?;
-            Ok(child)
-        });
-        started.map_err(|error| {
+    /// Starts the process, in whatever cgroups the calling thread is. Returns it, or whose fault it is that there is
+    /// none, and where its outputs go, which the keeper has not open any more.
+    pub(super) fn start(mut self) -> (Result<Child, WireEnd>, Outputs) {
+        let started = match &mut self.stub {
+            None => {
+                let _others_may_too = STARTS.read().unwrap_or_else(PoisonError::into_inner);
+                self.command.spawn()
+            }
+            Some(stub) => Self::start_stub(&mut self.command, stub),
+        };
+        let started = started.map_err(|error| {
             let message = format!("cannot start '{}': {error}", self.program);
             if is_own_fault(&error) {
                 WireEnd::NotStarted(message)
             } else {
                 WireEnd::Failed(message)
             }
-        })
+        });
+        (started, self.outputs)
+    }
+
+    fn start_stub(command: &mut Command, stub: &mut Stub) -> io::Result<Child> {
+        let alone = STARTS.write().unwrap_or_else(PoisonError::into_inner);
+        stub.let_inherit()?;
+        let spawned = command.spawn();
+        stub.close();
+        drop(alone);
+        let mut child = spawned?;
+        // If it became nothing, it has ended, or is about to.
+        stub.became().inspect_err(|_| drop(child.wait()))?;
+        Ok(child)
     }
 }
 

@@ -7,13 +7,14 @@
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, PipeReader, Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use nix::unistd::{Gid, Uid, close, dup, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, close, setgid, setgroups, setuid};
 use serde::{Deserialize, Serialize};
 
 use super::super::wire::{WireBounds, WireUser};
@@ -41,7 +42,7 @@ struct User {
 pub(super) struct Stub {
     trouble: PipeReader,
     /// Its end of the pipe, until it has one.
-    its_end: Option<OwnedFd>,
+    its_end: Option<PipeWriter>,
 }
 
 /// The command that starts `program` within bounds, and the stub, where one is needed.
@@ -66,8 +67,6 @@ pub(super) fn command<'a>(
         return Ok((command, None));
     };
     let (trouble, its_end) = io::pipe()?;
-    // A duplicate stays open in what is started. There is one thread, so nothing else is started meanwhile.
-    let its_end = dup(&its_end)?;
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("apportion")
@@ -114,12 +113,27 @@ fn wanted(bounds: &WireBounds, counts_processes: bool) -> Option<Bounds> {
 }
 
 impl Stub {
-    /// Waits until the stub has become the task. To be called once it runs.
+    /// From now on whatever is started inherits the stub's end of the pipe. To be called only while nothing else is.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn let_inherit(&self) -> io::Result<()> {
+        if let Some(its_end) = &self.its_end {
+            fcntl(its_end, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+        Ok(())
+    }
+
+    /// Closes the keeper's own copy of the stub's end.
+    pub(super) fn close(&mut self) {
+        self.its_end = None;
+    }
+
+    /// Waits until the stub has become the task. To be called once it runs and its end is closed here.
     ///
     /// # Errors
     /// Why it could not, as if the task itself had been started.
     pub(super) fn became(&mut self) -> io::Result<()> {
-        self.its_end = None;
         let mut said = String::new();
         self.trouble.read_to_string(&mut said)?;
         if said.is_empty() {

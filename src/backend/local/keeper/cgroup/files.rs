@@ -43,6 +43,11 @@ impl Files {
         self.find((name, true))?.write_all_at(text.as_bytes(), 0)
     }
 
+    /// Opens one to write to, for good.
+    pub(super) fn writer(&self, name: &'static str) -> io::Result<File> {
+        self.open(name, OFlag::O_WRONLY)
+    }
+
     /// Reads one that may be long, and has to be opened to say what is so now: the lists of processes of v1 may
     /// go on showing for a second what they showed before.
     pub(super) fn read_anew(&self, name: &'static str) -> io::Result<String> {

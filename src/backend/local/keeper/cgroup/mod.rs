@@ -8,17 +8,20 @@
 
 mod files;
 mod mounts;
+mod record;
 mod v1;
 mod v2;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::Pid;
 
 use self::files::Files;
+pub(super) use self::v1::Seat;
+use super::starters::Starter;
 
 /// What a cgroup may still hold in memory (cached files, mostly) and be used again. More would be counted
 /// as the next attempt's.
@@ -28,7 +31,7 @@ const REUSE_MAX_BYTES: u64 = 1 << 20;
 const OPEN_MAX: u64 = 64;
 
 /// One of so many file descriptors that the keeper may have goes to a cgroup that keeps its files open, which
-/// takes fewer than half as many.
+/// takes fewer, with its starter.
 const FDS_PER_OPEN: u64 = 20;
 
 /// How many unused cgroups are kept.
@@ -106,6 +109,8 @@ pub(super) struct Cgroup {
     /// In v1 those of pids, where that controller may be used.
     pids_files: Option<Files>,
     keeps_open: bool,
+    /// Who sits in it and starts what runs there.
+    pub(super) starter: Option<Starter>,
     /// What its files say now.
     demand: Demand,
     /// How many processes had been killed in it for want of memory before this attempt.
@@ -135,7 +140,7 @@ impl Cgroups {
     /// Why cgroups can't be used here.
     pub(super) fn find(identity: &str, record: &Path, daemon: u32) -> Result<Self, CgroupError> {
         let name = format!("{PREFIX}{identity}");
-        let stuck = clear_recorded(record, &name);
+        let stuck = record::clear(record, &name);
         let own = mounts::Own::read()?;
         let hierarchy = match v1::Hierarchy::prepare(&own, &name) {
             Some(v1) => Hierarchy::V1(v1?),
@@ -149,7 +154,7 @@ impl Cgroups {
             n_open_max: n_open_max(),
             is_inside: false,
         };
-        cgroups.remember(record, stuck)?;
+        record::write(record, stuck, cgroups.parents())?;
         cgroups.try_out()?;
         Ok(cgroups)
     }
@@ -215,10 +220,23 @@ impl Cgroups {
             pids_files: pids.map(files),
             name,
             keeps_open,
+            starter: None,
             demand: FRESH,
             n_oom_kills_before: 0,
             n_refused_before: 0,
         })
+    }
+
+    /// A place in the cgroup for a thread, to start from there what runs in it; `None` where threads can't be in another
+    /// cgroup than their process, or too many sit somewhere already.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(super) fn seat(&self, cgroup: &Cgroup) -> io::Result<Option<Seat>> {
+        match &self.hierarchy {
+            Hierarchy::V1(v1) if cgroup.keeps_open => v1.seat(cgroup).map(Some),
+            Hierarchy::V1(_) | Hierarchy::V2(_) => Ok(None),
+        }
     }
 
     /// Moves this process into the cgroup, from wherever it is. What it starts is born there. In v1 that of pids is
@@ -271,10 +289,14 @@ impl Cgroups {
         Ok(())
     }
 
-    /// The processes in the cgroup, dead ones left out.
+    /// The processes in the cgroup, dead ones left out, and the keeper, of which a thread may sit there.
     pub(super) fn processes(&self, cgroup: &Cgroup) -> Vec<i32> {
-        debug_assert!(!self.is_inside, "the keeper would be among them");
-        parse_processes(&cgroup.files.read_anew("cgroup.procs").unwrap_or_default())
+        debug_assert!(!self.is_inside, "it might run out of memory");
+        let own = Pid::this().as_raw();
+        let mut found =
+            parse_processes(&cgroup.files.read_anew("cgroup.procs").unwrap_or_default());
+        found.retain(|pid| *pid != own);
+        found
     }
 
     /// How many of the attempt's processes were killed because its memory was used up.
@@ -315,7 +337,8 @@ impl Cgroups {
         }
     }
 
-    fn remove(&mut self, cgroup: Cgroup) {
+    fn remove(&mut self, mut cgroup: Cgroup) {
+        cgroup.starter = None;
         self.n_open -= u64::from(cgroup.keeps_open);
         for parent in self.parents() {
             // One that can't be removed (the kernel is still busy with it) is removed at the next start.
@@ -377,63 +400,11 @@ impl Cgroups {
             Hierarchy::V2(v2) => vec![v2.dir().to_path_buf()],
         }
     }
-
-    /// Writes down where the cgroups are: the next daemon may live in another cgroup and would not find them.
-    fn remember(&self, record: &Path, mut dirs: BTreeSet<PathBuf>) -> Result<(), CgroupError> {
-        dirs.extend(self.parents());
-        let lines: Vec<String> = dirs
-            .iter()
-            .map(|dir| format!("{}\n", dir.display()))
-            .collect();
-        fs::write(record, lines.concat()).map_err(|source| CgroupError::Forbidden {
-            doing: "write",
-            path: record.to_path_buf(),
-            source,
-        })
-    }
 }
 
 fn n_refused_ever(cgroup: &Cgroup) -> u64 {
     let files = cgroup.pids_files.as_ref().unwrap_or(&cgroup.files);
     files.read_keyed("pids.events", "max").unwrap_or(0)
-}
-
-/// Removes the cgroups that an earlier keeper wrote down, with all processes in them. Only directories of
-/// the expected name are touched, whatever the file says. Returns those that can't be removed yet.
-fn clear_recorded(record: &Path, name: &str) -> BTreeSet<PathBuf> {
-    let dirs: BTreeSet<PathBuf> = fs::read_to_string(record)
-        .unwrap_or_default()
-        .lines()
-        .map(PathBuf::from)
-        .filter(|dir| dir.file_name().is_some_and(|last| last == name))
-        .collect();
-    for dir in &dirs {
-        let children = fs::read_dir(dir)
-            .into_iter()
-            .flatten()
-            .filter_map(Result::ok);
-        for child in children.filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir())) {
-            end_processes(&child.path());
-            let _ = fs::remove_dir(child.path());
-        }
-        let _ = fs::remove_dir(dir);
-    }
-    dirs.into_iter().filter(|dir| dir.exists()).collect()
-}
-
-/// SIGKILLs what is in a cgroup until nothing is left, or gives up on what can't be killed.
-fn end_processes(dir: &Path) {
-    const ROUNDS_MAX: usize = 200;
-    for _ in 0..ROUNDS_MAX {
-        let left = read_processes(dir);
-        if left.is_empty() {
-            return;
-        }
-        for pid in left {
-            super::process::send(pid, nix::sys::signal::Signal::SIGKILL);
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
 }
 
 fn read_processes(dir: &Path) -> Vec<i32> {

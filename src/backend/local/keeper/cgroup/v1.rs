@@ -3,7 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::files::Files;
 use super::{Cgroup, CgroupError, Demand, forbidden, make_dir, max_or_word, mounts, write_to};
 
 /// What the kernel takes for "no limit".
@@ -21,9 +23,9 @@ pub(super) struct Hierarchy {
     cpu: Option<PathBuf>,
     pids: Option<PathBuf>,
     /// The `tasks` files of the keeper's own cgroups of memory and cpu, open for good.
-    homes: Vec<File>,
+    homes: Vec<Arc<File>>,
     /// That of pids, where it may be used.
-    pids_home: Option<File>,
+    pids_home: Option<Arc<File>>,
     /// The keeper is in an attempt's cgroup of pids.
     is_counted: bool,
 }
@@ -37,10 +39,8 @@ impl Hierarchy {
             make_dir(&memory)?;
             let open_home = |dir: &Path| {
                 let path = dir.join("tasks");
-                OpenOptions::new()
-                    .write(true)
-                    .open(&path)
-                    .map_err(forbidden("open", &path))
+                let opened = OpenOptions::new().write(true).open(&path);
+                opened.map(Arc::new).map_err(forbidden("open", &path))
             };
             let mut homes = vec![open_home(memory_home)?];
             // Without another controller memory is limited all the same.
@@ -49,10 +49,10 @@ impl Hierarchy {
                 let dir = home.join(name);
                 make_dir(&dir).ok()?;
                 let enter = || {
-                    let mut way_back = open_home(home).ok()?;
+                    let way_back = open_home(home).ok()?;
                     // A process with realtime priority, for one, may not go where no realtime was set aside.
                     let entered = write_to(&dir.join("tasks"), "0");
-                    way_back.write_all(b"0").and(entered).ok()?;
+                    (&*way_back).write_all(b"0").and(entered).ok()?;
                     Some(way_back)
                 };
                 let Some(way_back) = enter() else {
@@ -117,9 +117,22 @@ impl Hierarchy {
         }
     }
 
+    /// A place in it for a thread.
+    pub(super) fn seat(&self, cgroup: &Cgroup) -> io::Result<Seat> {
+        let open = |files: &Files| files.writer("tasks");
+        let places = std::iter::once(&cgroup.files).chain(&cgroup.cpu_files);
+        let pids = cgroup.pids_files.as_ref().zip(self.pids_home.as_ref());
+        let pids = pids.map(|(files, home)| Ok::<_, io::Error>((open(files)?, Arc::clone(home))));
+        Ok(Seat {
+            places: places.map(open).collect::<io::Result<_>>()?,
+            homes: self.homes.clone(),
+            pids: pids.transpose()?,
+        })
+    }
+
     fn leave_pids(&mut self) -> io::Result<()> {
-        match &mut self.pids_home {
-            Some(home) if std::mem::take(&mut self.is_counted) => home.write_all(b"0"),
+        match &self.pids_home {
+            Some(home) if std::mem::take(&mut self.is_counted) => (&**home).write_all(b"0"),
             Some(_) | None => Ok(()),
         }
     }
@@ -132,8 +145,8 @@ impl Hierarchy {
     }
 
     pub(super) fn leave(&mut self) -> io::Result<()> {
-        for home in &mut self.homes {
-            home.write_all(b"0")?;
+        for home in &self.homes {
+            (&**home).write_all(b"0")?;
         }
         self.leave_pids()
     }
@@ -171,6 +184,64 @@ impl Hierarchy {
             pids.write("pids.max", &max_or_word(demand.processes))?;
         }
         Ok(())
+    }
+}
+
+/// A place for a thread in an attempt's cgroups, and the way back. Only what that thread itself does is meant.
+///
+/// Of memory only what the kernel needs for the thread is counted there, and it is not what gets killed when the cgroup
+/// runs out of memory: the keeper's memory belongs to its first thread, which never enters.
+#[derive(Debug)]
+pub(in super::super) struct Seat {
+    /// The `tasks` files of the attempt's cgroups of memory and cpu, until the thread is there.
+    places: Vec<File>,
+    /// Those of the keeper's own.
+    homes: Vec<Arc<File>>,
+    /// Both for pids, where the thread would count: it is there only while it starts something that is bounded so.
+    pids: Option<(File, Arc<File>)>,
+}
+
+impl Seat {
+    /// Moves the thread there.
+    ///
+    /// # Errors
+    /// What the system said; it may be there in part.
+    pub(in super::super) fn enter(&mut self) -> io::Result<()> {
+        std::mem::take(&mut self.places)
+            .iter_mut()
+            .try_for_each(|place| place.write_all(b"0"))
+    }
+
+    /// Moves the thread back.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(in super::super) fn leave(&self) -> io::Result<()> {
+        self.homes
+            .iter()
+            .try_for_each(|home| (&**home).write_all(b"0"))
+    }
+
+    /// Moves the thread where what it starts is counted.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(in super::super) fn enter_pids(&mut self) -> io::Result<()> {
+        match &mut self.pids {
+            Some((place, _)) => place.write_all(b"0"),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves the thread back from there.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(in super::super) fn leave_pids(&self) -> io::Result<()> {
+        match &self.pids {
+            Some((_, home)) => (&**home).write_all(b"0"),
+            None => Ok(()),
+        }
     }
 }
 
