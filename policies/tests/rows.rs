@@ -18,8 +18,8 @@ struct World {
     tree: QueueTree,
     leaves: Vec<QueueId>,
     shapes: Vec<ShapeId>,
-    /// One without bounds for each shape, one with them, one that takes to them with the shapes.
-    policies: [Descend; 3],
+    /// One without bounds for each shape, two with them, one that takes to them with the shapes.
+    policies: [Descend; 4],
     running: Vec<Choice>,
     seq: u64,
 }
@@ -79,7 +79,13 @@ impl World {
             }
         };
         let policy = |bounds| Descend::with_bounds(Registry::default(), &tree, bounds);
-        let policies = [Bounds::Whole, Bounds::ByShape, Bounds::Cheapest].map(policy);
+        let bounds = [
+            Bounds::Whole,
+            Bounds::Walked,
+            Bounds::Gathered,
+            Bounds::Cheapest,
+        ];
+        let policies = bounds.map(policy);
         let shapes = (0..n_shapes).map(|number| tree.acquire_shape(shape(number)));
         let shapes = shapes.collect();
         Self {

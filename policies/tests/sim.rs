@@ -42,7 +42,7 @@ pub struct Sim {
     pub registry: Registry,
     policy: Option<Box<dyn Policy>>,
     /// Asked beside the policy; must choose the same: the policy with a bound of inner queues for each shape.
-    twin: Option<Descend>,
+    twins: Vec<Descend>,
     /// Asked in place of the policy, for what a wrong clause would do.
     wrong: Option<Wrong>,
     /// Asked beside the policy; must choose the same.
@@ -72,7 +72,7 @@ impl Sim {
             tree: QueueTree::new(Amounts::default(), default),
             registry: Registry::default(),
             policy: None,
-            twin: None,
+            twins: Vec::new(),
             wrong: None,
             references: vec![
                 Reference::new(Rounding::Integers),
@@ -307,7 +307,7 @@ impl Sim {
             fits: &fits,
         };
         let choice = policy.choose(&self.tree, &offer);
-        if let Some(twin) = &mut self.twin {
+        for twin in &mut self.twins {
             let same = twin.choose(&self.tree, &offer);
             assert_eq!(choice, same, "bounds for each shape make another choice");
         }
@@ -360,8 +360,10 @@ impl Sim {
             let right = || self.registry.policy_for(&self.tree).unwrap();
             let wrong = |wrong| Box::new(Reference::wrong(wrong)) as Box<dyn Policy>;
             self.policy = Some(self.wrong.map_or_else(right, wrong));
-            let twin = || Descend::with_bounds(self.registry.clone(), &self.tree, Bounds::ByShape);
-            self.twin = self.wrong.is_none().then(twin);
+            if self.wrong.is_none() {
+                let twin = |bounds| Descend::with_bounds(self.registry.clone(), &self.tree, bounds);
+                self.twins = [Bounds::Walked, Bounds::Gathered].map(twin).into();
+            }
         }
     }
 
@@ -461,7 +463,7 @@ impl Sim {
             return;
         };
         policy.changed(&self.tree, leaf);
-        if let Some(twin) = &mut self.twin {
+        for twin in &mut self.twins {
             twin.changed(&self.tree, leaf);
         }
     }

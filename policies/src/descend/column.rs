@@ -153,7 +153,7 @@ impl Inner {
                     }
                 }
                 for shape in touched.drain(..) {
-                    if self.put_bound(queue, entries, rows, shape, &mut bound) {
+                    if self.put_bound(child.path, entries, rows, shape, &mut bound) {
                         moved.push(shape);
                     }
                 }
@@ -171,7 +171,7 @@ impl Inner {
                     Some(Bound::Rank { key, rank })
                 };
                 for shape in touched.drain(..) {
-                    if self.put_bound(queue, &mut column.entries, rows, shape, &mut bound) {
+                    if self.put_bound(child.path, &mut column.entries, rows, shape, &mut bound) {
                         moved.push(shape);
                     }
                 }
@@ -185,7 +185,7 @@ impl Inner {
     /// Sets the bound of one shape. Tells whether something moved that the parent asks for.
     fn put_bound(
         &self,
-        queue: QueueId,
+        child: u32,
         entries: &mut Vec<Entry>,
         rows: &mut Rows,
         shape: ShapeId,
@@ -206,7 +206,7 @@ impl Inner {
                 rows.put(entries[index].stand, &bound)
             }
             (Some(bound), Err(index)) => {
-                let stand = rows.enter(shape, queue.index());
+                let stand = rows.enter(shape, child);
                 entries.insert(index, Entry { stand, below });
                 rows.put(stand, &bound)
             }

@@ -14,18 +14,25 @@ use crate::ids::QueueId;
 use crate::registry::Registry;
 use crate::tree::QueueTree;
 
-/// Of so many inner queues below one queue, bounds by level for each shape pay where there are [`MANY_SHAPES`]: to look
-/// at fewer ones costs less.
+/// Of so many inner queues below one queue bounds by level for each shape pay: to look at fewer ones costs less.
 const MANY_INNER: usize = 16;
 
-/// With more shapes than these a queue has much that waits and doesn't fit.
+/// With more shapes than these a queue has much that waits and doesn't fit. Then bounds pay in all of the tree if they do
+/// below some queue. With fewer ones they do where there is one level of groups: with more, what they cost on each level at
+/// each change is more than what they save.
 const MANY_SHAPES: usize = 64;
 
-/// Whether inner queues stand in rows, where they can.
+/// So many places of rows, and children, are looked at one after the other: that costs far less for each than a walk, and
+/// where children are much alike a walk passes few of them by.
+const GATHERED_MAX: usize = 8192;
+
+/// Which inner queues stand in rows, where they can.
 #[derive(Clone, Copy, Default)]
 struct HasRows {
     of_ranks: bool,
     of_levels: bool,
+    /// By levels, those of only leaves, [`MANY_INNER`] below one queue of which no share is scaled.
+    of_many: bool,
 }
 
 /// See the module's text. Nodes and children are indexed as queues are; a child comes after its parent.
@@ -38,6 +45,8 @@ pub(super) struct Index {
     has_rows: HasRows,
     /// Whether levels are to stand in rows once there are many shapes.
     awaits_shapes: bool,
+    /// See [`GATHERED_MAX`].
+    pub(super) gathered_max: usize,
     /// Room for the queues on the way up from a leaf.
     pub(super) way: Vec<usize>,
     /// Room for the shapes that can go above a queue.
@@ -64,9 +73,15 @@ impl Index {
             resources,
             has_rows: HasRows {
                 of_ranks: bounds != Bounds::Whole,
-                of_levels: bounds == Bounds::ByShape || could_pay && has_many_shapes,
+                of_levels: bounds.are_by_shape() || could_pay && has_many_shapes,
+                of_many: could_pay,
             },
             awaits_shapes: could_pay && !has_many_shapes,
+            gathered_max: match bounds {
+                Bounds::Whole | Bounds::Walked => 0,
+                Bounds::Gathered => usize::MAX,
+                Bounds::Cheapest => GATHERED_MAX,
+            },
             ..Self::default()
         };
         let paths = places_of_paths(tree);
@@ -123,19 +138,13 @@ impl Index {
             least: None,
             sums: is_scaled.then(|| Sums::new(self.resources)),
         });
-        let bounded = above.map_or(Bounded::Whole, |above| match &above.order {
-            _ if is_guaranteed => Bounded::Whole,
-            Order::Ranked(ranking) if ranking.is_by_rank() && self.has_rows.of_ranks => {
-                Bounded::ByRank
-            }
-            // Rows of a queue that is bounded by ranks tell them of all children.
-            Order::Drf { .. }
-                if is_scaled && self.has_rows.of_levels && above.bounded != Bounded::ByRank =>
-            {
-                Bounded::ByLevel
-            }
-            Order::Ranked(_) | Order::Drf { .. } => Bounded::Whole,
-        });
+        let bounded = if is_guaranteed {
+            Bounded::Whole
+        } else {
+            above.map_or(Bounded::Whole, |above| {
+                self.bounded(tree, queue, above, is_scaled)
+            })
+        };
         let ranks = above.is_some_and(|above| !above.order.is_drf() || above.ranks.is_some());
         let ranks = ranks.then(Tournament::default);
         self.nodes.push(Node::Inner(Box::new(Inner {
@@ -156,6 +165,31 @@ impl Index {
             memo: Memo::default(),
             room: Vec::new(),
         })));
+    }
+
+    /// By what a queue without a guarantee stands below the one above.
+    fn bounded(&self, tree: &QueueTree, queue: QueueId, above: &Inner, is_scaled: bool) -> Bounded {
+        let HasRows {
+            of_ranks,
+            of_levels,
+            of_many,
+        } = self.has_rows;
+        let are_many = || {
+            let siblings = tree.parent(queue).map_or(0, |above| n_inner(tree, above));
+            n_inner(tree, queue) == 0 && !above.has_sums() && siblings >= MANY_INNER
+        };
+        match &above.order {
+            Order::Ranked(ranking) if ranking.is_by_rank() && of_ranks => Bounded::ByRank,
+            // Rows of a queue that is bounded by ranks tell them of all children.
+            Order::Drf { .. } if is_scaled && above.bounded != Bounded::ByRank => {
+                if of_levels || of_many && are_many() {
+                    Bounded::ByLevel
+                } else {
+                    Bounded::Whole
+                }
+            }
+            Order::Ranked(_) | Order::Drf { .. } => Bounded::Whole,
+        }
     }
 
     pub(super) fn inner(&self, queue: usize) -> &Inner {

@@ -46,10 +46,18 @@ use crate::tree::QueueTree;
 pub enum Bounds {
     /// By one bound of the key for any offer.
     Whole,
-    /// By one for each shape, where the order of the siblings has such.
-    ByShape,
+    /// By one for each shape, where the order of the siblings has such, looked at from the least on.
+    Walked,
+    /// The same, all looked at.
+    Gathered,
     /// By what costs less in the tree.
     Cheapest,
+}
+
+impl Bounds {
+    fn are_by_shape(self) -> bool {
+        matches!(self, Self::Walked | Self::Gathered)
+    }
 }
 
 /// Descends the queue tree: at each inner queue the child with the least key goes first, of equal ones

@@ -19,9 +19,18 @@ struct Row {
     /// See [`Bound::Rank`].
     keys: Tournament<Key>,
     ranks: Tournament<TaskRank>,
-    /// The queue of each place, and for what level below it its own level was found.
-    members: Vec<(u32, u64)>,
+    members: Vec<Member>,
     free: Vec<u32>,
+}
+
+/// Who stands at a place of a row.
+#[derive(Clone, Copy, Default)]
+struct Member {
+    /// The place among the siblings' paths.
+    child: u32,
+    /// See [`Bound::Level`]; [`u64::MAX`] where nobody stands.
+    level: u64,
+    below: u64,
 }
 
 /// What stands of a child in a row: a lower bound for any offer that the shape fits, and none that goes first.
@@ -47,14 +56,32 @@ pub(super) struct Rows {
     /// The least of each row.
     levels: Tournament<u64>,
     keys: Tournament<Key>,
+    /// One more than the last place of a child among the siblings' paths.
+    n_children: usize,
+    /// What was gathered last: per child the least level below it, and the row where that stands.
+    lows: Vec<Low>,
+    /// Room for children that are yet to be looked at: by what bound, whether it is what it bounds, the queue.
+    pub(super) due: Vec<(u64, bool, usize)>,
 }
 
-/// A child that came up in a walk.
+/// See [`Rows::gather`].
+#[derive(Clone, Copy)]
+struct Low {
+    /// [`u64::MAX`] where the child wasn't gathered.
+    level: u64,
+    below: u64,
+    row: u32,
+}
+
+/// A child that came up in a walk, or was gathered.
+#[derive(Clone, Copy)]
 pub(super) struct Visit {
-    pub(super) queue: usize,
+    /// The place among the siblings' paths.
+    pub(super) child: usize,
     /// In whose row it stands.
     pub(super) shape: ShapeId,
     /// See [`Bound::Level`]; zero where ranks bound.
+    pub(super) level: u64,
     pub(super) below: u64,
 }
 
@@ -78,7 +105,7 @@ const VAIN_PART: usize = 4;
 
 impl Rows {
     /// Gives a child a place in the row of a shape; the row is made where there is none yet.
-    pub(super) fn enter(&mut self, shape: ShapeId, queue: usize) -> Stand {
+    pub(super) fn enter(&mut self, shape: ShapeId, child: u32) -> Stand {
         let class = match self.ids.get(shape) {
             Some(row) => narrow(row),
             None => {
@@ -90,10 +117,11 @@ impl Rows {
         };
         let Row { members, free, .. } = &mut self.rows[class as usize];
         let place = free.pop().unwrap_or_else(|| {
-            members.push((0, 0));
+            members.push(Member::default());
             narrow(members.len() - 1)
         });
-        members[place as usize].0 = narrow(queue);
+        members[place as usize].child = child;
+        self.n_children = self.n_children.max(child as usize + 1);
         Stand {
             shape,
             class,
@@ -108,7 +136,8 @@ impl Rows {
         let at = stand.place as usize;
         match bound {
             Bound::Level { level, below } => {
-                row.members[at].1 = *below;
+                row.members[at].level = (*level).min(u64::MAX - 1);
+                row.members[at].below = *below;
                 let has_moved = row.levels.set(at, Some(*level));
                 if has_moved {
                     self.levels.set_to_first(stand.class as usize, &row.levels);
@@ -131,6 +160,7 @@ impl Rows {
         row.levels.set(at, None);
         row.keys.set(at, None);
         row.ranks.set(at, None);
+        (row.members[at].level, row.members[at].below) = (u64::MAX, u64::MAX);
         row.free.push(stand.place);
         self.levels.set_to_first(stand.class as usize, &row.levels);
         self.keys.set_to_first(stand.class as usize, &row.keys);
@@ -154,6 +184,60 @@ impl Rows {
     /// The least level of all.
     pub(super) fn least_level(&self) -> Option<u64> {
         Some(self.levels.first()?.0)
+    }
+
+    /// Gathers all children in the rows of the shapes `going`, each once: with the least level that stands of it there, and
+    /// the least level below it. `false` if there are more children, or places, than these; then none is of use.
+    pub(super) fn gather(&mut self, going: &[u64], max: usize) -> bool {
+        if self.n_children > max {
+            return false;
+        }
+        let none = Low {
+            level: u64::MAX,
+            below: u64::MAX,
+            row: 0,
+        };
+        self.lows.clear();
+        self.lows.resize(self.n_children, none);
+        let mut n_places = 0;
+        for index in self.ids.common(going) {
+            let members = &self.rows[index].members;
+            n_places += members.len();
+            if n_places > max {
+                return false;
+            }
+            for member in members {
+                let low = &mut self.lows[member.child as usize];
+                low.level = low.level.min(member.level);
+                if member.below < low.below {
+                    low.below = member.below;
+                    low.row = narrow(index);
+                }
+            }
+        }
+        true
+    }
+
+    /// The children that were gathered, one with the least level first, the others as they stand.
+    pub(super) fn gathered(&self) -> impl Iterator<Item = Visit> + '_ {
+        let places = 0..self.lows.len();
+        let first = places.clone().min_by_key(|place| self.lows[*place].level);
+        let first = first.unwrap_or(0);
+        let in_turn = places.map(move |turn| match turn {
+            0 => first,
+            turn if turn <= first => turn - 1,
+            turn => turn,
+        });
+        let was_gathered = |place: &usize| self.lows[*place].level < u64::MAX;
+        in_turn.filter(was_gathered).map(|child| {
+            let Low { level, below, row } = self.lows[child];
+            Visit {
+                child,
+                shape: self.rows[row as usize].shape,
+                level,
+                below,
+            }
+        })
     }
 
     /// A walk through the children in the rows of the shapes `going`.
@@ -199,10 +283,15 @@ impl Rows {
             if let Some((row, walk)) = &mut walk.row {
                 let row = &self.rows[*row];
                 if let Some(place) = of_row(row).next(walk, is_due) {
-                    let (queue, below) = row.members[place];
+                    let Member {
+                        child,
+                        level,
+                        below,
+                    } = row.members[place];
                     return Some(Visit {
-                        queue: queue as usize,
+                        child: child as usize,
                         shape: row.shape,
+                        level,
                         below,
                     });
                 }

@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::guarantee;
 use super::index::Index;
 use super::queue::{Child, Inner};
-use super::rows::Visit;
+use super::rows::{Rows, Visit};
 use crate::fixed;
 use crate::ranking::Key;
 use crate::share::Share;
@@ -48,56 +48,112 @@ impl Index {
         going: &[u64],
         first: &mut Option<First>,
     ) {
-        let Some(rows) = self.inner_mut(queue).siblings.rows.take() else {
+        let Some(mut rows) = self.inner_mut(queue).siblings.rows.take() else {
             return;
         };
         self.n_walks += 1;
-        let mut walk = rows.walk(going);
-        if self.inner(queue).order.is_drf() {
+        let is_drf = self.inner(queue).order.is_drf();
+        if is_drf && rows.gather(going, self.gathered_max) {
+            self.consider_gathered(tree, queue, &mut rows, going, first);
+        } else if is_drf {
+            let mut walk = rows.walk(going);
             while let Some(visit) = {
                 let limit = first.as_ref().map(|first| limit_of(first.key));
                 rows.next_by_level(&mut walk, going, limit)
             } {
-                self.compare_visit(tree, &visit, going, first);
+                let child = self.child_at(queue, visit.child);
+                self.compare_visit(tree, child, &visit, going, first);
             }
         } else {
+            let mut walk = rows.walk(going);
             while let Some(visit) = {
                 let limit = first.as_ref().map(|first| first.key);
                 rows.next_by_key(&mut walk, going, limit)
             } {
-                if self.is_news(&visit) {
-                    self.consider(tree, visit.queue, going, first);
+                let child = self.child_at(queue, visit.child);
+                if self.is_news(child, &visit) {
+                    self.consider(tree, child, going, first);
                 }
             }
         }
         self.inner_mut(queue).siblings.rows = Some(rows);
     }
 
+    /// The same of children that were gathered. Those of which the key is known, or a bound of it that isn't above the
+    /// least known, are compared when all have been looked at: so few next tasks are asked for.
+    fn consider_gathered(
+        &mut self,
+        tree: &QueueTree,
+        queue: usize,
+        rows: &mut Rows,
+        going: &[u64],
+        first: &mut Option<First>,
+    ) {
+        let mut due = std::mem::take(&mut rows.due);
+        due.clear();
+        let mut least = first.as_ref().map_or(u64::MAX, |first| count_of(first.key));
+        let mut limit = fixed::level_limit(least);
+        for visit in rows.gathered() {
+            if visit.level > limit {
+                continue;
+            }
+            let queue = self.child_at(queue, visit.child);
+            let key = |share| fixed::key(share, self.children[queue].weight);
+            let told = (self.inner(queue)).told(&self.facts, &visit, |share| key(share) > least);
+            let (share, is_exact) = match told {
+                Told::Share(share) => (share, true),
+                Told::Bound(share) => (share, false),
+            };
+            let bound = key(share);
+            if bound > least {
+                continue;
+            }
+            if is_exact {
+                least = bound;
+                limit = fixed::level_limit(least);
+            }
+            due.push((bound, is_exact, queue));
+        }
+        due.retain(|(bound, ..)| *bound <= least);
+        due.sort_unstable();
+        for (bound, is_exact, queue) in due.iter().copied() {
+            let key = key_of_count(bound);
+            if (first.as_ref()).is_some_and(|first| key > first.key) {
+                break;
+            }
+            if is_exact {
+                let next = None;
+                self.compare(tree, First { queue, key, next }, going, first);
+            } else {
+                self.consider(tree, queue, going, first);
+            }
+        }
+        rows.due = due;
+    }
+
     fn compare_visit(
         &mut self,
         tree: &QueueTree,
+        queue: usize,
         visit: &Visit,
         going: &[u64],
         first: &mut Option<First>,
     ) {
-        if !self.is_news(visit) {
+        if !self.is_news(queue, visit) {
             return;
         }
-        let key = |share| key_of(share, &self.children[visit.queue]);
+        let key = |share| key_of(share, &self.children[queue]);
         let is_after = |share| (first.as_ref()).is_some_and(|first| key(share) > first.key);
-        match (self.inner(visit.queue)).told(&self.facts, visit, is_after) {
+        match (self.inner(queue)).told(&self.facts, visit, is_after) {
             Told::Share(share) => {
-                let own = First {
-                    queue: visit.queue,
-                    key: key(share),
-                    next: None,
-                };
-                self.compare(tree, own, going, first);
+                let key = key(share);
+                let next = None;
+                self.compare(tree, First { queue, key, next }, going, first);
             }
             Told::Bound(share) if is_after(share) => {}
             Told::Bound(_) => {
-                self.children[visit.queue].seen.set_done();
-                self.consider(tree, visit.queue, going, first);
+                self.children[queue].seen.set_done();
+                self.consider(tree, queue, going, first);
             }
         }
     }
@@ -110,40 +166,87 @@ impl Index {
         going: &[u64],
         mut least: Option<u64>,
     ) -> Option<u64> {
-        let Some(rows) = self.inner_mut(queue).siblings.rows.take() else {
+        let Some(mut rows) = self.inner_mut(queue).siblings.rows.take() else {
             return least;
         };
-        self.n_walks += 1;
-        let mut walk = rows.walk(going);
-        while least != Some(0)
-            && let Some(visit) = {
-                let limit = least.map(|least| least - 1);
-                rows.next_by_level(&mut walk, going, limit)
-            }
-        {
-            if !self.is_news(&visit) {
-                continue;
-            }
-            let (child, inner) = (&self.children[visit.queue], self.inner(visit.queue));
-            let level = |share: u64| fixed::level(share.max(inner.task_share), child.weight);
-            let is_no_less = |share: u64| least.is_some_and(|least| level(share) >= least);
-            let level = match inner.told(&self.facts, &visit, is_no_less) {
-                Told::Share(share) => Some(level(share)),
-                Told::Bound(share) if is_no_less(share) => None,
-                Told::Bound(_) => {
-                    self.children[visit.queue].seen.set_done();
-                    self.level_of(tree, visit.queue, going)
+        if rows.gather(going, self.gathered_max) {
+            least = self.least_level_gathered(tree, queue, &mut rows, going, least);
+        } else {
+            self.n_walks += 1;
+            let mut walk = rows.walk(going);
+            while least != Some(0)
+                && let Some(visit) = {
+                    let limit = least.map(|least| least - 1);
+                    rows.next_by_level(&mut walk, going, limit)
                 }
-            };
-            least = least.into_iter().chain(level).min();
+            {
+                let child = self.child_at(queue, visit.child);
+                if !self.is_news(child, &visit) {
+                    continue;
+                }
+                let level = match self.told_level(child, &visit, least) {
+                    Told::Share(level) => Some(level),
+                    Told::Bound(bound) if least.is_some_and(|least| bound >= least) => None,
+                    Told::Bound(_) => {
+                        self.children[child].seen.set_done();
+                        self.level_of(tree, child, going)
+                    }
+                };
+                least = least.into_iter().chain(level).min();
+            }
         }
         self.inner_mut(queue).siblings.rows = Some(rows);
         least
     }
 
+    /// The same of children that were gathered. Those of which only a bound is known are looked at least first.
+    fn least_level_gathered(
+        &mut self,
+        tree: &QueueTree,
+        queue: usize,
+        rows: &mut Rows,
+        going: &[u64],
+        mut least: Option<u64>,
+    ) -> Option<u64> {
+        let mut due = std::mem::take(&mut rows.due);
+        due.clear();
+        for visit in rows.gathered() {
+            if least.is_some_and(|least| visit.level >= least) {
+                continue;
+            }
+            let queue = self.child_at(queue, visit.child);
+            match self.told_level(queue, &visit, least) {
+                Told::Share(level) => least = least.into_iter().chain([level]).min(),
+                Told::Bound(bound) => due.push((bound, false, queue)),
+            }
+        }
+        due.retain(|(bound, ..)| least.is_none_or(|least| *bound < least));
+        due.sort_unstable();
+        for (bound, _, queue) in due.iter().copied() {
+            if least.is_some_and(|least| bound >= least) {
+                break;
+            }
+            let level = self.level_of(tree, queue, going);
+            least = least.into_iter().chain(level).min();
+        }
+        rows.due = due;
+        least
+    }
+
+    /// What a visit tells of a child's level. A bound that isn't below `least` needs not be the best.
+    fn told_level(&self, queue: usize, visit: &Visit, least: Option<u64>) -> Told {
+        let (child, inner) = (&self.children[queue], self.inner(queue));
+        let level = |share: u64| fixed::level(share.max(inner.task_share), child.weight);
+        let is_no_less = |share| least.is_some_and(|least| level(share) >= least);
+        match inner.told(&self.facts, visit, is_no_less) {
+            Told::Share(share) => Told::Share(level(share)),
+            Told::Bound(share) => Told::Bound(level(share)),
+        }
+    }
+
     /// Whether a child comes up for the first time in this walk, or with a lower level than before.
-    fn is_news(&mut self, visit: &Visit) -> bool {
-        let seen = &mut self.children[visit.queue].seen;
+    fn is_news(&mut self, queue: usize, visit: &Visit) -> bool {
+        let seen = &mut self.children[queue].seen;
         let is_news = seen.walk != self.n_walks || visit.below < seen.below;
         if is_news {
             *seen = Seen {
@@ -153,22 +256,32 @@ impl Index {
         }
         is_news
     }
+
+    /// The child of a queue at a place among the siblings' paths.
+    fn child_at(&self, queue: usize, place: usize) -> usize {
+        self.inner(queue).siblings.children[place] as usize
+    }
 }
 
 /// The key of an inner queue under `drf`.
 fn key_of(share: u64, child: &Child) -> Key {
-    guarantee::key(None, || {
-        Key::share(Share::count(fixed::key(share, child.weight)))
-    })
+    key_of_count(fixed::key(share, child.weight))
+}
+
+/// The same of its share over its weight.
+fn key_of_count(count: u64) -> Key {
+    guarantee::key(None, || Key::share(Share::count(count)))
 }
 
 /// The largest level of which the key isn't above this one.
 fn limit_of(key: Key) -> u64 {
-    if guarantee::is_below(key) {
-        return 0;
-    }
-    let (key, _) = key.share.parts();
-    fixed::level_limit(key)
+    fixed::level_limit(count_of(key))
+}
+
+/// The share over the weight that a key of `drf` tells; zero where the queue is below its guarantee.
+fn count_of(key: Key) -> u64 {
+    let (count, _) = key.share.parts();
+    if guarantee::is_below(key) { 0 } else { count }
 }
 
 impl Inner {
@@ -182,31 +295,23 @@ impl Inner {
             Some(standing) => standing[resource],
             None => shares.at(resource, Some(visit.below)),
         };
-        let footprint = facts.footprint(visit.shape);
-        let leader = self
-            .column
-            .as_ref()
-            .and_then(|column| column.leader(footprint));
-        if let Some(leader) = leader.map(share)
-            && is_enough(leader)
-        {
-            return Told::Bound(leader);
-        }
-        let asked = facts.resources(footprint).iter();
-        let unwaited = self
-            .column
-            .as_ref()
-            .map_or(&[][..], |column| column.unwaited());
-        let counting = || asked.clone().chain(unwaited);
-        let bound = counting().map(|resource| share(resource.index())).max();
-        let bound = bound.unwrap_or(0);
-        if !is_exact {
+        let (footprint, column) = (facts.footprint(visit.shape), self.column.as_ref());
+        let leader = column.and_then(|column| column.leader(footprint));
+        let mut bound = leader.map_or(0, share);
+        if leader.is_some() && is_enough(bound) {
             return Told::Bound(bound);
         }
+        // No share is larger than what is used.
+        let used = shares.used.as_slice();
+        let unwaited = column.map_or(&[][..], |column| column.unwaited());
+        for resource in facts.resources(footprint).iter().chain(unwaited) {
+            if used[resource.index()] > bound {
+                bound = bound.max(share(resource.index()));
+            }
+        }
         // Other resources count if another shape demands them.
-        let n_resources = shares.standing.len();
-        let are_all = counting().count() == n_resources;
-        if are_all || (0..n_resources).all(|resource| share(resource) <= bound) {
+        let is_no_more = |resource: usize| used[resource] <= bound || share(resource) <= bound;
+        if is_exact && (0..used.len()).all(is_no_more) {
             Told::Share(bound)
         } else {
             Told::Bound(bound)
