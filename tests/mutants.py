@@ -387,9 +387,22 @@ def build(package: Workspace, sources: dict[str, Source], mutants: list[Mutant],
             sys.exit("\n".join(error["rendered"] for error in errors))
         inside -= refused
     known.others |= {mutant.name for mutant in mutants if mutant.number not in inside and mutant.name not in known.wrong}
+    try_alone(package, sources, [mutant for mutant in mutants if mutant.name in known.others], known)
     tested = [message for message in messages if message.get("executable") and message["profile"]["test"]]
     programs = [Program(message["executable"], str(pathlib.Path(message["manifest_path"]).parent)) for message in tested]
     return [mutant for mutant in mutants if mutant.number in inside], programs
+
+
+def try_alone(package: Workspace, sources: dict[str, Source], mutants: list[Mutant], known: Known) -> None:
+    """Finds those of some mutants that compile in no way, also without a switch."""
+    for mutant in mutants:
+        file, source = package.root / mutant.file, sources[mutant.file]
+        switched, (start, end) = file.read_bytes(), mutant.span
+        file.write_bytes(source.text[:start] + mutant.replacement.encode() + source.text[end:])
+        if compile_errors(package.cargo("check", "--tests")):
+            known.others.discard(mutant.name)
+            known.wrong.add(mutant.name)
+        file.write_bytes(switched)
 
 
 def culprits(error: dict, places: dict[str, list[Place]]) -> tuple[set[int], bool]:
