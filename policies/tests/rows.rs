@@ -41,7 +41,7 @@ fn settings(number: usize, policy: &str, max: Option<u64>) -> QueueSettings {
 }
 
 impl World {
-    /// Groups of groups of leaves, with a limit here and there.
+    /// Groups of groups of leaves, with a limit or a guarantee here and there.
     fn new(policies: [&str; 3], width: usize, n_shapes: usize) -> Self {
         let mut totals = Amounts::default();
         (0..3).for_each(|resource| totals.set(ResourceId::new(resource), amount(400_000)));
@@ -59,7 +59,10 @@ impl World {
                 let middle = tree.add_queue(top, Arc::from(path.as_str()), group);
                 for leaf in 0..4 {
                     let path = format!("{path}/q{leaf}");
-                    let leaf = settings(leaf, "drf", None);
+                    let mut leaf = settings(leaf, "drf", None);
+                    if leaves.len() % 9 == 5 {
+                        leaf.min = vec![(ResourceId::new(0), amount(9_000))];
+                    }
                     leaves.push(tree.add_queue(middle, Arc::from(path), leaf));
                 }
             }
@@ -95,6 +98,13 @@ impl World {
             policies,
             running: Vec::new(),
             seq: 0,
+        }
+    }
+
+    fn set_total(&mut self, resource: usize, milli: u64) {
+        (self.tree).set_total(ResourceId::new(resource), amount(milli));
+        for policy in &mut self.policies {
+            policy.rebuild(&self.tree);
         }
     }
 
@@ -191,5 +201,29 @@ proptest! {
     ) {
         let mut world = World::new(policies, width, n_shapes);
         steps.into_iter().for_each(|step| world.step(step));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// So much runs in each group that a task more or less moves its share by less than its bounds are kept apart from it.
+    /// A leaf has four shapes: with more it would stand by a bound for all of them.
+    #[test]
+    fn bounds_for_each_shape_make_no_other_choice_where_much_runs(
+        total_of_last in prop_oneof![Just(400_000), 20_000..100_000_u64],
+        steps in vec((any::<usize>(), any::<usize>(), any::<u8>()), 2500..4000),
+    ) {
+        let mut world = World::new(["drf", "drf", "drf"], 2, 576);
+        world.set_total(2, total_of_last);
+        for (leaf, shape, what) in steps {
+            let shape = 4 * (leaf % 24) + shape % 4;
+            // Where the last resource is scarce, a group has one shape that demands it, and no other resource.
+            let shape = match total_of_last {
+                400_000 => shape,
+                _ => 6 * shape + if shape % 16 == 0 { 5 } else { 4 },
+            };
+            world.step((leaf, shape, what));
+        }
     }
 }
