@@ -191,8 +191,12 @@ impl State {
     /// When the first of these submissions ended that has an attempt that is still dying. Costs them and the live
     /// attempts.
     pub(crate) fn end_of_dying(&self, ended: &[Kept]) -> Option<Time> {
+        if ended.is_empty() {
+            return None;
+        }
         let by_first: BTreeMap<TaskId, &Kept> = ended.iter().map(|it| (it.first, it)).collect();
-        let dying = self.live_attempts().into_iter().filter_map(|attempt| {
+        // In no order, which the least of all doesn't need.
+        let dying = self.attempts.keys().filter_map(|attempt| {
             let (_, kept) = by_first.range(..=attempt.task).next_back()?;
             let end = kept.first.0 + u64::from(kept.count);
             (attempt.task.0 < end).then_some(kept.ended_at)
