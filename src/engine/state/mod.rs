@@ -190,12 +190,15 @@ impl State {
 
     /// When the first of these submissions ended that has an attempt that is still dying. Costs them and the live
     /// attempts.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the least of all is the same in any order"
+    )]
     pub(crate) fn end_of_dying(&self, ended: &[Kept]) -> Option<Time> {
         if ended.is_empty() {
             return None;
         }
         let by_first: BTreeMap<TaskId, &Kept> = ended.iter().map(|it| (it.first, it)).collect();
-        // In no order, which the least of all doesn't need.
         let dying = self.attempts.keys().filter_map(|attempt| {
             let (_, kept) = by_first.range(..=attempt.task).next_back()?;
             let end = kept.first.0 + u64::from(kept.count);
