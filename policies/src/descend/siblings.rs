@@ -347,17 +347,21 @@ mod tests {
         assert_eq!(siblings.standing_level(), Some(1));
     }
 
+    /// That of few classes as it is of many, one by one; then the place of one moves, and the level of another.
     #[test]
-    fn each_class_is_found_while_they_get_more() {
+    fn the_first_class_is_found_while_classes_come_and_leaves_move() {
+        let place = |key, leaf| Place {
+            key: Key::share(Share::count(key)),
+            seq: 7,
+            path: leaf,
+        };
         let mut siblings = Siblings::default();
-        let mut all = Vec::new();
+        let (mut all, mut stands) = (Vec::new(), Vec::new());
         for last in 0..2 * FEW_CLASSES {
-            let shape = ShapeId::new(last);
-            let stand = siblings.enter(shape, last);
-            let key = Key::share(Share::count(1));
-            let (path, seq) = (narrow(last), 7);
-            let place = Place { key, seq, path };
-            siblings.put(stand, place, place.coarse(), Some(last as u64));
+            let (shape, leaf) = (ShapeId::new(last), narrow(last));
+            let (stand, own) = (siblings.enter(shape, last), place(1, leaf));
+            siblings.put(stand, own, own.coarse(), Some(1 + u64::from(leaf)));
+            stands.push(stand);
             bits::insert(&mut all, shape);
             for class in 0..=last {
                 let shape = ShapeId::new(class);
@@ -365,14 +369,22 @@ mod tests {
                 bits::insert(&mut going, shape);
                 let first = siblings.first_head(&going);
                 assert!(first.is_some_and(|(_, leaf, of)| (leaf, of) == (narrow(class), shape)));
-                assert_eq!(siblings.level_head(&going), Some(class as u64));
+                assert_eq!(siblings.level_head(&going), Some(1 + class as u64));
             }
             assert!(
                 siblings
                     .first_head(&all)
                     .is_some_and(|(_, leaf, _)| leaf == 0)
             );
-            assert_eq!(siblings.level_head(&all), Some(0));
+            assert_eq!(siblings.level_head(&all), Some(1));
         }
+        siblings.put(stands[20], place(0, 20), place(0, 20).coarse(), Some(21));
+        assert!(
+            siblings
+                .first_head(&all)
+                .is_some_and(|(_, leaf, _)| leaf == 20)
+        );
+        siblings.put(stands[21], place(1, 21), place(1, 21).coarse(), Some(0));
+        assert_eq!(siblings.level_head(&all), Some(0));
     }
 }
