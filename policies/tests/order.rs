@@ -227,6 +227,21 @@ fn groups_stand_by_what_they_use_now_also_for_shapes_that_nothing_ended_of() {
 }
 
 #[test]
+fn groups_of_groups_under_fifo_go_by_the_oldest_task_below_them() {
+    for inner in ["fifo", "drf"] {
+        let mut sim = sim_of_cpus("fifo", "2", &[]);
+        for path in ["g", "g/m", "h", "h/n"] {
+            sim.queue_policy(path, spec(inner));
+        }
+        for path in ["h/n/b", "g/m/a"] {
+            sim.queue(path, QueueSettings::default());
+            sim.submit(path, 1, &[("cpus", "1")]);
+        }
+        assert_eq!(sim.offer(), ["h/n/b", "g/m/a"], "{inner}");
+    }
+}
+
+#[test]
 fn weighted_ties_stay_ties_over_many_rounds() {
     let mut sim = Sim::new("drf");
     sim.agent(&[("cpus", "60")]);

@@ -223,6 +223,9 @@ impl Floor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::amount::Amount;
 
@@ -257,6 +260,39 @@ mod tests {
         assert!(sums.has_guaranteed());
         sums.give(1, &mut guaranteed, &gift(true, half));
         assert!(!sums.has_guaranteed(), "it is idle");
+    }
+
+    proptest! {
+        /// Whatever levels were expected before, and whatever children gave before.
+        #[test]
+        fn at_each_level_children_with_a_guarantee_count_at_least_at_that_up_to_which_it_fills_them(
+            gifts in vec((0..4_u32, 1..=ONE, proptest::option::of(0..=4_u64)), 0..12),
+            expected in vec(0..ONE, 0..4),
+            level in 0..ONE,
+        ) {
+            let (mut sums, weight) = (Sums::new(1), Weight::default());
+            let mut children = <[(Given, Option<(u64, u64)>); 4]>::default();
+            let mut expected = expected.into_iter();
+            for (place, own, filled) in gifts {
+                let quarter = |part| {
+                    let amount = |milli| Amount::from_milli(milli).expect("small");
+                    Share::new(amount(part), amount(4))
+                };
+                let (shares, filled) = ([own], filled.map(quarter));
+                let gift = Gift { shares: &shares, own, weight, is_idle: false, filled };
+                let (given, known) = &mut children[place as usize];
+                sums.give(place, given, &gift);
+                let least = filled.map_or(0, |part| fixed::level_of_part(own, weight, part));
+                *known = Some((least, fixed::due(own, own, weight)));
+                if let Some(level) = expected.next() {
+                    sums.expect(level);
+                }
+            }
+            let known = children.iter().filter_map(|(_, known)| *known);
+            let sum = known.map(|(least, due)| fixed::at_level(level.max(least), due)).sum();
+            let right = fixed::scaled(0, 0, sum).expect("a few children");
+            prop_assert_eq!(sums.at(0, level).map(u128::from), Some(right));
+        }
     }
 
     #[test]
