@@ -28,8 +28,9 @@ struct Row {
 struct Member {
     /// The place among the siblings' paths.
     child: u32,
-    /// See [`Bound::Level`]; [`u64::MAX`] where nobody stands.
+    /// See [`Bound::Level`].
     level: u64,
+    /// See [`Bound::Level`]; [`u64::MAX`] where nobody stands.
     below: u64,
 }
 
@@ -58,17 +59,17 @@ pub(super) struct Rows {
     keys: Tournament<Key>,
     /// One more than the last place of a child among the siblings' paths.
     n_children: usize,
-    /// What was gathered last: per child the least level below it, and the row where that stands.
+    /// What was gathered last, by child.
     lows: Vec<Low>,
     /// Room for children that are yet to be looked at: by what bound, whether it is what it bounds, the queue.
     pub(super) due: Vec<(u64, bool, usize)>,
 }
 
-/// See [`Rows::gather`].
+/// The least level below a child, and the row where that stands.
 #[derive(Clone, Copy)]
 struct Low {
-    /// [`u64::MAX`] where the child wasn't gathered.
     level: u64,
+    /// [`u64::MAX`] where the child wasn't gathered.
     below: u64,
     row: u32,
 }
@@ -136,8 +137,8 @@ impl Rows {
         let at = stand.place as usize;
         match bound {
             Bound::Level { level, below } => {
-                row.members[at].level = (*level).min(u64::MAX - 1);
-                row.members[at].below = *below;
+                row.members[at].level = *level;
+                row.members[at].below = (*below).min(u64::MAX - 1);
                 let has_moved = row.levels.set(at, Some(*level));
                 if has_moved {
                     self.levels.set_to_first(stand.class as usize, &row.levels);
@@ -160,7 +161,7 @@ impl Rows {
         row.levels.set(at, None);
         row.keys.set(at, None);
         row.ranks.set(at, None);
-        (row.members[at].level, row.members[at].below) = (u64::MAX, u64::MAX);
+        row.members[at].below = u64::MAX;
         row.free.push(stand.place);
         self.levels.set_to_first(stand.class as usize, &row.levels);
         self.keys.set_to_first(stand.class as usize, &row.keys);
@@ -186,8 +187,9 @@ impl Rows {
         Some(self.levels.first()?.0)
     }
 
-    /// Gathers all children in the rows of the shapes `going`, each once: with the least level that stands of it there, and
-    /// the least level below it. `false` if there are more children, or places, than these; then none is of use.
+    /// Gathers all children in the rows of the shapes `going`, each once: in that where the least level below it stands,
+    /// which bounds its own for all of these. `false` if there are more children, or places, than these; then none is of
+    /// use.
     pub(super) fn gather(&mut self, going: &[u64], max: usize) -> bool {
         if self.n_children > max {
             return false;
@@ -200,18 +202,20 @@ impl Rows {
         self.lows.clear();
         self.lows.resize(self.n_children, none);
         let mut n_places = 0;
-        for index in self.ids.common(going) {
-            let members = &self.rows[index].members;
+        for row in self.ids.common(going) {
+            let members = &self.rows[row].members;
             n_places += members.len();
             if n_places > max {
                 return false;
             }
             for member in members {
                 let low = &mut self.lows[member.child as usize];
-                low.level = low.level.min(member.level);
                 if member.below < low.below {
-                    low.below = member.below;
-                    low.row = narrow(index);
+                    *low = Low {
+                        level: member.level,
+                        below: member.below,
+                        row: narrow(row),
+                    };
                 }
             }
         }
@@ -228,7 +232,7 @@ impl Rows {
             turn if turn <= first => turn - 1,
             turn => turn,
         });
-        let was_gathered = |place: &usize| self.lows[*place].level < u64::MAX;
+        let was_gathered = |place: &usize| self.lows[*place].below < u64::MAX;
         in_turn.filter(was_gathered).map(|child| {
             let Low { level, below, row } = self.lows[child];
             Visit {
@@ -357,5 +361,138 @@ impl Row {
             members: Vec::new(),
             free: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A shape, a child, its level and that below, or that it leaves.
+    type Change = (usize, usize, Option<(u64, u64)>);
+
+    /// By shape and child: the level, and that below.
+    type Kept = BTreeMap<(usize, usize), (u64, u64)>;
+
+    fn levels(kept: &Kept, going: &[usize]) -> impl Iterator<Item = (usize, usize, u64, u64)> {
+        let entries = kept.iter().filter(|((shape, _), _)| going.contains(shape));
+        let entries =
+            entries.map(|((shape, child), (level, below))| (*shape, *child, *level, *below));
+        entries.collect::<Vec<_>>().into_iter()
+    }
+
+    /// Rows after some changes.
+    fn rows_of(changes: Vec<Change>) -> (Rows, Kept) {
+        let (mut rows, mut kept, mut stands) = (Rows::default(), Kept::new(), BTreeMap::new());
+        for (shape, child, bound) in changes {
+            let id = ShapeId::new(shape);
+            let least_of = |rows: &Rows| rows.row_of(id).and_then(|row| rows.level(row));
+            let before = least_of(&rows);
+            if let Some((level, below)) = bound {
+                let stand = *stands
+                    .entry((shape, child))
+                    .or_insert_with(|| rows.enter(id, narrow(child)));
+                let may_differ = rows.put(stand, &Bound::Level { level, below });
+                assert!(may_differ || least_of(&rows) == before);
+                kept.insert((shape, child), (level, below));
+            } else if let Some(stand) = stands.remove(&(shape, child)) {
+                rows.leave(stand);
+                kept.remove(&(shape, child));
+            }
+        }
+        (rows, kept)
+    }
+
+    proptest! {
+        #[test]
+        fn who_stands_in_rows_is_found_as_by_a_scan(
+            changes in vec((0..9_usize, 0..40_usize, proptest::option::of((0..20_u64, 0..20_u64))), 0..200),
+            going in vec(0..10_usize, 0..9),
+            limit in 0..20_u64,
+        ) {
+            let (mut rows, kept) = rows_of(changes);
+            for shape in 0..9 {
+                let least = levels(&kept, &[shape]).map(|entry| entry.2).min();
+                let row = rows.row_of(ShapeId::new(shape));
+                prop_assert_eq!(row.and_then(|row| rows.level(row)), least);
+            }
+            prop_assert_eq!(rows.least_level(), kept.values().map(|kept| kept.0).min());
+            let mut words = Vec::new();
+            going.iter().for_each(|shape| bits::insert(&mut words, ShapeId::new(*shape)));
+
+            // A walk: the first of a row, then all within the limit, each for each of its shapes, some twice.
+            let mut walk = rows.walk(&words);
+            let mut walked = Vec::new();
+            let mut limited = None;
+            while let Some(visit) = rows.next_by_level(&mut walk, &words, limited) {
+                walked.push((visit.shape.index(), visit.child, visit.level, visit.below));
+                limited = Some(limit);
+            }
+            let mut due: Vec<_> = levels(&kept, &going).filter(|entry| entry.2 <= limit).collect();
+            due.extend(walked.first().filter(|first| first.2 > limit));
+            due.sort_unstable();
+            walked.sort_unstable();
+            walked.dedup();
+            prop_assert_eq!(walked, due);
+
+            prop_assert!(rows.gather(&words, usize::MAX));
+            let gathered: Vec<_> = rows.gathered().collect();
+            let mut children = Vec::new();
+            for visit in &gathered {
+                let own = levels(&kept, &going).filter(|entry| entry.1 == visit.child);
+                prop_assert_eq!(Some(visit.below), own.map(|entry| entry.3).min());
+                let stands = kept.get(&(visit.shape.index(), visit.child));
+                prop_assert_eq!(stands, Some(&(visit.level, visit.below)));
+                children.push(visit.child);
+            }
+            let least = gathered.iter().map(|visit| visit.level).min();
+            prop_assert_eq!(gathered.first().map(|visit| visit.level), least);
+            children.sort_unstable();
+            let mut all: Vec<_> = levels(&kept, &going).map(|entry| entry.1).collect();
+            all.sort_unstable();
+            all.dedup();
+            prop_assert_eq!(children, all);
+        }
+    }
+
+    #[test]
+    fn no_more_are_gathered_than_are_few() {
+        let changes =
+            (0..3).flat_map(|shape| (0..5).map(move |child| (shape, child, Some((1, 1)))));
+        let (mut rows, _) = rows_of(changes.collect());
+        let mut are_few = |going, max| rows.gather(&[going], max);
+        assert!(are_few(0b111, 15) && !are_few(0b111, 14));
+        assert!(are_few(0b1, 5) && !are_few(0b1, 4) && !are_few(0, 4));
+    }
+
+    #[test]
+    fn ranks_of_a_row() {
+        let mut rows = Rows::default();
+        let shape = ShapeId::new(2);
+        let rank = |seq| TaskRank {
+            priority: std::cmp::Reverse(0),
+            seq,
+        };
+        let stands = [7, 3, 5].map(|seq| {
+            let stand = rows.enter(shape, narrow(seq));
+            let key = Key::share(crate::share::Share::count(seq as u64));
+            let rank = Some(rank(seq as u64));
+            rows.put(stand, &Bound::Rank { key, rank });
+            stand
+        });
+        assert_eq!((rows.row_of(shape), rows.rank(0)), (Some(0), Some(rank(3))));
+        rows.leave(stands[1]);
+        assert_eq!(rows.rank(0), Some(rank(5)));
+        let mut walk = rows.walk(&[0b100]);
+        let mut walked = Vec::new();
+        while let Some(visit) = rows.next_by_key(&mut walk, &[0b100], None) {
+            walked.push(visit.child);
+        }
+        assert_eq!(walked, [5, 7]);
     }
 }

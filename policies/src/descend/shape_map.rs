@@ -57,8 +57,18 @@ impl ShapeMap {
 
     /// The numbers of the shapes of a set that are in, in order of shapes.
     pub(super) fn common<'a>(&'a self, set: &'a [u64]) -> impl Iterator<Item = usize> + 'a {
-        let mut cursor = Cursor::default();
-        std::iter::from_fn(move || self.next_common(&mut cursor, set))
+        let words = self.words.iter().zip(&self.n_before).zip(set);
+        words.flat_map(move |((known, n_before), asked)| {
+            let mut rest = known & asked;
+            std::iter::from_fn(move || {
+                let before = known & (rest.wrapping_sub(1) & !rest);
+                let rank = n_before + before.count_ones();
+                (rest != 0).then(|| {
+                    rest &= rest - 1;
+                    self.numbers[rank as usize] as usize
+                })
+            })
+        })
     }
 
     /// The same, one by one.
