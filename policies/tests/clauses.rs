@@ -144,6 +144,28 @@ fn a_share_below_one_task_counts_as_one_task() {
     assert_eq!(wrong, [10, 0]);
 }
 
+#[test]
+fn once_the_smallest_task_runs_a_share_counts_as_the_next_larger_one() {
+    for (groups_below, leaf) in [(&["g"][..], "g/m"), (&["g", "g/m"], "g/m/a")] {
+        let mut sim = Sim::new("drf");
+        sim.agent(&[("cpus", "32")]);
+        groups(&mut sim, groups_below);
+        for path in ["g/k", "h", leaf] {
+            sim.queue(path, QueueSettings::default());
+        }
+        let queues = ["g/k", "h"];
+        queues.map(|path| sim.submit(path, 3, CPU));
+        sim.offer();
+        queues.map(|path| sim.submit(path, 1, CPU));
+        sim.submit(leaf, 1, CPU);
+        sim.submit(leaf, 1, &[("cpus", "4")]);
+        // A cpu is the measure: g counts for no more than one, h has three.
+        assert_eq!(sim.offer_limited(1), [leaf]);
+        // Four cpus are more than the three of g/k: g counts for these, and a part of the one that runs.
+        assert_eq!(sim.offer_limited(1), ["h"]);
+    }
+}
+
 fn complementary(sim: &mut Sim) {
     sim.agent(&[("cpus", "10"), ("mem", "10")]);
     groups(sim, &["n2"]);

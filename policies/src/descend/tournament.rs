@@ -448,28 +448,28 @@ mod tests {
         assert_eq!(levels.first(), Some((u64::MAX - 1, 1)));
     }
 
-    /// Many values that aren't asked for are less, so that only a part of the tree is searched.
+    /// Many values that aren't asked for are less, so that only a part of the tree is searched; the least ones stand on the
+    /// left, on the right, or anywhere.
     #[test]
     fn the_least_of_few_places_among_many_is_found_wherever_it_stands() {
-        let mut tournament = Tournament::default();
-        for place in 0..64_u32 {
-            tournament.set(place as usize, Some(place));
-        }
-        for asked in 0..64 {
-            let is_asked = |place| place == asked || place == 63;
-            // As if there were more, for the search to go on for long.
-            let n_asked = SEARCH_PART * SEARCH_MAX;
-            let found = tournament.least(is_asked, [asked, 63].into_iter(), n_asked);
-            assert_eq!(found.map(|(_, place)| place), Some(asked));
-            let mut walk = Walk::default();
-            let mut seen = 0;
-            while tournament
-                .next(&mut walk, |value| *value <= asked as u32)
-                .is_some()
-            {
-                seen += 1;
+        for value in [|place| place, |place| 63 - place, |place| place * 37 % 64] {
+            let mut tournament = Tournament::default();
+            for place in 0..64_u32 {
+                tournament.set(place as usize, Some(value(place)));
             }
-            assert_eq!(seen, asked + 1);
+            for asked in 0..64 {
+                let is_asked = |place| place == asked || place == 63;
+                // As if there were more, for the search to go on for long.
+                let n_asked = SEARCH_PART * SEARCH_MAX;
+                let found = tournament.least(is_asked, [asked, 63].into_iter(), n_asked);
+                let least = value(asked as u32).min(value(63));
+                assert_eq!(found.map(|(value, _)| value), Some(least));
+                assert!(found.is_some_and(|(_, place)| is_asked(place)));
+                let mut walk = Walk::default();
+                let is_due = |value: &u32| *value <= asked as u32;
+                let seen = std::iter::from_fn(|| tournament.next(&mut walk, is_due));
+                assert_eq!(seen.count(), asked + 1);
+            }
         }
     }
 }
