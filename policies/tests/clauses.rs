@@ -154,9 +154,13 @@ fn once_the_smallest_task_runs_a_share_counts_as_the_next_larger_one() {
             sim.queue(path, QueueSettings::default());
         }
         let queues = ["g/k", "h"];
-        queues.map(|path| sim.submit(path, 3, CPU));
+        for path in queues {
+            sim.submit(path, 3, CPU);
+        }
         sim.offer();
-        queues.map(|path| sim.submit(path, 1, CPU));
+        for path in queues {
+            sim.submit(path, 1, CPU);
+        }
         sim.submit(leaf, 1, CPU);
         sim.submit(leaf, 1, &[("cpus", "4")]);
         // A cpu is the measure: g counts for no more than one, h has three.
