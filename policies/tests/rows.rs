@@ -50,7 +50,11 @@ impl World {
         for top in 0..width {
             let path = format!("q{top}");
             let max = (top % 5 == 4).then_some(60_000);
-            let group = settings(top, policies[1], max);
+            let mut group = settings(top, policies[1], max);
+            if width % 4 == 1 {
+                // None of these stands in a row, but those below them do.
+                group.min = vec![(ResourceId::new(0), amount(9_000))];
+            }
             let top = tree.add_queue(tree.root(), Arc::from(path.as_str()), group);
             for middle in 0..3 {
                 let path = format!("{path}/q{middle}");
