@@ -58,7 +58,7 @@ impl World {
             let top = tree.add_queue(tree.root(), Arc::from(path.as_str()), group);
             for middle in 0..3 {
                 let path = format!("{path}/q{middle}");
-                let max = (leaves.len() % 7 == 3).then_some(20_000);
+                let max = (leaves.len() % 7 == 4).then_some(20_000);
                 let group = settings(middle, policies[2], max);
                 let middle = tree.add_queue(top, Arc::from(path.as_str()), group);
                 for leaf in 0..4 {
