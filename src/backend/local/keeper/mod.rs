@@ -17,7 +17,7 @@
 //! `APPORTION_KEEPER` and by its cgroups.
 //!
 //! The keeper has no runtime, and decides everything on one thread, which alone waits for its children. Others only start
-//! processes ([`starters`]): starting processes from a small one is cheap.
+//! processes (`starters.rs`): starting processes from a small one is cheap.
 
 mod attempt;
 mod cgroup;
