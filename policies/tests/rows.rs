@@ -231,3 +231,67 @@ proptest! {
         }
     }
 }
+
+/// What nobody below a group waits for counts for any offer; what somebody waits for and can't get doesn't. One that
+/// comes to be waited for is noticed, also after a change that took one shape and brought another.
+#[test]
+fn a_resource_counts_no_more_once_a_task_waits_for_it_in_vain() {
+    let mut totals = Amounts::zero(2);
+    let [cpus, licences] = [0, 1].map(ResourceId::new);
+    totals.set(cpus, amount(100_000));
+    totals.set(licences, amount(100_000));
+    let mut tree = QueueTree::new(totals, PolicySpec::new("drf"));
+    let [tiles, search] = ["tiles", "search"].map(|name| {
+        let group = tree.add_queue(tree.root(), name.into(), QueueSettings::default());
+        let path = format!("{name}/leaf");
+        tree.add_queue(group, path.into(), QueueSettings::default())
+    });
+    let mut shape = |demand: &[(ResourceId, u64)]| {
+        let demand = demand.iter().map(|(id, milli)| (*id, amount(*milli)));
+        tree.acquire_shape(Shape {
+            demand: Demand::new(demand),
+            constraints: Vec::new(),
+        })
+    };
+    let small = shape(&[(cpus, 1_000)]);
+    let small_licence = shape(&[(licences, 1_000)]);
+    let half_of_licences = shape(&[(cpus, 5_000), (licences, 50_000)]);
+    let [fifth_of_cpus, other] = [shape(&[(cpus, 20_000)]), shape(&[(cpus, 2_000)])];
+    tree.charge(tiles, half_of_licences);
+    tree.charge(search, fifth_of_cpus);
+    for bounds in [Bounds::Whole, Bounds::Walked, Bounds::Gathered] {
+        let mut tree = tree.clone();
+        let mut policy = Descend::with_bounds(Registry::default(), &tree, bounds);
+        let mut seq = 0;
+        let mut tell = |tree: &mut QueueTree, leaf, heads: &[(ShapeId, bool)]| {
+            for (shape, waits) in heads {
+                seq += 1;
+                let rank = TaskRank {
+                    priority: Reverse(0),
+                    seq,
+                };
+                tree.set_head(leaf, *shape, waits.then_some(rank));
+            }
+            policy.changed(tree, leaf);
+        };
+        let mut free = Amounts::zero(2);
+        free.set(cpus, amount(1_000));
+        let mut fits = ShapeSet::default();
+        fits.insert(small);
+        // What waits elsewhere already is nothing new to the policy.
+        let all = [(small, true), (small_licence, true), (other, true)];
+        tell(&mut tree, search, &all);
+        tell(&mut tree, tiles, &[(small, true)]);
+        tell(&mut tree, tiles, &[(small_licence, true)]);
+        let swap = [(small_licence, false), (other, true)];
+        tell(&mut tree, tiles, &swap);
+        tell(&mut tree, tiles, &[(small_licence, true)]);
+        let offer = Offer {
+            free: &free,
+            fits: &fits,
+        };
+        // Of licences it has half, of cpus a twentieth, which alone counts.
+        let choice = policy.choose(&tree, &offer).expect("two wait");
+        assert_eq!(choice.leaf, tiles);
+    }
+}
