@@ -70,6 +70,8 @@ fn a_stream_that_hangs_is_noticed_by_its_silence() {
 struct Chance {
     /// No more than so many connections break, so that the work gets done.
     n_breaks_left: AtomicUsize,
+    /// No more than so many events are lost: a launch of which nothing more is heard is asked about only after two minutes.
+    n_losses_left: AtomicUsize,
     n_meddled: Arc<AtomicUsize>,
 }
 
@@ -82,15 +84,15 @@ impl Chance {
             36..42 => [Fate::Break, Fate::Unanswered][fastrand::usize(..2)],
             _ => return Fate::Pass,
         };
-        if matches!(fate, Fate::Break | Fate::Unanswered) {
-            let one_less = |left: usize| left.checked_sub(1);
-            let order = Ordering::Relaxed;
-            if (self.n_breaks_left)
-                .try_update(order, order, one_less)
-                .is_err()
-            {
-                return Fate::Pass;
-            }
+        let n_left = match fate {
+            Fate::Break | Fate::Unanswered => Some(&self.n_breaks_left),
+            Fate::Lost => Some(&self.n_losses_left),
+            _ => None,
+        };
+        let order = Ordering::Relaxed;
+        let one_less = |left: usize| left.checked_sub(1);
+        if n_left.is_some_and(|left| left.try_update(order, order, one_less).is_err()) {
+            return Fate::Pass;
         }
         self.n_meddled.fetch_add(1, Ordering::Relaxed);
         fate
@@ -128,6 +130,7 @@ fn what_is_lost_repeated_or_late_leaves_every_task_run_once() {
         mesos.url(Part::Master),
         Chance {
             n_breaks_left: AtomicUsize::new(8),
+            n_losses_left: AtomicUsize::new(8),
             n_meddled: Arc::clone(&n_meddled),
         },
     );

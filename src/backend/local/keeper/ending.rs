@@ -43,7 +43,7 @@ impl Keeper {
                         continue;
                     };
                     if which.is_empty() && !self.starting.is_empty() && !self.knows(pid) {
-                        // Its starter is about to tell whose it is, and wakes the keeper then.
+                        // Its starter is about to tell whose it is, and is listened to again in a moment.
                         return;
                     }
                     self.reap_one(pid);

@@ -14,7 +14,7 @@ use super::attempt::{Attempt, Cause};
 use super::cgroup::{Cgroup, Demand};
 use super::run::{Keeper, Limits};
 use super::spawn::{self, Outputs, Prepared, Program};
-use super::starters::{Arrival, Job};
+use super::starters::{Arrival, Job, Starter};
 use super::worker::Worker;
 use crate::engine::AttemptId;
 
@@ -38,6 +38,11 @@ impl Starting {
     /// To be ended as soon as it runs.
     pub(super) fn end(&mut self, grace: Duration) {
         self.grace = Some(self.grace.map_or(grace, |before| before.min(grace)));
+    }
+
+    /// Who sits in its cgroup.
+    fn starter(&self) -> Option<&Starter> {
+        self.cgroup.as_ref()?.starter.as_ref()
     }
 
     /// Returns once nobody is starting it any more.
@@ -159,9 +164,7 @@ impl Keeper {
                 return Ok(());
             }
         }
-        let starter = starting.cgroup.as_ref();
-        let starter = starter.and_then(|cgroup| cgroup.starter.as_ref());
-        let left = match starter.filter(|_| self.is_busy()) {
+        let left = match starting.starter().filter(|_| self.is_busy()) {
             Some(starter) => starter.give(job).err(),
             None => Some(Box::new(job)),
         };
@@ -232,10 +235,16 @@ impl Keeper {
     }
 
     /// Takes note of what the starters did.
+    ///
+    /// # Panics
+    /// If one of them did: what became of its attempt isn't known, so everything ends as if the keeper had.
     pub(super) fn hear_starters(&mut self) {
+        let is_gone = |starting: &Starting| starting.starter().is_some_and(Starter::is_gone);
+        let any_gone = self.starting.values().any(is_gone);
         while let Some(arrival) = self.starters.next_arrival() {
             self.arrived(arrival);
         }
+        assert!(!any_gone, "a thread that starts processes has panicked");
     }
 
     fn arrived(&mut self, arrival: Arrival) {

@@ -62,6 +62,11 @@ impl Starter {
             None => Err(Box::new(job)),
         }
     }
+
+    /// Whether its thread has ended, which it does before this is dropped only by a panic.
+    pub(super) fn is_gone(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
 }
 
 impl Drop for Starter {
@@ -102,7 +107,7 @@ impl Starters {
     pub(super) fn make(&self, seat: Seat) -> io::Result<Starter> {
         let (jobs, its_jobs) = channel();
         let (ready, is_ready) = sync_channel(1);
-        let worker = Worker {
+        let sitting = Sitting {
             clock: self.clock,
             wake: Arc::clone(&self.wake),
             arrivals: self.sender.clone(),
@@ -110,7 +115,7 @@ impl Starters {
         };
         let thread = thread::Builder::new()
             .stack_size(STACK_BYTES)
-            .spawn(move || worker.run(&ready, &its_jobs))?;
+            .spawn(move || sitting.run(&ready, &its_jobs))?;
         let starter = Starter {
             jobs: Some(jobs),
             thread: Some(thread),
@@ -126,14 +131,14 @@ impl Starters {
 }
 
 /// What a starter's thread has.
-struct Worker {
+struct Sitting {
     clock: Stopwatch,
     wake: Arc<PipeWriter>,
     arrivals: Sender<Arrival>,
     seat: Seat,
 }
 
-impl Worker {
+impl Sitting {
     fn run(mut self, ready: &SyncSender<io::Result<()>>, jobs: &Receiver<Job>) {
         let entered = self.seat.enter();
         let may_stay = entered.is_ok();
