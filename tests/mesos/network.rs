@@ -87,7 +87,7 @@ impl Chance {
         let n_left = match fate {
             Fate::Break | Fate::Unanswered => Some(&self.n_breaks_left),
             Fate::Lost => Some(&self.n_losses_left),
-            _ => None,
+            Fate::Pass | Fate::Twice | Fate::Late(_) => None,
         };
         let order = Ordering::Relaxed;
         let one_less = |left: usize| left.checked_sub(1);

@@ -180,8 +180,8 @@ struct LiveAttempt {
     demand: Arc<ByName>,
     /// When it was launched; `None` where an earlier daemon did.
     launched_at: Option<Time>,
-    /// Whether Mesos has said anything of it.
-    is_known: bool,
+    /// When Mesos last said anything of it, was last asked since it had not, or it was launched.
+    heard_at: Time,
     /// Whether the engine was told that it runs.
     is_started: bool,
     /// How many times in a row Mesos knew nothing of it.
@@ -256,7 +256,7 @@ impl Session {
                 agent: it.agent,
                 demand: it.demand,
                 launched_at: None,
-                is_known: false,
+                heard_at: now,
                 is_started: false,
                 n_unknown: 0,
                 is_doubtful: false,

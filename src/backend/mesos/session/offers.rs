@@ -316,7 +316,7 @@ impl Session {
                 agent: Arc::clone(agent),
                 demand,
                 launched_at: Some(now),
-                is_known: false,
+                heard_at: now,
                 is_started: false,
                 n_unknown: 0,
                 is_doubtful: false,

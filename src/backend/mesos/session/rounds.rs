@@ -21,8 +21,8 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5 * 60);
 /// All attempts are asked about again after so long.
 const ROUND_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// An attempt of which nothing was heard is asked about after so long: an executor that doesn't come up is
-/// given up by its agent after a minute.
+/// An attempt that doesn't run and of which nothing was heard is asked about after so long: an executor that doesn't
+/// come up is given up by its agent after a minute.
 const LAUNCH_WATCH: Duration = Duration::from_secs(120);
 
 /// How often attempts of which nothing was heard are looked for.
@@ -141,11 +141,15 @@ impl Session {
             return;
         }
         self.look_at = now.after(LOOK_EVERY);
-        let is_silent = |at: Option<Time>| at.is_some_and(|at| at.after(LAUNCH_WATCH) <= now);
-        let silent: Vec<AttemptId> = (self.attempts.iter())
-            .filter(|(_, live)| !live.is_known && is_silent(live.launched_at))
-            .map(|(attempt, _)| *attempt)
-            .collect();
+        let mut silent = Vec::new();
+        for (attempt, live) in &mut self.attempts {
+            // Also of what Mesos knew: it tells only once that a launch came to nothing.
+            let is_new = live.launched_at.is_some() && !live.is_started;
+            if is_new && live.heard_at.after(LAUNCH_WATCH) <= now {
+                live.heard_at = now;
+                silent.push(*attempt);
+            }
+        }
         self.ask_about(now, silent);
     }
 

@@ -166,7 +166,7 @@ impl Session {
         }
         let mut is_doubtful = false;
         if let Some(live) = self.attempts.get_mut(&attempt) {
-            live.is_known = true;
+            live.heard_at = now;
             is_doubtful = live.is_doubtful && is_answer(status);
         }
         match meaning {

@@ -338,6 +338,22 @@ fn a_launch_of_which_nothing_is_heard_is_asked_about() {
 }
 
 #[test]
+fn a_launch_that_was_known_and_never_runs_is_asked_about_again() {
+    let mut env = Env::subscribed();
+    env.launched(1);
+    env.status("1.1", TaskState::TaskStaging);
+    for _ in 0..2 {
+        env.actions.clear();
+        for _ in 0..5 {
+            env.advance(30);
+            env.heartbeat();
+        }
+        assert!(env.wanted().contains(&"reconcile 1.1".to_owned()));
+        env.status("1.1", TaskState::TaskStaging);
+    }
+}
+
+#[test]
 fn kills_are_asked_again_until_the_end() {
     let mut env = Env::subscribed();
     env.launched(1);
