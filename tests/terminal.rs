@@ -203,6 +203,12 @@ fn usage_refusal_and_absence_have_their_exit_codes() {
     let (_folder, daemon) = start();
     let _ = daemon.cli(&["tasks", "--state", "happy"], 2);
     let _ = daemon.cli(&["submit", "--queue", "default"], 2);
+    // An option that isn't known is no command, not even without another behind it; one behind a command is its own.
+    for command in ["submit", "run"] {
+        let _ = daemon.cli(&[command, "--qeue", "default", "--", "true"], 2);
+        let _ = daemon.cli(&[command, "-q", "default", "--qeue"], 2);
+        let _ = daemon.cli(&[command, "-q", "default", "sh", "-c", "true"], 0);
+    }
     let _ = daemon.cli(&["task", "99"], 3);
     let output = daemon
         .command(&["submit", "--queue", "mops", "--", "true"])

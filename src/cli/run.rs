@@ -22,12 +22,7 @@ pub(super) struct Args {
     #[command(flatten)]
     options: TaskOptions,
     /// The command and its arguments; not seen by a shell. For a shell line: -- sh -c 'LINE'
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<String>,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Args {
     file: Option<String>,
     /// The command and its arguments; not seen by a shell. For a shell line: -- sh -c 'LINE'
     #[arg(required_unless_present = "file", value_name = "CMD")]
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(trailing_var_arg = true)]
     command: Vec<String>,
 }
 
