@@ -204,11 +204,8 @@ fn two_hundred_run_at_once() {
     for mode in MODES {
         let mut machine = Machine::start(mode);
         // Each waits for a file that comes only once all run.
-        let gate = machine.dir.path().join("gate");
-        let line = format!(
-            "while ! test -e {}; do sleep 0.05; done; echo $APPORTION_TASK_ID",
-            gate.display()
-        );
+        let (gate, wait) = machine.gate();
+        let line = format!("{wait}; echo $APPORTION_TASK_ID");
         let tasks = (0..200)
             .map(|_| spec(Run::Command(line.as_str().into()), &[("cpus", 100)]))
             .collect();

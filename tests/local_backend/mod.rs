@@ -233,6 +233,13 @@ impl Machine {
         self.ended.remove(&attempt).unwrap()
     }
 
+    /// A file, and the line of shell that waits until it is there.
+    fn gate(&self) -> (std::path::PathBuf, String) {
+        let gate = self.dir.path().join("gate");
+        let line = format!("while ! test -e {}; do sleep 0.05; done", gate.display());
+        (gate, line)
+    }
+
     /// What an attempt has written so far.
     fn stdout(&self, attempt: AttemptId) -> String {
         let path = layout::output_file(&self.tasks_dir(), attempt, LogStream::Stdout);

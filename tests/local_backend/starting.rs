@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
+use apportion::engine::spec::Run;
 use apportion::engine::{AttemptEnd, AttemptId};
 
 use super::{MODES, Machine, argv, spec};
 
 /// So many attempts of the same.
-fn launch(
-    machine: &mut Machine,
-    count: usize,
-    run: &apportion::engine::spec::Run,
-) -> Vec<AttemptId> {
+fn launch(machine: &mut Machine, count: usize, run: &Run) -> Vec<AttemptId> {
     let tasks = (0..count).map(|_| spec(run.clone(), &[("cpus", 100)]));
     machine.launch_all(tasks.collect())
 }
@@ -37,11 +34,8 @@ fn what_is_to_end_before_it_has_started_does() {
 fn a_task_that_wants_to_end_with_whoever_started_it_runs_to_its_end() {
     for mode in MODES {
         let mut machine = Machine::start(mode);
-        let gate = machine.dir.path().join("gate");
-        let line = format!(
-            "echo $$; while ! test -e {}; do sleep 0.05; done",
-            gate.display()
-        );
+        let (gate, wait) = machine.gate();
+        let line = format!("echo $$; {wait}");
         let patient = argv(["setpriv", "--pdeathsig", "KILL", "sh", "-c", &line]);
         let attempts = launch(&mut machine, 4, &patient);
         for attempt in &attempts {

@@ -345,15 +345,18 @@ impl Keeper {
     /// The daemon has gone.
     pub(super) fn report(&mut self) -> io::Result<()> {
         let now = self.clock.elapsed();
-        let goes_on = |(_, id): &&(Duration, WireAttempt)| self.attempts.contains_key(id);
-        let n_young = self.starting.len() + self.unannounced.iter().filter(goes_on).count();
-        let may_wait =
-            matches!(self.limits, Limits::Cgroups(_)) && n_young > self.reports.n_ended();
-        if may_wait && !self.reports.is_due(now) {
+        let may_wait = matches!(self.limits, Limits::Cgroups(_)) && !self.reports.is_due(now);
+        if may_wait && self.n_young() > self.reports.n_ended() {
             self.reports.hold(now);
             return Ok(());
         }
         self.reports.flush()
+    }
+
+    /// How many have begun just now and go on.
+    fn n_young(&self) -> usize {
+        let goes_on = |(_, id): &&(Duration, WireAttempt)| self.attempts.contains_key(id);
+        self.starting.len() + self.unannounced.iter().filter(goes_on).count()
     }
 
     /// Reports what has run for long enough, and gives its outputs their names.

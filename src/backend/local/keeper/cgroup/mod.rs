@@ -1,9 +1,9 @@
 //! A cgroup for each attempt: what holds its processes together, bounds its memory, and weighs its cpu time.
 //!
 //! Cgroups are kept and used again: to make and remove one costs more than all else that is done for an attempt.
-//! A process is started inside its cgroup by moving the keeper there for the moment of the start
-//! ([`Cgroups::enter`], [`Cgroups::leave`]); so not even its first instruction runs outside, and no child
-//! escapes. The limit is set as soon as the keeper has left, for it must not be in a cgroup that can run out of
+//! A process is started inside its cgroup by a thread that sits there ([`Cgroups::seat`]), or by moving the keeper
+//! there for the moment of the start ([`Cgroups::enter`], [`Cgroups::leave`]); so not even its first instruction runs
+//! outside, and no child escapes. The limit is set as soon as the keeper has left, for it must not be in a cgroup that can run out of
 //! memory; and it must have left before anything is killed by what a cgroup holds.
 
 mod files;

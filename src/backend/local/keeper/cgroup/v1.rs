@@ -103,7 +103,7 @@ impl Hierarchy {
         self.pids.is_some()
     }
 
-    /// Into `tasks`, not `cgroup.procs`: this process has one thread, and to move a thread is cheaper.
+    /// Into `tasks`, not `cgroup.procs`: the calling thread alone, which is cheaper. What it starts is where it is.
     pub(super) fn enter(&mut self, cgroup: &Cgroup, counts_processes: bool) -> io::Result<()> {
         std::iter::once(&cgroup.files)
             .chain(&cgroup.cpu_files)
